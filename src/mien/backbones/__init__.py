@@ -1,0 +1,1 @@
+"""One file a backbone family; a file dropped in here is found."""

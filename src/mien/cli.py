@@ -1,0 +1,55 @@
+"""The command line: verbs and flags, no logic. A verb's module is imported only when that verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from mien import __version__
+
+VERBS = {
+    "download": "fetch the face models, once, by name",
+    "prepare": "videos -> face tracks in a store",
+    "merge": "the stores of several shards -> one",
+    "inspect": "a page and a contact sheet of a store",
+    "pretrain": "a store of face tracks -> an encoder",
+    "embed": "pictures, videos or a store -> a table of features",
+    "demo": "the whole on drawn faces, in minutes, with a page to look at",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; 0 when it did its work, 1 when it says why not, 2 for wrong usage."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="mien",
+        description="Learn what a face is doing, independently of whose face it is, from unlabelled video.",
+    )
+    parser.add_argument("--version", action="version", version=f"mien {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, summary in VERBS.items():
+        verb_parser = verbs.add_parser(verb, help=summary, description=f"{verb}: {summary}")
+        if arguments[:1] == [verb]:
+            importlib.import_module(f"mien.commands.{verb}").add_arguments(verb_parser)
+    args = parser.parse_args(arguments)
+    return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    command = importlib.import_module(f"mien.commands.{args.verb}")
+    try:
+        status: int = command.run(args)
+    except KeyboardInterrupt:
+        print("mien: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"mien {args.verb}: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

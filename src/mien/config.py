@@ -1,0 +1,113 @@
+"""Settings from a recipe file plus overrides on the command line: typed, strict, nothing read from elsewhere.
+
+A recipe is TOML. Each section builds one frozen dataclass that lives in the class it configures:
+
+    [method]
+    name = "clp"
+    beta = 0.1          # -> Clp.Settings(beta=0.1)
+
+Types are checked by pydantic; an unknown key is an error that names the nearest right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from mien.registry import nearest
+
+T = TypeVar("T")
+Settings = dict[str, Any]
+
+
+class SettingsError(ValueError):
+    """A recipe or an override that cannot be used; the message names the key and what was expected."""
+
+
+def load_recipe(path: Path) -> Settings:
+    """The nested dictionary of a TOML recipe; SettingsError if the file is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"recipe {path} is not valid TOML: {error}") from error
+
+
+def override(settings: Settings, assignments: Iterable[str]) -> Settings:
+    """A copy of `settings` with `section.key=value` assignments applied; values are written as in TOML.
+
+    A value that is not TOML is taken as a string, so `method.name=clp` needs no quotes.
+    """
+    changed: Settings = json.loads(json.dumps(settings))
+    for assignment in assignments:
+        dotted, separator, text = assignment.partition("=")
+        if not separator or not dotted.strip():
+            raise SettingsError(f"override {assignment!r}: expected section.key=value")
+        *sections, key = dotted.strip().split(".")
+        target = changed
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"override {assignment!r}: {section!r} is a value, not a section")
+        target[key] = _parse_value(text)
+    return changed
+
+
+def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """An instance of the dataclass `cls` from `values`, types checked, nested dataclasses included.
+
+    `where` names the section (and the file) in errors. SettingsError on an unknown key, with the nearest
+    right one, on a wrong type, and on a value that the dataclass itself refuses.
+    """
+    _refuse_unknown_keys(cls, values, where=where)
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+    except pydantic.ValidationError as error:
+        raise SettingsError(f"{where}: {_first_problem(error)}") from error
+
+
+def to_dict(settings: Any) -> Settings:
+    """The plain dictionary (JSON types only) that `build` turns back into `settings`."""
+    plain: Settings = json.loads(json.dumps(dataclasses.asdict(settings), default=_plain))
+    return plain
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _refuse_unknown_keys(cls: type, values: Mapping[str, Any], *, where: str) -> None:
+    types = typing.get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    for key, value in values.items():
+        if key not in known:
+            raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+        inner = types[key]
+        if dataclasses.is_dataclass(inner) and isinstance(inner, type) and isinstance(value, Mapping):
+            _refuse_unknown_keys(inner, value, where=f"{where}.{key}")
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "the section"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    raise TypeError(f"{value!r} cannot be written as a setting")

@@ -1,0 +1,1 @@
+"""Features out of a frozen encoder and what can be read from them."""

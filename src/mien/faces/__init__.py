@@ -1,0 +1,1 @@
+"""Detect, track and align: video frames in, face tracks out."""

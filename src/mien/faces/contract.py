@@ -1,0 +1,70 @@
+"""The crop contract: how a face was found and cut out, as one value written wherever crops or weights go."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+class ContractMismatch(ValueError):
+    """Crops were made one way and are about to be used as if made another."""
+
+
+@dataclass(frozen=True)
+class CropContract:
+    """Detector, landmark model, template, size, margin and colour of a face crop.
+
+    The template says where the five points (left eye, right eye, nose tip, left and right mouth corner, as
+    seen in the picture) come to lie, in fractions of the crop's side, before the margin is added.
+    """
+
+    detector: str
+    detector_sha256: str
+    landmarker: str
+    landmarker_sha256: str
+    template_points_5x2: tuple[tuple[float, float], ...]
+    margin: float  # fraction of the template's side added on every side
+    crop_size_px: int = 256
+    colour: str = "RGB"
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        points = tuple((float(x), float(y)) for x, y in self.template_points_5x2)
+        if len(points) != 5:
+            raise ValueError(f"a template has 5 points, not {len(points)}")
+        object.__setattr__(self, "template_points_5x2", points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CropContract:
+        """The contract that `to_dict` wrote; ContractMismatch if its fields are others than ours."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != known:
+            odd = ", ".join(sorted(set(values) ^ known))
+            raise ContractMismatch(f"not a crop contract of this version of mien: fields {odd}")
+        return cls(**values)
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 over the sorted fields."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def require_same(self, other: CropContract, *, ours: str, theirs: str) -> None:
+        """ContractMismatch listing every field that differs; `ours` and `theirs` name the two files."""
+        left, right = self.to_dict(), other.to_dict()
+        differing = [key for key in left if left[key] != right[key]]
+        if differing:
+            lines = "".join(
+                f"\n  {key}: {left[key]!r} in {ours}, {right[key]!r} in {theirs}" for key in differing
+            )
+            raise ContractMismatch(
+                f"{ours} and {theirs} were cropped differently:{lines}\n"
+                "Prepare both with the same settings; features of differently cropped faces do not compare."
+            )

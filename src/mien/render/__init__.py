@@ -1,0 +1,1 @@
+"""Faces with known action units, drawn or rendered from a model."""

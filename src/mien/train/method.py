@@ -1,0 +1,129 @@
+"""What the loop asks of a method: the clip it needs, a loss for a batch, and hooks around the backward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mien.registry import Registry
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """The frames of one video that a method wants for one row of a batch."""
+
+    clip_len: int = 9  # frames of a clip, consecutive in one run; 0: no clip
+    stride: int = 2  # raw frames from one clip frame to the next (25 fps: 2 is 80 ms)
+    num_far_frames: int = 2  # frames drawn from the whole track, far apart; 0: none
+    min_gap_frames: int = 17  # far frames lie at least this far apart where the track allows
+
+    @property
+    def span_frames(self) -> int:
+        """Raw frames from the first to the last clip frame, both counted; 0 without a clip."""
+        return (self.clip_len - 1) * self.stride + 1 if self.clip_len else 0
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Frames of B videos as they lie in the store, with whose they are.
+
+    clip_BTHWC: uint8 RGB, T = clip_len (T = 0 without a clip).
+    far_BLHWC: uint8 RGB, L = num_far_frames.
+    identity_B, video_B: int64 numbers, equal exactly where the identity or the video is the same.
+    """
+
+    clip_BTHWC: Tensor
+    far_BLHWC: Tensor
+    identity_B: Tensor
+    video_B: Tensor
+
+    def __post_init__(self) -> None:
+        B = self.identity_B.shape[0]
+        for name, tensor in (("clip_BTHWC", self.clip_BTHWC), ("far_BLHWC", self.far_BLHWC)):
+            if (
+                tensor.ndim != 5
+                or tensor.shape[0] != B
+                or tensor.shape[-1] != 3
+                or tensor.dtype != torch.uint8
+            ):
+                raise ValueError(
+                    f"{name}: expected uint8 ({B}, frames, H, W, 3), got {tensor.dtype} {tuple(tensor.shape)}"
+                )
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The batch on `device`."""
+        return ClipBatch(
+            *(
+                tensor.to(device, non_blocking=True)
+                for tensor in (self.clip_BTHWC, self.far_BLHWC, self.identity_B, self.video_B)
+            )
+        )
+
+
+class Views(Protocol):
+    """Augmentation of uint8 frames, on their device, from the step's own generator."""
+
+    def shared(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row."""
+
+    def independent(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """A 0-dimensional loss to call backward on, and 0-dimensional tensors worth a line in the log."""
+
+    loss: Tensor
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module):
+    """A way to train a backbone. The order of one step, kept by the loop:
+
+    before_step -> training_step -> backward -> optimiser step -> after_step.
+
+    `self.backbone` is what is kept when training ends. All state that a resumed run needs lives in
+    parameters and buffers (state_dict); random draws come from the generator handed in, never from global
+    state.
+    """
+
+    Settings: ClassVar[type]
+    backbone: nn.Module
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    @classmethod
+    def clip_request(cls, settings: Any) -> ClipRequest:
+        """What one row of a batch must hold under these settings."""
+        raise NotImplementedError
+
+    def encoder_rows(self, clips: int) -> int:
+        """Rows with gradient through the backbone in a step of that many clips: the unit of a fair budget."""
+        raise NotImplementedError
+
+    def warm_start(self, batch: ClipBatch, views: Views) -> bool:
+        """Take in one batch without training (to fill a bank, say); True when no more is wanted."""
+        return True
+
+    def before_step(self) -> None:
+        """What precedes the forward pass: the momentum encoder's average, say."""
+
+    def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
+        """The loss of one batch. `generator` is seeded from (run seed, step) and lies on the CPU."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """What follows the optimiser's step: enqueuing the step's keys, say."""
+
+    def warnings(self, logs: dict[str, float]) -> list[str]:
+        """Plain words about what goes wrong, from a window's mean of the logs; empty when all is well."""
+        return []
+
+
+METHODS: Registry[type[Method]] = Registry("mien.methods", kind="method")
