@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class ContractMismatch(ValueError):
+class ContractMismatchError(ValueError):
     """Crops were made one way and are about to be used as if made another."""
 
 
@@ -44,11 +44,11 @@ class CropContract:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropContract:
-        """The contract that `to_dict` wrote; ContractMismatch if its fields are others than ours."""
+        """The contract that `to_dict` wrote; ContractMismatchError if its fields are others than ours."""
         known = {field.name for field in dataclasses.fields(cls)}
         if set(values) != known:
             odd = ", ".join(sorted(set(values) ^ known))
-            raise ContractMismatch(f"not a crop contract of this version of mien: fields {odd}")
+            raise ContractMismatchError(f"not a crop contract of this version of mien: fields {odd}")
         return cls(**values)
 
     @property
@@ -57,14 +57,14 @@ class CropContract:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def require_same(self, other: CropContract, *, ours: str, theirs: str) -> None:
-        """ContractMismatch listing every field that differs; `ours` and `theirs` name the two files."""
+        """ContractMismatchError listing every field that differs; `ours` and `theirs` name the two files."""
         left, right = self.to_dict(), other.to_dict()
         differing = [key for key in left if left[key] != right[key]]
         if differing:
             lines = "".join(
                 f"\n  {key}: {left[key]!r} in {ours}, {right[key]!r} in {theirs}" for key in differing
             )
-            raise ContractMismatch(
+            raise ContractMismatchError(
                 f"{ours} and {theirs} were cropped differently:{lines}\n"
                 "Prepare both with the same settings; features of differently cropped faces do not compare."
             )

@@ -1,4 +1,4 @@
-"""What the loop asks of a method: the clip it needs, a loss for a batch, and hooks around the backward pass."""
+"""What the loop asks of a method: the clip it needs, a loss for a batch, hooks around the backward pass."""
 
 from __future__ import annotations
 
