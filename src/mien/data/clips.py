@@ -1,0 +1,232 @@
+"""Which frames of a video make a clip: legal starts, far-apart frames, one random clip a video an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+
+
+class NoClipsError(ValueError):
+    """A store (or a loader's share of it) that holds nothing to train on; says what would help."""
+
+
+class FrameRequest(Protocol):
+    """What one row of a batch must hold; `mien.train.method.ClipRequest` is one."""
+
+    @property
+    def clip_len(self) -> int:
+        """Frames of a clip; 0: no clip."""
+
+    @property
+    def stride(self) -> int:
+        """Raw frames from one clip frame to the next."""
+
+    @property
+    def num_far_frames(self) -> int:
+        """Frames drawn from the whole track, far apart; 0: none."""
+
+    @property
+    def min_gap_frames(self) -> int:
+        """Far frames lie at least this many raw frames apart where the track allows."""
+
+
+class TrackIndex(Protocol):
+    """The part of a track store that says which frames there are, without the pictures."""
+
+    @property
+    def num_tracks(self) -> int:
+        """How many tracks the store holds."""
+
+    def runs(self, track: int) -> list[tuple[int, int]]:
+        """(start, length) of each run, as positions in the track's rows."""
+
+    def slots(self, track: int) -> NDArray[np.integer]:
+        """The 25-fps slot of each row."""
+
+    def source_frame_indices(self, track: int) -> NDArray[np.integer]:
+        """The source frame that each row shows."""
+
+    def video_number(self, track: int) -> int:
+        """A number shared by the tracks of one source file."""
+
+
+def legal_starts(
+    source_frame_indices: NDArray[np.integer], runs: Sequence[tuple[int, int]], *, clip_len: int, stride: int
+) -> Positions:
+    """Positions a such that a, a + stride, ... are clip_len frames of one run, no source frame shown twice.
+
+    A run of n frames has max(0, n - (clip_len - 1) * stride) starts, less those where a slow source repeats.
+    """
+    span = (clip_len - 1) * stride + 1
+    starts = [np.arange(first, first + length - span + 1) for first, length in runs if length >= span]
+    candidates = np.concatenate(starts).astype(np.int64) if starts else np.empty(0, np.int64)
+    indices = np.asarray(source_frame_indices, np.int64)
+    if bool(np.all(np.diff(indices) > 0)):
+        return candidates
+    shown = indices[candidates[:, None] + stride * np.arange(clip_len)]
+    return candidates[np.all(np.diff(shown, axis=1) > 0, axis=1)]
+
+
+def far_positions(
+    slots: NDArray[np.integer], *, num_frames: int, min_gap_frames: int, rng: np.random.Generator
+) -> Positions:
+    """`num_frames` ascending positions, drawn uniformly among the sets at least `min_gap_frames` slots apart.
+
+    Where the track is too short for that gap, among the sets with the widest gap that it allows (at least 1).
+    ValueError if the track has fewer frames than asked for. `slots` ascends strictly.
+    """
+    if len(slots) < num_frames:
+        raise ValueError(f"{num_frames} frames asked of a track that has {len(slots)}")
+    gap = _widest_gap(np.asarray(slots, np.int64), num_frames, min_gap_frames)
+    ways = _ways_to_go_on(np.asarray(slots, np.int64), num_frames, gap)
+    chosen: list[int] = []
+    first_allowed = 0
+    for remaining in range(num_frames - 1, -1, -1):
+        cumulative = np.cumsum(ways[remaining][first_allowed:])
+        draw = rng.random() * cumulative[-1]
+        chosen.append(first_allowed + int(np.searchsorted(cumulative, draw, side="right")))
+        first_allowed = int(np.searchsorted(slots, slots[chosen[-1]] + gap))
+    return np.array(chosen, np.int64)
+
+
+@dataclass(frozen=True)
+class ClipDraw:
+    """The frames of one row of a batch: positions in the rows of one track."""
+
+    track: int
+    clip_positions: Positions
+    far_positions: Positions
+
+
+class ClipPool:
+    """The videos of a store that have a legal clip, and random draws from them.
+
+    A draw depends on (seed, epoch, video, copy) alone, so it is the same on every worker, rank and resume.
+    """
+
+    def __init__(self, store: TrackIndex, request: FrameRequest) -> None:
+        self.store = store
+        self.request = request
+        self._starts_of_track = np.array(
+            [len(self._starts(track)) for track in range(store.num_tracks)], np.int64
+        )
+        self._tracks_of_video = _group_by_video(store, self._starts_of_track)
+        self.num_videos_in_store = len({store.video_number(track) for track in range(store.num_tracks)})
+        if not self._tracks_of_video:
+            raise NoClipsError(self._why_empty())
+
+    @property
+    def num_videos(self) -> int:
+        """Videos with at least one legal start."""
+        return len(self._tracks_of_video)
+
+    @property
+    def num_videos_dropped(self) -> int:
+        """Videos of the store without a legal start."""
+        return self.num_videos_in_store - self.num_videos
+
+    @property
+    def num_starts(self) -> int:
+        """Legal starts in all videos together."""
+        return int(self._starts_of_track.sum())
+
+    def tracks(self, video: int) -> tuple[int, ...]:
+        """The tracks of the pool's video number `video` (0 .. num_videos - 1) that have a legal start."""
+        return self._tracks_of_video[video]
+
+    def draw(self, video: int, *, seed: Sequence[int]) -> ClipDraw:
+        """One clip of a video, every legal start of its tracks equally likely, and the far frames beside it.
+
+        `seed` is any sequence of non-negative numbers; the video's own number is added to it.
+        """
+        tracks = self._tracks_of_video[video]
+        rng = np.random.default_rng((*seed, self.store.video_number(tracks[0])))
+        counts = self._starts_of_track[list(tracks)]
+        pick = int(rng.integers(counts.sum()))
+        which = int(np.searchsorted(np.cumsum(counts), pick, side="right"))
+        track = tracks[which]
+        start = self._starts(track)[pick - int(counts[:which].sum())]
+        clip = start + self.request.stride * np.arange(self.request.clip_len)
+        return ClipDraw(track, clip.astype(np.int64), self._far(track, rng))
+
+    def _starts(self, track: int) -> Positions:
+        request = self.request
+        indices = self.store.source_frame_indices(track)
+        if request.clip_len:
+            return legal_starts(
+                indices, self.store.runs(track), clip_len=request.clip_len, stride=request.stride
+            )
+        distinct = _first_showings(indices)
+        return distinct if len(distinct) >= request.num_far_frames else distinct[:0]
+
+    def _far(self, track: int, rng: np.random.Generator) -> Positions:
+        if not self.request.num_far_frames:
+            return np.empty(0, np.int64)
+        distinct = _first_showings(self.store.source_frame_indices(track))
+        chosen = far_positions(
+            np.asarray(self.store.slots(track))[distinct],
+            num_frames=self.request.num_far_frames,
+            min_gap_frames=self.request.min_gap_frames,
+            rng=rng,
+        )
+        return distinct[chosen]
+
+    def _why_empty(self) -> str:
+        request = self.request
+        span = (request.clip_len - 1) * request.stride + 1
+        wanted = (
+            f"a run of {span} frames at 25 fps (clip_len {request.clip_len}, stride {request.stride})"
+            if request.clip_len
+            else f"{request.num_far_frames} distinct frames"
+        )
+        return (
+            f"none of the {self.num_videos_in_store} videos ({self.store.num_tracks} tracks) has {wanted}. "
+            "Look at the store with `mien inspect`; prepare longer videos, or ask for shorter clips."
+        )
+
+
+def _first_showings(source_frame_indices: NDArray[np.integer]) -> Positions:
+    """Positions that show a source frame for the first time."""
+    indices = np.asarray(source_frame_indices, np.int64)
+    return np.flatnonzero(np.diff(indices, prepend=-1) > 0).astype(np.int64)
+
+
+def _group_by_video(store: TrackIndex, starts_of_track: Positions) -> list[tuple[int, ...]]:
+    tracks_of: dict[int, list[int]] = {}
+    for track in np.flatnonzero(starts_of_track):
+        tracks_of.setdefault(store.video_number(int(track)), []).append(int(track))
+    return [tuple(tracks_of[video]) for video in sorted(tracks_of)]
+
+
+def _widest_gap(slots: Positions, num_frames: int, wanted: int) -> int:
+    """The largest gap <= wanted for which num_frames positions exist."""
+    low, high = 1, max(wanted, 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _fits(slots, num_frames, middle) else (low, middle - 1)
+    return low
+
+
+def _fits(slots: Positions, num_frames: int, gap: int) -> bool:
+    position = 0
+    for _ in range(num_frames - 1):
+        position = int(np.searchsorted(slots, slots[position] + gap))
+        if position == len(slots):
+            return False
+    return True
+
+
+def _ways_to_go_on(slots: Positions, num_frames: int, gap: int) -> list[NDArray[np.float64]]:
+    """ways[r][i]: the number of ways to choose r positions after i, each at least `gap` beyond the last."""
+    following = np.searchsorted(slots, slots + gap)
+    ways = [np.ones(len(slots))]
+    for _ in range(num_frames - 1):
+        from_here_on = np.append(np.cumsum(ways[-1][::-1])[::-1], 0.0)
+        ways.append(from_here_on[following])
+    return ways

@@ -1,0 +1,185 @@
+"""Batches of clips from a store, read by workers; which clips a step holds follows from its number alone."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mien.data.clips import ClipPool, NoClipsError
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What a step reads and who reads it."""
+
+    clips_per_step: int = 64  # on all devices together
+    clips_per_video: int = 1  # random clips of each video in an epoch; more for a small corpus
+    frame_size_px: int = 256  # frames are read at this size; views.output_size_px is cut from them
+    workers: int = 4  # reading processes a device; 0 reads in the training process
+    prefetch_steps: int = 2  # steps that each worker reads ahead
+
+    def __post_init__(self) -> None:
+        for name in ("clips_per_step", "clips_per_video", "frame_size_px", "prefetch_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        if self.workers < 0:
+            raise ValueError(f"workers = {self.workers}: 0 or more")
+
+
+class FrameStore(Protocol):
+    """The part of a track store that gives pictures."""
+
+    def read_frames(self, track: int, positions: Sequence[int], *, size_px: int | None) -> NDArray[np.uint8]:
+        """(n, size, size, 3) RGB."""
+
+    def identity_number(self, track: int) -> int:
+        """A number shared by the tracks of one person."""
+
+    def video_number(self, track: int) -> int:
+        """A number shared by the tracks of one source file."""
+
+
+class ClipKey(NamedTuple):
+    """One row of a batch: the copy-th clip of a pool's video in an epoch."""
+
+    epoch: int
+    video: int
+    copy: int
+
+
+class Clips(NamedTuple):
+    """A batch as the workers hand it over: `mien.train.method.ClipBatch(*clips)`."""
+
+    clip_BTHWC: Tensor
+    far_BLHWC: Tensor
+    identity_B: Tensor
+    video_B: Tensor
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """Which clips each step holds: every video once a round, in an order drawn anew for each round.
+
+    An epoch has clips_per_video rounds; the clips that do not fill its last step are dropped.
+    """
+
+    num_videos: int
+    clips_per_video: int
+    clips_per_step: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.steps_per_epoch < 1:
+            raise NoClipsError(
+                f"{self.num_videos} videos x {self.clips_per_video} clips do not fill one step of "
+                f"{self.clips_per_step} clips: lower data.clips_per_step or raise data.clips_per_video"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole steps in an epoch."""
+        return self.num_videos * self.clips_per_video // self.clips_per_step
+
+    def keys(self, step: int, *, rank: int, num_ranks: int) -> list[ClipKey]:
+        """The clips of one step (counted from 0 over the whole run) that fall to one rank."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        order = _epoch_order(self.seed, epoch, self.num_videos, self.clips_per_video)
+        first = step_in_epoch * self.clips_per_step
+        share = self.clips_per_step // num_ranks
+        mine = order[first + rank * share : first + (rank + 1) * share]
+        return [ClipKey(epoch, int(video), int(copy)) for copy, video in mine]
+
+
+class ClipDataset(Dataset[Clips]):
+    """Reads the clip of a key; the same key gives the same frames on every worker and in every run."""
+
+    def __init__(self, store: FrameStore, pool: ClipPool, *, frame_size_px: int, seed: int) -> None:
+        self.store = store
+        self.pool = pool
+        self.frame_size_px = frame_size_px
+        self.seed = seed
+
+    def __getitem__(self, key: ClipKey) -> Clips:
+        draw = self.pool.draw(key.video, seed=(self.seed, key.epoch, key.copy))
+        positions = np.concatenate([draw.clip_positions, draw.far_positions])
+        frames = torch.from_numpy(
+            self.store.read_frames(draw.track, positions.tolist(), size_px=self.frame_size_px)
+        )
+        num_clip = len(draw.clip_positions)
+        identity = torch.tensor(self.store.identity_number(draw.track), dtype=torch.int64)
+        video = torch.tensor(self.store.video_number(draw.track), dtype=torch.int64)
+        return Clips(frames[:num_clip], frames[num_clip:], identity, video)
+
+
+def clip_loader(
+    dataset: ClipDataset,
+    plan: EpochPlan,
+    *,
+    steps: range | None,
+    settings: DataSettings,
+    rank: int = 0,
+    num_ranks: int = 1,
+    pin_memory: bool = False,
+) -> DataLoader[Clips]:
+    """A loader of one `Clips` a step, for the steps given (None: from 0 without end), in order.
+
+    Workers live as long as the iterator, so nothing stalls where an epoch ends.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=_Steps(plan, steps, rank=rank, num_ranks=num_ranks),
+        collate_fn=_collate,
+        num_workers=settings.workers,
+        prefetch_factor=settings.prefetch_steps if settings.workers else None,
+        worker_init_fn=_begin_worker,
+        generator=torch.Generator(),  # else the loader draws from the global state at every start
+        pin_memory=pin_memory,
+    )
+
+
+class _Steps(Sampler[list[ClipKey]]):
+    def __init__(self, plan: EpochPlan, steps: range | None, *, rank: int, num_ranks: int) -> None:
+        self.plan = plan
+        self.steps = steps
+        self.rank = rank
+        self.num_ranks = num_ranks
+
+    def __iter__(self) -> Iterator[list[ClipKey]]:
+        for step in itertools.count() if self.steps is None else self.steps:
+            yield self.plan.keys(step, rank=self.rank, num_ranks=self.num_ranks)
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_videos: int, clips_per_video: int) -> NDArray[np.int64]:
+    """(num_videos * clips_per_video, 2): copy and video, a fresh permutation of the videos for each copy."""
+    rng = np.random.default_rng((seed, epoch))
+    rounds = [
+        np.stack([np.full(num_videos, copy), rng.permutation(num_videos)], axis=1)
+        for copy in range(clips_per_video)
+    ]
+    return np.concatenate(rounds)
+
+
+def _collate(rows: list[Clips]) -> Clips:
+    return Clips(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _begin_worker(_worker: int) -> None:
+    """One thread a worker; signals meant for the run are the training process's to answer."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,199 @@
+"""Random views of face crops: one affine map and one colour matrix a row, on the frames' own device.
+
+Rotation, flip and crop are one affine map; brightness, contrast, saturation and hue are one 3x4 colour
+matrix. Both are drawn once a clip and applied to all its frames, or once a frame. The ranges are those of
+Li & Shan, TIP 2023 where stated (rotation 10 degrees) and of MoCo v2 (arXiv 2003.04297) for the colours.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How far a view may lie from its frame."""
+
+    output_size_px: int = 224  # the crop's side, cut at scale 1 from frames of data.frame_size_px
+    rotation_degrees: float = 10.0  # angle ~ U(-x, x)
+    flip_probability: float = 0.5
+    brightness: float = 0.4  # factor ~ U(1 - x, 1 + x), likewise contrast and saturation
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1  # turns ~ U(-x, x)
+    colour_probability: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.output_size_px < 8:
+            raise ValueError(f"output_size_px = {self.output_size_px}: at least 8 pixels")
+        for name in ("flip_probability", "colour_probability", "brightness", "contrast", "saturation"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)}: between 0 and 1")
+        if not 0.0 <= self.hue <= 0.5:
+            raise ValueError(f"hue = {self.hue}: between 0 and 0.5 turns")
+
+    def require_fits(self, frame_size_px: int) -> None:
+        """ValueError unless the centre crop lies on whole pixels inside frames of that size."""
+        margin_px = frame_size_px - self.output_size_px
+        if margin_px < 0 or margin_px % 2:
+            raise ValueError(
+                f"views.output_size_px = {self.output_size_px} does not fit data.frame_size_px = "
+                f"{frame_size_px}: the difference must be even and not negative"
+            )
+
+
+@dataclass(frozen=True)
+class ViewDraw:
+    """The parameters of N views; the identity draw is zeros, False and ones."""
+
+    angle_N: Tensor  # radians, counter-clockwise as seen
+    flip_N: Tensor  # bool
+    shift_N2: Tensor  # x, y of the crop's centre from the frame's centre, in frame pixels
+    brightness_N: Tensor
+    contrast_N: Tensor
+    saturation_N: Tensor
+    hue_N: Tensor  # turns
+
+    @classmethod
+    def identity(cls, num_rows: int) -> ViewDraw:
+        """Views that are the centre crop, uncoloured."""
+        zeros, ones = torch.zeros(num_rows), torch.ones(num_rows)
+        return cls(zeros, zeros.bool(), torch.zeros(num_rows, 2), ones, ones, ones, zeros)
+
+    @classmethod
+    def random(
+        cls, num_rows: int, *, settings: ViewSettings, frame_size_px: int, generator: torch.Generator
+    ) -> ViewDraw:
+        """Ten uniform numbers a row from `generator` (on the CPU), whatever the settings are."""
+        unit = torch.rand(10, num_rows, generator=generator)
+        signed = 2.0 * unit - 1.0
+        coloured = (unit[0] < settings.colour_probability).float()
+        return cls(
+            angle_N=signed[1] * math.radians(settings.rotation_degrees),
+            flip_N=unit[2] < settings.flip_probability,
+            shift_N2=signed[3:5].T * (frame_size_px - settings.output_size_px) / 2.0,
+            brightness_N=1.0 + coloured * settings.brightness * signed[5],
+            contrast_N=1.0 + coloured * settings.contrast * signed[6],
+            saturation_N=1.0 + coloured * settings.saturation * signed[7],
+            hue_N=coloured * settings.hue * signed[8],
+        )
+
+
+class FaceViews:
+    """Views of uint8 frames, all draws from one step's generator; fulfils `mien.train.method.Views`."""
+
+    def __init__(self, settings: ViewSettings, generator: torch.Generator) -> None:
+        self.settings = settings
+        self.generator = generator
+
+    def shared(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row."""
+        draw = ViewDraw.random(
+            frames_BTHWC.shape[0],
+            settings=self.settings,
+            frame_size_px=frames_BTHWC.shape[2],
+            generator=self.generator,
+        )
+        return apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
+
+    def independent(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
+        B, T, H, W, C = frames_BTHWC.shape
+        views = self.shared(frames_BTHWC.reshape(B * T, 1, H, W, C))
+        return views.view(B, T, *views.shape[2:])
+
+
+def apply_views(frames_BTHWC: Tensor, draw: ViewDraw, *, output_size_px: int) -> Tensor:
+    """(B, T, 3, h, w) float32, ImageNet-normalised views of uint8 frames, row b by the b-th drawn parameters.
+
+    The memory of each frame is channels-last, which convolutions prefer.
+    """
+    B, T, H, W, C = frames_BTHWC.shape
+    side = output_size_px
+    maps = _pack(draw, frame_size_px=H, output_size_px=side).to(frames_BTHWC.device, non_blocking=True)
+    planes = frames_BTHWC.permute(0, 1, 4, 2, 3).reshape(B, T * C, H, W).float().div_(255.0)
+    grid = F.affine_grid(maps[:, :6].view(B, 2, 3), [B, T * C, side, side], align_corners=False)
+    warped = F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
+    pixels_BPC = warped.view(B, T, C, side, side).permute(0, 1, 3, 4, 2).reshape(B, T * side * side, C)
+    coloured_BPC = _colour(pixels_BPC, maps[:, 6:15].view(B, 3, 3), maps[:, 15]).clamp_(0.0, 1.0)
+    return _normalise(coloured_BPC).view(B, T, side, side, C).permute(0, 1, 4, 2, 3)
+
+
+def evaluation_views(frames_NHWC: Tensor, *, output_size_px: int) -> Tensor:
+    """(N, 3, h, w) float32: the centre crop, ImageNet-normalised; exactly the identity draw's pixels."""
+    first = (frames_NHWC.shape[1] - output_size_px) // 2
+    last = first + output_size_px
+    pixels = frames_NHWC[:, first:last, first:last].float().div_(255.0)
+    return _normalise(pixels).permute(0, 3, 1, 2)
+
+
+def affine_matrices(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
+    """(N, 2, 3) maps for `affine_grid` (align_corners=False): from a view's pixel to its frame's.
+
+    A pixel of the view, measured from its centre, is mirrored, turned and moved to the frame.
+    """
+    cos_N, sin_N = torch.cos(draw.angle_N), torch.sin(draw.angle_N)
+    mirror_N = torch.where(draw.flip_N, -1.0, 1.0)
+    linear = torch.stack([mirror_N * cos_N, -sin_N, mirror_N * sin_N, cos_N], dim=1).view(-1, 2, 2)
+    shift = 2.0 * draw.shift_N2 / frame_size_px
+    return torch.cat([linear * (output_size_px / frame_size_px), shift[:, :, None]], dim=2)
+
+
+def colour_matrices(draw: ViewDraw) -> tuple[Tensor, Tensor]:
+    """(N, 3, 3) matrix and (N,) grey share: colour' = matrix @ colour + share * mean grey of the view.
+
+    In this order: brightness scales, contrast moves away from the view's mean grey, saturation away from the
+    pixel's own grey, hue turns the colours about the grey axis. Clamping to [0, 1] is left to the end, so the
+    four are linear and the last two leave the mean grey as it is.
+    """
+    grey = torch.tensor(GREY_WEIGHTS).expand(3, 3)
+    saturation = draw.saturation_N[:, None, None]
+    saturate_N33 = saturation * torch.eye(3) + (1.0 - saturation) * grey
+    scale_N = draw.brightness_N * draw.contrast_N
+    matrix_N33 = _hue_matrices(draw.hue_N) @ saturate_N33 * scale_N[:, None, None]
+    return matrix_N33, (1.0 - draw.contrast_N) * draw.brightness_N
+
+
+def _pack(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
+    """(N, 16): affine map, colour matrix and grey share side by side, so that one copy brings them over."""
+    affine_N23 = affine_matrices(draw, frame_size_px=frame_size_px, output_size_px=output_size_px)
+    matrix_N33, grey_share_N = colour_matrices(draw)
+    return torch.cat([affine_N23.flatten(1), matrix_N33.flatten(1), grey_share_N[:, None]], dim=1)
+
+
+def _colour(pixels_BPC: Tensor, matrix_B33: Tensor, grey_share_B: Tensor) -> Tensor:
+    red, green, blue = pixels_BPC.mean(dim=1).unbind(dim=1)
+    mean_grey_B = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
+    offset_B11 = (grey_share_B * mean_grey_B)[:, None, None]
+    return torch.baddbmm(offset_B11, pixels_BPC, matrix_B33.transpose(1, 2))
+
+
+def _hue_matrices(turns_N: Tensor) -> Tensor:
+    """(N, 3, 3) rotations of the chroma plane of YIQ; they leave greys as they are."""
+    to_yiq = torch.tensor([GREY_WEIGHTS, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)])
+    angle = 2.0 * math.pi * turns_N
+    cos, sin, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
+    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).view(-1, 3, 3)
+    from_yiq: Tensor = torch.linalg.inv(to_yiq)
+    return from_yiq @ turn @ to_yiq
+
+
+@functools.cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
+
+
+def _normalise(colours: Tensor) -> Tensor:
+    """Colours in [0, 1] on the last axis -> ImageNet's zero mean and unit deviation."""
+    mean, std = _mean_and_std(colours.device)
+    return (colours - mean) / std

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mien.data.views import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FaceViews,
+    ViewDraw,
+    ViewSettings,
+    apply_views,
+    evaluation_views,
+)
+
+SETTINGS = ViewSettings(output_size_px=56)
+FRAME_PX = 64
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth_frames(num_frames, seed=0):
+    """Random colours without sharp edges, so that two ways of interpolating agree closely."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (num_frames, 8, 8, 3), dtype=np.uint8)
+    return np.stack(
+        [cv2.resize(frame, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_CUBIC) for frame in small]
+    )
+
+
+def as_colours(view_CHW):
+    """A normalised view back as (h, w, 3) in [0, 1]."""
+    return view_CHW.permute(1, 2, 0).numpy() * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
+
+
+def with_row(**changes):
+    return dataclasses.replace(ViewDraw.identity(1), **changes)
+
+
+def test_an_all_equal_clip_stays_all_equal():
+    frames = torch.from_numpy(smooth_frames(3))[:, None].expand(-1, 9, -1, -1, -1)
+    views = FaceViews(SETTINGS, generator()).shared(frames)
+    assert views.shape == (3, 9, 3, 56, 56)
+    assert torch.equal(views, views[:, :1].expand_as(views))
+
+
+def test_rows_of_a_batch_get_draws_of_their_own():
+    frames = torch.from_numpy(smooth_frames(1))[None].expand(4, -1, -1, -1, -1)
+    views = FaceViews(SETTINGS, generator()).shared(frames)
+    assert all(not torch.allclose(views[0], views[row], atol=0.05) for row in (1, 2, 3))
+
+
+def test_query_and_key_views_of_the_same_frames_differ():
+    frames = torch.from_numpy(smooth_frames(4)).view(2, 2, FRAME_PX, FRAME_PX, 3)
+    views = FaceViews(SETTINGS, generator())
+    assert not torch.allclose(views.independent(frames), views.independent(frames), atol=0.05)
+
+
+def test_independent_views_of_equal_frames_differ():
+    frames = torch.from_numpy(smooth_frames(1))[None].expand(1, 5, -1, -1, -1)
+    views = FaceViews(SETTINGS, generator()).independent(frames)
+    assert views.shape == (1, 5, 3, 56, 56)
+    assert all(not torch.allclose(views[0, 0], views[0, i], atol=0.05) for i in range(1, 5))
+
+
+def test_the_same_generator_gives_the_same_views():
+    frames = torch.from_numpy(smooth_frames(2))[None]
+    first, again = (FaceViews(SETTINGS, generator(3)).shared(frames) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_the_identity_draw_is_the_normalised_centre_crop():
+    frames = torch.from_numpy(smooth_frames(4))
+    views = apply_views(frames[:, None], ViewDraw.identity(4), output_size_px=56)[:, 0]
+    centre = (frames[:, 4:60, 4:60].double() / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    assert torch.allclose(views.double(), centre.permute(0, 3, 1, 2), atol=1e-4)
+    assert torch.allclose(evaluation_views(frames, output_size_px=56), views, atol=1e-4)
+
+
+def test_zero_strength_gives_the_identity_draw():
+    still = ViewSettings(
+        output_size_px=FRAME_PX, rotation_degrees=0, flip_probability=0, colour_probability=0
+    )
+    frames = torch.from_numpy(smooth_frames(2))
+    views = FaceViews(still, generator()).independent(frames[None])[0]
+    assert torch.allclose(views, evaluation_views(frames, output_size_px=FRAME_PX), atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("degrees", "shift_x", "shift_y"), [(0, 3, -2), (10, 0, 0), (-7.5, 1.25, 3.5)])
+def test_rotation_flip_and_crop_match_warp_affine(degrees, shift_x, shift_y, flip):
+    frame = smooth_frames(1)[0]
+    draw = with_row(
+        angle_N=torch.tensor([math.radians(degrees)]),
+        flip_N=torch.tensor([flip]),
+        shift_N2=torch.tensor([[shift_x, shift_y]]),
+    )
+    view = as_colours(apply_views(torch.from_numpy(frame)[None, None], draw, output_size_px=56)[0, 0])
+    # By cv2 in three steps: turn counter-clockwise as seen about the crop's centre, cut, mirror.
+    centre = ((FRAME_PX - 1) / 2 + shift_x, (FRAME_PX - 1) / 2 + shift_y)
+    matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
+    matrix[:, 2] += 27.5 - np.array(centre)
+    turned = cv2.warpAffine(
+        frame.astype(np.float32) / 255,
+        matrix,
+        (56, 56),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    expected = turned[:, ::-1] if flip else turned
+    assert np.abs(view - expected).max() < 0.02  # cv2 rounds coordinates to 1/32 pixel
+
+
+def colour_by_pixel(image_HWC, brightness, contrast, saturation, hue_turns):
+    """Brightness, contrast, saturation, hue one after the other, in loops, clamped once at the end."""
+    grey_of = lambda pixel: 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]  # noqa: E731
+    height, width, _ = image_HWC.shape
+    mean_grey = sum(grey_of(brightness * image_HWC[y, x]) for y in range(height) for x in range(width)) / (
+        height * width
+    )
+    result = np.empty_like(image_HWC)
+    for y in range(height):
+        for x in range(width):
+            pixel = brightness * image_HWC[y, x]
+            pixel = contrast * pixel + (1 - contrast) * mean_grey
+            pixel = saturation * pixel + (1 - saturation) * grey_of(pixel)
+            i = 0.595716 * pixel[0] - 0.274453 * pixel[1] - 0.321263 * pixel[2]
+            q = 0.211456 * pixel[0] - 0.522591 * pixel[1] + 0.311135 * pixel[2]
+            turned = (i + 1j * q) * np.exp(2j * np.pi * hue_turns)
+            luma = grey_of(pixel)
+            result[y, x] = [
+                luma + 0.9563 * turned.real + 0.6210 * turned.imag,
+                luma - 0.2721 * turned.real - 0.6474 * turned.imag,
+                luma - 1.1070 * turned.real + 1.7046 * turned.imag,
+            ]
+    return result.clip(0, 1)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [(1.4, 1, 1, 0), (1, 0.6, 1, 0), (1, 1, 1.4, 0), (1, 1, 0, 0), (1, 1, 1, 0.1), (0.8, 1.3, 0.7, -0.07)],
+)
+def test_the_colour_matrix_matches_a_per_pixel_oracle(factors):
+    frame = smooth_frames(1)[0][:16, :16]
+    names = ("brightness_N", "contrast_N", "saturation_N", "hue_N")
+    draw = with_row(**{name: torch.tensor([float(x)]) for name, x in zip(names, factors, strict=True)})
+    view = as_colours(apply_views(torch.from_numpy(frame.copy())[None, None], draw, output_size_px=16)[0, 0])
+    assert np.abs(view - colour_by_pixel(frame / 255.0, *factors)).max() < 2e-3
+
+
+def test_draws_stay_in_their_ranges_and_fill_them():
+    draw = ViewDraw.random(4000, settings=ViewSettings(), frame_size_px=256, generator=generator())
+    assert 0.99 < draw.angle_N.abs().max() / math.radians(10) <= 1
+    assert 15.8 < draw.shift_N2.abs().max() <= 16
+    assert abs(draw.flip_N.float().mean() - 0.5) < 0.05
+    for factor in (draw.brightness_N, draw.contrast_N, draw.saturation_N):
+        assert 0.6 <= factor.min() < 0.62
+        assert 1.38 < factor.max() <= 1.4
+    assert 0.099 < draw.hue_N.abs().max() <= 0.1
+    assert abs((draw.brightness_N == 1).float().mean() - 0.2) < 0.04
+
+
+def test_views_are_channels_last_in_memory():
+    frames = torch.from_numpy(smooth_frames(2))[None]
+    views = FaceViews(SETTINGS, generator()).shared(frames).flatten(0, 1)
+    assert views.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_settings_say_what_does_not_fit():
+    with pytest.raises(ValueError, match="the difference must be even"):
+        ViewSettings(output_size_px=63).require_fits(72)
+    with pytest.raises(ValueError, match="not negative"):
+        ViewSettings(output_size_px=80).require_fits(72)
+    with pytest.raises(ValueError, match=r"flip_probability = 1\.5"):
+        ViewSettings(flip_probability=1.5)
