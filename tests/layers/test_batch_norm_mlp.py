@@ -1,0 +1,22 @@
+import pytest
+import torch
+from torch import nn
+
+from mien.layers.batch_norm_mlp import batch_norm_mlp
+
+
+def test_batch_norm_and_relu_stand_between_the_maps():
+    kinds = [type(layer) for layer in batch_norm_mlp(8, 6, 5, 3)]
+    between = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert kinds == [*between, *between, nn.Linear]
+
+
+def test_two_widths_are_one_linear_map():
+    (layer,) = batch_norm_mlp(4, 2)
+    assert layer(torch.ones(3, 4)).shape == (3, 2)
+    assert layer.bias is not None
+
+
+def test_one_width_is_refused():
+    with pytest.raises(ValueError, match="at least an input and an output"):
+        batch_norm_mlp(4)
