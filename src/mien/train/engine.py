@@ -1,0 +1,92 @@
+"""Device, precision and processes of a run, by Lightning Fabric; and the generators every draw stems from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+
+from mien.train.method import Method, StepOutput
+
+TakeStep = Callable[[Method], StepOutput]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long a run is, where it runs, what it keeps."""
+
+    epochs: int = 200
+    steps: int = 0  # above 0: that many steps instead of epochs
+    seed: int = 0
+    precision: Literal["32", "bf16-mixed"] = "32"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    threads: int = 0  # CPU threads of the training process; 0: torch's choice
+    deterministic: bool = True  # the same bits from the same settings; on a GPU it costs some speed
+    checkpoint_every_epochs: int = 1  # 0: only at the end and where checkpoint_every_steps says
+    checkpoint_every_steps: int = 0  # 0: only where checkpoint_every_epochs says
+    keep_checkpoints: int = 2
+    log_every_steps: int = 10
+    tensorboard: bool = True
+    max_minutes: float = 0.0  # above 0: stop then, cleanly, to be resumed
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or (self.steps == 0 and self.epochs < 1):
+            raise ValueError(f"epochs = {self.epochs}, steps = {self.steps}: one of them at least 1")
+        if self.keep_checkpoints < 2:
+            raise ValueError(f"keep_checkpoints = {self.keep_checkpoints}: at least 2, one may get damaged")
+        for name in ("devices", "log_every_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        for name in ("seed", "threads", "checkpoint_every_epochs", "checkpoint_every_steps", "max_minutes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: 0 or more")
+
+
+def start_engine(run: RunSettings) -> Fabric:
+    """Fabric with the run's devices and precision, its processes started, torch set to the run's ways."""
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    _set_deterministic(run.deterministic)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Buffers are not broadcast: every rank gathers the same bank by itself, and rank 0's would win silently.
+    strategy = DDPStrategy(broadcast_buffers=False) if run.devices > 1 else "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true" if run.precision == "32" else "bf16-mixed"
+    fabric = Fabric(accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _set_deterministic(on: bool) -> None:
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(on, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = not on
+
+
+class StepModule(nn.Module):
+    """What Fabric wraps: its forward takes a step of the method, so that autocast and DDP surround it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, take_step: TakeStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the logs of `take_step(method)`."""
+        output = take_step(self.method)
+        return output.loss, output.logs
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """A CPU generator that follows from the run's seed, the step and the rank alone."""
+    words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(cast(int, words[0].item()))

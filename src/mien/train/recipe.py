@@ -1,0 +1,55 @@
+"""Recipes by name or path, and resolved settings as TOML: what a run wrote is a recipe again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.config import Settings, SettingsError
+from mien.registry import nearest
+
+
+def recipes_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside src/ in a working copy."""
+    package = Path(mien.__file__).parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parents[1] / "recipes"
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a shipped recipe (`clp-laptop`) or of a path; SettingsError naming the nearest recipe."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    shipped = {file.stem: file for file in recipes_folder().glob("*.toml")}
+    if name_or_path not in shipped:
+        raise SettingsError(f"no recipe {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
+    return shipped[name_or_path]
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Sections of numbers, strings, booleans and lists as TOML; None is left out, so its default returns."""
+    sections = []
+    for section, values in settings.items():
+        lines = [f"{key} = {_value(value)}" for key, value in values.items() if value is not None]
+        sections.append("\n".join([f"[{section}]", *lines]) + "\n")
+    return "\n".join(sections)
+
+
+def differing_keys(left: Settings, right: Settings) -> dict[str, tuple[Any, Any]]:
+    """`section.key` -> (left's value, right's) for every key that differs; None where a side lacks it."""
+    differing = {}
+    for section in sorted({*left, *right}):
+        ours, theirs = left.get(section, {}), right.get(section, {})
+        for key in sorted({*ours, *theirs}):
+            if ours.get(key) != theirs.get(key):
+                differing[f"{section}.{key}"] = (ours.get(key), theirs.get(key))
+    return differing
+
+
+def _value(value: Any) -> str:
+    # JSON's strings, numbers, booleans and flat lists are TOML's too.
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""Keeps the record of a run between its steps: log lines, warnings, checkpoints, and whether to go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
+from mien.train.engine import RunSettings
+from mien.train.log import JsonLines, LogWindow, TensorBoardLog, progress_bar
+from mien.train.method import Method
+from mien.train.run_folder import RunFolder
+from mien.train.stop import StopRequest
+
+WAITING_IS_WORTH_A_WORD = 0.2  # of the time
+
+
+class TrainingDivergedError(ValueError):
+    """The loss stopped being a number; the checkpoints are from before."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long the run is, counted in steps."""
+
+    total_steps: int
+    steps_per_epoch: int
+    clips_per_step: int
+
+
+@dataclass
+class Recorder:
+    """One for each process; only the first (rank 0) writes."""
+
+    fabric: Fabric
+    folder: RunFolder
+    run: RunSettings
+    length: Length
+    stop: StopRequest
+    method: Method
+    optimiser: Optimizer
+    record: Mapping[str, Any]  # kept in every checkpoint: what tells this run from another
+    window: LogWindow = field(default_factory=LogWindow)
+
+    def open(self, resumed: Checkpoint | None) -> None:
+        """Open log, TensorBoard and progress bar; with a checkpoint, as they were at its step."""
+        done = resumed.step if resumed else 0
+        if resumed:
+            self.window.load_state(resumed.window, device=self.fabric.device)
+        self._warned: list[str] = []
+        if self.fabric.global_rank == 0:
+            self._lines = JsonLines(self.folder.log, after_step=done)
+            self._board = (
+                TensorBoardLog(self.folder.tensorboard, after_step=done) if self.run.tensorboard else None
+            )
+            self._bar = progress_bar(total=self.length.total_steps, done=done)
+
+    def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
+        """Take in the values of the step that makes `done`; True when the run is to end here.
+
+        TrainingDivergedError when the loss is not finite.
+        """
+        # A NaN means "undefined at this step" in the log; the loss must not hide behind that.
+        self.window.add({**values, "loss": torch.nan_to_num(torch.as_tensor(values["loss"]), nan=math.inf)})
+        last = done == self.length.total_steps
+        if self.fabric.global_rank == 0:
+            self._bar.update()
+        if last or done % self.run.log_every_steps == 0:
+            self._write_line(done)
+        stopping = self._any_rank(self.stop.requested())
+        if last or stopping or self._save_due(done):
+            _require_finite(float(values["loss"]), done)
+            self._save(done)
+        return last or stopping
+
+    def close(self) -> None:
+        """Close what `open` opened."""
+        if self.fabric.global_rank == 0:
+            self._bar.close()
+            self._lines.close()
+            if self._board:
+                self._board.close()
+
+    def _write_line(self, done: int) -> None:
+        means = self.window.take_means()
+        _require_finite(means["loss"], done)
+        if self.fabric.global_rank != 0:
+            return
+        means["clips_per_second"] = self.length.clips_per_step / means["seconds_per_step"]
+        warnings = self.method.warnings(means) + _loader_warnings(means)
+        epoch = done / self.length.steps_per_epoch
+        self._lines.write({"step": done, "epoch": round(epoch, 4), **means, "warnings": warnings})
+        if self._board:
+            self._board.write(done, means)
+        self._bar.set_postfix_str(f"loss {means['loss']:.4f}, {means['clips_per_second']:.1f} clips/s")
+        for text in warnings:
+            if text not in self._warned:
+                self._bar.write(f"step {done}: {text}")
+        self._warned = warnings
+
+    def _save_due(self, done: int) -> bool:
+        steps = self.run.checkpoint_every_steps
+        epochs = self.run.checkpoint_every_epochs * self.length.steps_per_epoch
+        return (steps > 0 and done % steps == 0) or (epochs > 0 and done % epochs == 0)
+
+    def _save(self, done: int) -> None:
+        if self.fabric.global_rank == 0:
+            self._lines.sync()
+            checkpoint = take_checkpoint(
+                done, self.method, self.optimiser, window=self.window.state(), record=self.record
+            )
+            write_checkpoint(self.folder.checkpoints, checkpoint, keep=self.run.keep_checkpoints)
+
+    def _any_rank(self, here: bool) -> bool:
+        """True on every rank when it is true on one: all must leave the loop at the same step."""
+        if self.fabric.world_size == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="max"))
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingDivergedError(
+            f"the loss is not a finite number at step {step} or just before. Lower "
+            "optimiser.rate_per_64_clips, or take run.precision = 32, in a new run"
+        )
+
+
+def _loader_warnings(means: Mapping[str, float]) -> list[str]:
+    share = means["seconds_waiting_for_data"] / means["seconds_per_step"]
+    if share < WAITING_IS_WORTH_A_WORD:
+        return []
+    return ["more than a fifth of the time goes into waiting for data: raise data.workers"]

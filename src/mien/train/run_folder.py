@@ -1,0 +1,107 @@
+"""The folder of a run: what lies where, who may write into it, and whether a resume is the same run."""
+
+from __future__ import annotations
+
+import fcntl
+import tomllib
+from pathlib import Path
+from typing import IO
+
+from mien.config import Settings, SettingsError, load_recipe
+from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
+from mien.train.recipe import differing_keys, to_toml
+from mien.train.tensor_file import DiskError, TensorFileError, write_bytes_atomically
+
+MAY_CHANGE = frozenset(  # how the work is done and watched, not what is learnt
+    {
+        "data.workers",
+        "data.prefetch_steps",
+        "run.accelerator",
+        "run.devices",
+        "run.threads",
+        "run.deterministic",
+        "run.checkpoint_every_epochs",
+        "run.checkpoint_every_steps",
+        "run.keep_checkpoints",
+        "run.log_every_steps",
+        "run.tensorboard",
+        "run.max_minutes",
+    }
+)
+
+
+class RunFolderError(ValueError):
+    """A folder that cannot take this run; the message says what lies there and what to do."""
+
+
+class RunFolder:
+    """settings.toml, checkpoints/, log.jsonl, tensorboard/ and encoder.safetensors of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "settings.toml"
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "log.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.encoder = path / "encoder.safetensors"
+        self._lock: IO[str] | None = None
+
+    def require_usable(self, settings: Settings, *, resume: bool) -> None:
+        """RunFolderError or SettingsError, before anything is written, if this run cannot go here."""
+        if self.settings.is_file():
+            if not resume:
+                raise RunFolderError(
+                    f"{self.path} already holds a run: go on with it by --resume auto, or name another --out"
+                )
+            self._require_same_run(settings)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(f"{self.path} holds other files than a run's; name an empty or new --out")
+
+    def begin(self, settings: Settings) -> None:
+        """Make the folder, keep other processes out while this one lives, write the resolved settings."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise DiskError(f"cannot write into {self.path}: {error.strerror}") from error
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunFolderError(
+                f"another process is writing to {self.path}; wait for it or stop it"
+            ) from error
+        header = "# The resolved settings of this run; `mien pretrain` takes this file as a recipe.\n\n"
+        write_bytes_atomically(self.settings, (header + to_toml(settings)).encode())
+
+    def end(self) -> None:
+        """Let other processes in."""
+        if self._lock:
+            self._lock.close()
+
+    def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """The checkpoint to go on from (None: none was written), and a line for each damaged one.
+
+        TensorFileError when there are checkpoints but not one can be read.
+        """
+        checkpoint, problems = newest_readable(self.checkpoints)
+        if checkpoint is None and problems:
+            raise TensorFileError(
+                f"no checkpoint in {self.checkpoints} can be read:\n  " + "\n  ".join(problems)
+            )
+        return checkpoint, problems
+
+    def last_step_saved(self) -> str:
+        """The newest checkpoint's name, for messages; 'none' when there is none."""
+        names = [path.name for path in list_checkpoints(self.checkpoints)]
+        return names[-1] if names else "none"
+
+    def _require_same_run(self, settings: Settings) -> None:
+        # Through TOML and back, so that both sides have the same types.
+        differing = differing_keys(load_recipe(self.settings), tomllib.loads(to_toml(settings)))
+        refused = {key: pair for key, pair in differing.items() if key not in MAY_CHANGE}
+        if refused:
+            lines = "".join(f"\n  {key}: {was!r} there, {now!r} now" for key, (was, now) in refused.items())
+            raise SettingsError(
+                f"the run in {self.path} was begun with other settings:{lines}\n"
+                "Resume it with its own (it is a recipe: RUN/settings.toml), or name another --out"
+            )

@@ -1,0 +1,90 @@
+"""Tensors and a JSON record in one safetensors file: written whole or not at all; reading runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+_RECORD = "mien"
+
+
+class TensorFileError(ValueError):
+    """A file that is not what its reader needs; the message says what it is and what was expected."""
+
+
+class DiskError(OSError):
+    """A file that could not be written; what stood there before stands there still."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], *, kind: str) -> None:
+    """Write `tensors` and the JSON-able `record` to `path`; a reader sees the old or the new, never half.
+
+    DiskError when the disk is full or refuses.
+    """
+    plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    content = save(plain, metadata={_RECORD: json.dumps({"kind": kind, **record})})
+    write_bytes_atomically(path, content)
+
+
+def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the record of a file that `write_tensors` wrote with the same `kind`.
+
+    TensorFileError for anything else, a pickle above all: it is never opened. OSError if it cannot be read.
+    """
+    _require_safetensors(path, kind=kind)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise TensorFileError(f"{path} is damaged or cut short: {error}") from error
+    record = json.loads(metadata.get(_RECORD, "{}"))
+    found = record.pop("kind", None)
+    if found != kind:
+        holds = f"a {found}" if found else "tensors, but no record of mien's"
+        raise TensorFileError(f"{path} holds {holds}; expected a {kind}")
+    return tensors, record
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one move, on the disk when this returns; DiskError if that fails."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}") from error
+
+
+def _require_safetensors(path: Path, *, kind: str) -> None:
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":  # after the header's length
+        return
+    expected = f"expected a {kind}, a .safetensors file that mien wrote"
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        raise TensorFileError(
+            f"{path} is a pickle, as torch.save and pickle.dump write. Opening one can run any code, so it "
+            f"was not opened; {expected}"
+        )
+    raise TensorFileError(f"{path} is {'not a safetensors file' if head else 'empty'}; {expected}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

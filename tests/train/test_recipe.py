@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from mien.config import SettingsError
+from mien.train.recipe import differing_keys, find_recipe, recipes_folder, to_toml
+
+SETTINGS = {
+    "method": {"name": "clp", "beta": 0.1, "note": 'quotes " and é', "none": None},
+    "run": {"steps": 3, "on": True, "rate": 1e-05, "list": [1.0, 2.5]},
+}
+
+
+def test_written_settings_are_read_back():
+    expected = {**SETTINGS, "method": {k: v for k, v in SETTINGS["method"].items() if v is not None}}
+    assert tomllib.loads(to_toml(SETTINGS)) == expected
+
+
+def test_differing_keys_are_named_with_both_values():
+    left = {"a": {"x": 1, "y": 2}, "b": {"z": 0}}
+    assert differing_keys(left, {"a": {"x": 1, "y": 3}}) == {"a.y": (2, 3), "b.z": (0, None)}
+
+
+def test_shipped_recipes_are_found_by_name():
+    assert find_recipe("clp-paper") == recipes_folder() / "clp-paper.toml"
+    assert find_recipe("clp-paper").is_file()
+
+
+def test_a_misspelt_recipe_names_the_nearest():
+    with pytest.raises(SettingsError, match=r"no recipe 'clp-papr'.*did you mean 'clp-paper'"):
+        find_recipe("clp-papr")
+
+
+def test_a_path_is_taken_as_it_is(tmp_path):
+    assert find_recipe(str(tmp_path / "mine.toml")) == tmp_path / "mine.toml"
