@@ -103,6 +103,11 @@ class Method(nn.Module):
         """What one row of a batch must hold under these settings."""
         raise NotImplementedError
 
+    @classmethod
+    def fit_to_corpus(cls, settings: Any, *, num_videos: int) -> Any:
+        """The settings with what follows from the corpus filled in: a bank's size left open, say."""
+        return settings
+
     def encoder_rows(self, clips: int) -> int:
         """Rows with gradient through the backbone in a step of that many clips: the unit of a fair budget."""
         raise NotImplementedError
