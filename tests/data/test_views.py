@@ -16,6 +16,8 @@ from mien.data.views import (
     ViewSettings,
     apply_views,
     evaluation_views,
+    pictures_to_views,
+    views_to_pictures,
 )
 
 SETTINGS = ViewSettings(output_size_px=56)
@@ -180,3 +182,11 @@ def test_settings_say_what_does_not_fit():
         ViewSettings(output_size_px=80).require_fits(72)
     with pytest.raises(ValueError, match=r"flip_probability = 1\.5"):
         ViewSettings(flip_probability=1.5)
+
+
+def test_views_turn_into_pictures_and_back():
+    views = evaluation_views(torch.from_numpy(smooth_frames(2)), output_size_px=56)
+    pictures = views_to_pictures(views)
+    frames = torch.from_numpy(smooth_frames(2))[:, 4:60, 4:60].permute(0, 3, 1, 2) / 255.0
+    torch.testing.assert_close(pictures, frames)
+    torch.testing.assert_close(pictures_to_views(pictures), views, atol=1e-5, rtol=0)

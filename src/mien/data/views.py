@@ -137,6 +137,18 @@ def evaluation_views(frames_NHWC: Tensor, *, output_size_px: int) -> Tensor:
     return _normalise(pixels).permute(0, 3, 1, 2)
 
 
+def views_to_pictures(views_NCHW: Tensor) -> Tensor:
+    """(N, 3, h, w) colours in [0, 1] of ImageNet-normalised views."""
+    mean, std = _mean_and_std(views_NCHW.device)
+    return views_NCHW.float() * std[:, None, None] + mean[:, None, None]
+
+
+def pictures_to_views(pictures_NCHW: Tensor) -> Tensor:
+    """(N, 3, h, w) ImageNet-normalised views of colours in [0, 1]; undoes `views_to_pictures`."""
+    mean, std = _mean_and_std(pictures_NCHW.device)
+    return (pictures_NCHW - mean[:, None, None]) / std[:, None, None]
+
+
 def affine_matrices(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
     """(N, 2, 3) maps for `affine_grid` (align_corners=False): from a view's pixel to its frame's.
 
