@@ -1,0 +1,78 @@
+"""Public weights from a file into a backbone; no code in the file is executed."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mien.backbones.base import Backbone
+from mien.registry import nearest
+
+CLASSIFIERS = ("fc.", "classifier.", "head.")  # layers of public files that a backbone does not have
+WRAPPERS = ("state_dict", "model")  # keys under which training scripts put the weights
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names the file and what was expected."""
+
+
+def load_public_weights(backbone: Backbone, path: Path) -> str:
+    """Copy the weights at `path` into `backbone` and return the file's SHA-256 in hexadecimal.
+
+    `.safetensors`, or a PyTorch file that `torch.load(weights_only=True)` accepts. A classifier in the file
+    is left out; batch counters may be missing, as in old files. Every other name and shape must agree.
+    Do this before a method is built around the backbone: its momentum encoder starts as a copy.
+    WeightsError on a wrong file, OSError on one that cannot be read.
+    """
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    weights = {name: value for name, value in _read(path).items() if not name.startswith(CLASSIFIERS)}
+    wanted = backbone.state_dict()
+    _require_same_names(path, set(weights), set(wanted))
+    for name, value in weights.items():
+        given, expected = tuple(value.shape), tuple(wanted[name].shape)
+        if given != expected:
+            raise WeightsError(f"{path}: {name} has shape {given}, this backbone's is {expected}")
+    backbone.load_state_dict(weights, strict=False)
+    return sha256
+
+
+def _require_same_names(path: Path, given: set[str], wanted: set[str]) -> None:
+    missing = sorted(name for name in wanted - given if not name.endswith("num_batches_tracked"))
+    if missing:
+        raise WeightsError(f"{path}: {len(missing)} weights are missing, {missing[0]!r} first")
+    unknown = sorted(given - wanted)
+    if unknown:
+        raise WeightsError(
+            f"{path}: {len(unknown)} unknown weights, {unknown[0]!r}{nearest(unknown[0], wanted)}"
+        )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+    return _read_torch_file(path)
+
+
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(
+            f"{path} holds something else than weights and was not loaded, since that could run code in it; "
+            "expected .safetensors or a state dict of tensors written by torch.save"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}")
+    return content
