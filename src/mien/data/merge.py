@@ -1,0 +1,124 @@
+"""The stores of several shards into one: the same tables, byte for byte, as one unsharded run gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mien.data.accounts import Account
+from mien.data.assemble import assemble
+from mien.data.atomic import told_as_write_error
+from mien.data.parts import list_parts
+from mien.data.store_layout import (
+    HEADER,
+    MANIFEST,
+    TEMPORARY,
+    StoreError,
+    StoreHeader,
+    crops_path,
+    part_path,
+)
+
+
+def merge(shards: Sequence[Path], store: Path) -> list[Account]:
+    """Write at `store` what the stores at `shards` hold; the accounts, sorted by video.
+
+    Crops are linked where the file system can (the shards may then be removed), else copied. A merge that was
+    interrupted goes on when called again. StoreError if a shard is unfinished, if contracts or settings
+    differ, or if two shards hold the same video.
+    """
+    headers = [_finished_header(shard) for shard in shards]
+    for shard, header in zip(shards[1:], headers[1:], strict=True):
+        header.contract.require_same(headers[0].contract, ours=str(shard), theirs=str(shards[0]))
+        require_same_settings(header, headers[0], ours=str(shard), theirs=str(shards[0]))
+    shard_of = _shard_of_each_video(shards)
+    with told_as_write_error(store):
+        _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
+        for video, shard in shard_of.items():
+            _bring(shard / crops_path(video), store / crops_path(video))
+            _bring(shard / part_path(video), store / part_path(video))
+        return assemble(store)
+
+
+def missing_shards(shards: Sequence[Path]) -> list[str]:
+    """The shards, as `i/n`, that a set of stores lacks to be whole; empty where no store is a shard."""
+    have = {StoreHeader.read(shard).shard for shard in shards}
+    counts = {int(name.split("/")[1]) for name in have}
+    return sorted({f"{number}/{count}" for count in counts for number in range(1, count + 1)} - have)
+
+
+def require_same_settings(header: StoreHeader, other: StoreHeader, *, ours: str, theirs: str) -> None:
+    """StoreError listing every setting that differs, by its dotted name."""
+    left, right = _flat(header.settings), _flat(other.settings)
+    differing = [
+        f"\n  {key}: {left.get(key)!r} in {ours}, {right.get(key)!r} in {theirs}"
+        for key in sorted(left | right)
+        if left.get(key) != right.get(key)
+    ]
+    if differing:
+        raise StoreError(
+            f"{ours} and {theirs} were prepared with different settings:{''.join(differing)}\n"
+            "Use the same settings, or another folder for the store."
+        )
+
+
+def _finished_header(shard: Path) -> StoreHeader:
+    header = StoreHeader.read(shard)
+    if not (shard / MANIFEST).exists():
+        raise StoreError(
+            f"{shard} (shard {header.shard}) is not finished: run its `mien prepare` again first"
+        )
+    return header
+
+
+def _shard_of_each_video(shards: Sequence[Path]) -> dict[str, Path]:
+    shard_of: dict[str, Path] = {}
+    for shard in shards:
+        for video, _ in list_parts(shard):
+            other = shard_of.setdefault(video, shard)
+            if other is not shard:
+                raise StoreError(f"the video {video!r} is in {other} and in {shard}; a video goes in once")
+    return shard_of
+
+
+def _begin(store: Path, header: StoreHeader, *, videos: set[str]) -> None:
+    if (store / HEADER).exists():
+        present = StoreHeader.read(store)
+        strangers = {video for video, _ in list_parts(store)} - videos
+        if strangers:
+            raise StoreError(
+                f"{store} holds videos of none of the shards ({min(strangers)!r}, say); give a new folder"
+            )
+        present.contract.require_same(header.contract, ours=str(store), theirs="the shards")
+        require_same_settings(present, header, ours=str(store), theirs="the shards")
+    shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+    store.mkdir(parents=True, exist_ok=True)
+    header.write(store)
+
+
+def _bring(source: Path, target: Path) -> None:
+    """Link or copy a file, at once or not at all; nothing where there is no source."""
+    if not source.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def _flat(settings: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

@@ -1,0 +1,214 @@
+"""Which files to prepare and whose face each shows: files, folders, VoxCeleb2 trees, a CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
+        *("mxf", "ogv", "ts", "webm", "wmv", "y4m"),
+    )
+)
+
+_VOXCELEB_IDENTITY = re.compile(r"(?:vox2_)?(id\d{5,})")
+_VOXCELEB_UTTERANCE = re.compile(r"\d{5}")
+
+
+class SourceError(ValueError):
+    """Sources that cannot be listed or told apart; names the file or the folder."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to prepare.
+
+    `video` names it in the store, unique there: identity/video/utterance in a VoxCeleb2 tree, else the path
+    below the folder that was given. `identity` is whose face it shows, as far as path or CSV tell.
+    """
+
+    path: Path
+    video: str
+    identity: str
+    source_path: str  # relative to the folder (or the folder of the CSV or file) that was given
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files to prepare, sorted by `video`, and how many others lay beside them."""
+
+    sources: tuple[Source, ...]
+    num_other_files: int  # files in the folders that are no videos by their name
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every `count`-th video of the sorted list, beginning with the `number`-th (from 1)."""
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise SourceError(f"shard {self}: expected i/n with 1 <= i <= n")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """`2/8` is the second of eight."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        if match is None:
+            raise SourceError(f"shard {text!r}: expected i/n, as in 2/8")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, sources: Sequence[Source]) -> tuple[Source, ...]:
+        """The share of the sorted `sources`; the shares of all n are disjoint and make up the whole."""
+        return tuple(sources[self.number - 1 :: self.count])
+
+
+def list_sources(given: Sequence[Path]) -> Listing:
+    """Everything that `given` (files, folders, CSVs) names, each file once.
+
+    A CSV decides the identity of a file that another source names too. SourceError where something is
+    missing or unreadable, where nothing is found, and where two files would have the same name in the store.
+    """
+    from_csv: dict[str, Source] = {}
+    from_paths: dict[str, Source] = {}
+    num_other_files = 0
+    for path in given:
+        if path.suffix.lower() == ".csv":
+            from_csv |= {_real(source.path): source for source in _in_csv(path)}
+        elif path.is_dir():
+            files, others = _in_folder(path)
+            num_other_files += others
+            from_paths |= {_real(file): _source(file, root=path) for file in files}
+        else:
+            _require_file(path, where="")
+            from_paths[_real(path)] = _source(path, root=path.parent)
+    sources = _with_identities_of(from_csv, from_paths)
+    if not sources:
+        raise SourceError(
+            f"no video in {', '.join(str(path) for path in given) or 'no source'} "
+            f"({num_other_files} other files; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
+        )
+    _refuse_same_names(sources)
+    return Listing(tuple(sorted(sources, key=lambda source: source.video)), num_other_files)
+
+
+def voxceleb_names(path: Path) -> tuple[str, str, str] | None:
+    """(identity, video, utterance) of [vox2_]id00012/21Uxsk56VDQ/00001.mp4; None for other paths."""
+    parts = path.absolute().parts
+    if len(parts) < 4:
+        return None
+    identity = _VOXCELEB_IDENTITY.fullmatch(parts[-3])
+    if identity is None or _VOXCELEB_UTTERANCE.fullmatch(path.stem) is None:
+        return None
+    return identity[1], parts[-2], path.stem
+
+
+def _source(path: Path, *, root: Path) -> Source:
+    relative = PurePosixPath(path.relative_to(root).as_posix())
+    voxceleb = voxceleb_names(path)
+    if voxceleb is not None:
+        return Source(path, "/".join(voxceleb), voxceleb[0], str(relative))
+    identity = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
+    return Source(path, str(relative), identity, str(relative))
+
+
+def _in_folder(root: Path) -> tuple[list[Path], int]:
+    """The videos below `root`, and the number of other files; hidden ones are neither."""
+    videos, num_others = [], 0
+    for path in _walk(root, seen=set()):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(path)
+        else:
+            num_others += 1
+    return videos, num_others
+
+
+def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:
+    real = _real(folder)
+    if real in seen:  # a link back up
+        return
+    seen.add(real)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(
+            f"cannot read the folder {folder}: {error.strerror}. Make it readable, or leave it out."
+        ) from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), seen=seen)
+        else:
+            yield Path(entry.path)
+
+
+def _in_csv(path: Path) -> Iterator[Source]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "path" not in (reader.fieldnames or []):
+                raise SourceError(f"{path}: expected the columns path,identity; found {reader.fieldnames}")
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"cannot read {path}: {error}") from error
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        source = _csv_row(path.parent, row["path"] or "", row.get("identity") or "", where=where)
+        first_line = seen.setdefault(_real(source.path), line)
+        if first_line != line:
+            raise SourceError(f"{where}: {source.path} stands in line {first_line} already")
+        yield source
+
+
+def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
+    if not path.strip():
+        raise SourceError(f"{where}: the path is empty")
+    file = folder / path.strip()
+    _require_file(file, where=f"{where}: ")
+    inside = Path(os.path.relpath(file, folder))
+    if ".." in inside.parts:  # a name in the store stays inside the store
+        inside = Path(*file.resolve().parts[1:])
+    source = replace(_source(folder / inside, root=folder), path=file)
+    return replace(source, identity=identity.strip()) if identity.strip() else source
+
+
+def _require_file(path: Path, *, where: str) -> None:
+    if path.is_dir():
+        raise SourceError(f"{where}{path} is a folder, expected a file")
+    if not path.exists():
+        raise SourceError(f"{where}{path} does not exist")
+
+
+def _with_identities_of(from_csv: dict[str, Source], from_paths: dict[str, Source]) -> list[Source]:
+    merged = dict(from_csv)
+    for real, source in from_paths.items():
+        merged[real] = replace(source, identity=from_csv[real].identity) if real in from_csv else source
+    return list(merged.values())
+
+
+def _refuse_same_names(sources: Sequence[Source]) -> None:
+    named: dict[str, Source] = {}
+    for source in sources:
+        other = named.setdefault(source.video, source)
+        if other is not source:
+            raise SourceError(
+                f"{other.path} and {source.path} would both be called {source.video!r} in the store. "
+                "Give the folder above both, so that their paths differ, or prepare them into two stores."
+            )
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)

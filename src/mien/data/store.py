@@ -1,0 +1,181 @@
+"""A store of face tracks, for reading: (track, start, length, stride) or single frames, as uint8 RGB."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+from numpy.typing import NDArray
+
+from mien.data.store_layout import INDEX, INDEX_DTYPE, MANIFEST, StoreError, StoreHeader
+from mien.faces.contract import CropContract
+
+_OPEN_FILES = 256  # crop files that one process keeps open
+
+
+class TrackStore:
+    """The face tracks that `mien prepare` wrote. Tracks are numbered from 0, as the rows of the manifest.
+
+    Opening reads the manifest (a row a track) and maps the frames' index into memory, so it costs next to
+    nothing and processes share it. It may be pickled, and used after a fork.
+    """
+
+    def __init__(self, path: Path, header: StoreHeader, tracks: pa.Table, index: NDArray[np.void]) -> None:
+        self.path = path
+        self.header = header
+        self.tracks = tracks
+        self._index = index
+        self._first_row = tracks["first_row"].to_numpy()
+        self._num_frames = tracks["num_frames"].to_numpy()
+        self._identity = tracks["identity_number"].to_numpy()
+        self._video = tracks["video_number"].to_numpy()
+        self._runs = tracks["runs"].combine_chunks()
+        self._crops = tracks["crops"].combine_chunks()
+        self._files = _OpenFiles(_OPEN_FILES)
+
+    @classmethod
+    def open(cls, path: Path | str) -> TrackStore:
+        """The store at `path`; StoreError if there is none, or if preparing it has not come to its end."""
+        store = Path(path)
+        header = StoreHeader.read(store)
+        if not (store / MANIFEST).exists():
+            raise StoreError(
+                f"{store} is not finished: it has no {MANIFEST}. Run the same `mien prepare` again; "
+                "it goes on where it stopped."
+            )
+        tracks = pq.read_table(store / MANIFEST)
+        num_rows = int(tracks["num_frames"].to_numpy().sum())
+        return cls(store, header, tracks, _map_index(store / INDEX, num_rows))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TrackStore.open, (self.path,))
+
+    @property
+    def contract(self) -> CropContract:
+        """How the crops were made."""
+        return self.header.contract
+
+    @property
+    def num_tracks(self) -> int:
+        """How many tracks the store holds."""
+        return len(self._num_frames)
+
+    def num_frames(self, track: int) -> int:
+        """Rows (positions) of a track."""
+        return int(self._num_frames[self._checked(track)])
+
+    def runs(self, track: int) -> list[tuple[int, int]]:
+        """(start position, length) of each run that is long enough for a clip, in order."""
+        return [(run["start"], run["length"]) for run in self._runs[self._checked(track)].as_py()]
+
+    def slots(self, track: int) -> NDArray[np.int32]:
+        """The 25-fps slot of each position, strictly ascending."""
+        slots: NDArray[np.int32] = self._rows(track)["slot"]
+        return slots
+
+    def source_frame_indices(self, track: int) -> NDArray[np.int32]:
+        """The source frame that each position shows; a slow source shows one at several positions."""
+        indices: NDArray[np.int32] = self._rows(track)["source_frame_index"]
+        return indices
+
+    def identity_number(self, track: int) -> int:
+        """A number shared by the tracks of one person."""
+        return int(self._identity[self._checked(track)])
+
+    def video_number(self, track: int) -> int:
+        """A number shared by the tracks of one source file."""
+        return int(self._video[self._checked(track)])
+
+    def read_frames(
+        self, track: int, positions: Sequence[int], *, size_px: int | None = None
+    ) -> NDArray[np.uint8]:
+        """(n, S, S, 3) RGB at any positions of a track; S = size_px, or the crop's own size.
+
+        A smaller size is decoded at the next scale that JPEG offers (eighths of the side) and then reduced by
+        area. IndexError for a position outside the track; ValueError for a size above the crop's.
+        """
+        size = self._checked_size(size_px)
+        rows = self._rows(track)
+        chosen = np.asarray(positions, np.int64)
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(rows)):
+            raise IndexError(f"track {track} has positions 0 .. {len(rows) - 1}, asked for {chosen.tolist()}")
+        handle = self._files.get(self.path / self._crops[track].as_py())
+        frames = np.empty((len(chosen), size, size, 3), np.uint8)
+        for frame, row in zip(frames, rows[chosen], strict=True):
+            jpeg = os.pread(handle, int(row["size_bytes"]), int(row["offset"]))
+            _decode_into(frame, jpeg)
+        return frames
+
+    def read_clip(
+        self, track: int, start: int, length: int, stride: int, *, size_px: int | None = None
+    ) -> NDArray[np.uint8]:
+        """(length, S, S, 3) RGB from `start` on, `stride` apart; ValueError if that leaves the run."""
+        last = start + (length - 1) * stride
+        if not any(first <= start and last < first + count for first, count in self.runs(track)):
+            raise ValueError(
+                f"positions {start} .. {last} of track {track} do not lie in one of its runs: "
+                f"{self.runs(track)} (start, length)"
+            )
+        return self.read_frames(track, range(start, last + 1, stride), size_px=size_px)
+
+    def _rows(self, track: int) -> NDArray[np.void]:
+        first = self._first_row[self._checked(track)]
+        return self._index[first : first + self._num_frames[track]]
+
+    def _checked(self, track: int) -> int:
+        if not 0 <= track < self.num_tracks:
+            raise IndexError(f"{self.path} has tracks 0 .. {self.num_tracks - 1}, asked for {track}")
+        return track
+
+    def _checked_size(self, size_px: int | None) -> int:
+        largest = self.contract.crop_size_px
+        if size_px is not None and not 1 <= size_px <= largest:
+            raise ValueError(f"size_px = {size_px}: the crops of {self.path} are {largest} px")
+        return largest if size_px is None else size_px
+
+
+class _OpenFiles:
+    """File handles by path, the least recently used closed. Reads go by offset, so a fork may share them."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._handles: OrderedDict[Path, int] = OrderedDict()
+
+    def get(self, path: Path) -> int:
+        if path not in self._handles:
+            self._handles[path] = os.open(path, os.O_RDONLY)
+            if len(self._handles) > self.limit:
+                os.close(self._handles.popitem(last=False)[1])
+        self._handles.move_to_end(path)
+        return self._handles[path]
+
+    def __del__(self) -> None:
+        for handle in self._handles.values():
+            os.close(handle)
+
+
+def _map_index(path: Path, num_rows: int) -> NDArray[np.void]:
+    index: NDArray[np.void] = np.load(path, mmap_mode="r" if num_rows else None, allow_pickle=False)
+    if index.dtype != INDEX_DTYPE or index.shape != (num_rows,):
+        raise StoreError(
+            f"{path}: {index.shape[0]} rows where the manifest counts {num_rows}. "
+            "Run `mien prepare` again; it rebuilds the tables from the parts."
+        )
+    return index
+
+
+def _decode_into(frame_HWC: NDArray[np.uint8], jpeg: bytes) -> None:
+    size = frame_HWC.shape[0]
+    decoded = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=size, min_width=size, min_factor=1)
+    if decoded.shape == frame_HWC.shape:
+        frame_HWC[...] = decoded
+    else:
+        cv2.resize(decoded, (size, size), dst=frame_HWC, interpolation=cv2.INTER_AREA)

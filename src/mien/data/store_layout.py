@@ -1,0 +1,138 @@
+"""What lies where in a store, the columns of its tables, and the header that says how its crops were made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mien import __version__
+from mien.data.atomic import write_bytes
+from mien.faces.contract import CropContract
+
+FORMAT_VERSION = 1
+
+HEADER = "store.json"
+MANIFEST = "manifest.parquet"
+FRAMES = "frames.parquet"
+ACCOUNTS = "accounts.parquet"
+INDEX = "frames.index.npy"  # the columns that reading needs, memory-mapped
+CROPS = "crops"
+PARTS = "parts"
+TEMPORARY = "tmp"
+LOCK = ".lock"
+
+INDEX_DTYPE = np.dtype(
+    [("slot", "<i4"), ("source_frame_index", "<i4"), ("offset", "<i8"), ("size_bytes", "<i4")]
+)
+
+POINT_COLUMNS = tuple(
+    f"{point}_{axis}_px"
+    for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    for axis in "xy"
+)
+MEASURED_COLUMNS = (
+    *("box_left_px", "box_top_px", "box_right_px", "box_bottom_px"),
+    *POINT_COLUMNS,
+    *("score", "yaw_degrees", "pitch_degrees", "roll_degrees", "sharpness"),
+)
+FRAMES_SCHEMA = pa.schema(
+    [
+        ("track", pa.int32()),
+        ("slot", pa.int32()),
+        ("source_frame_index", pa.int32()),
+        ("seconds", pa.float64()),
+        ("offset", pa.int64()),
+        ("size_bytes", pa.int32()),
+        *((name, pa.float32()) for name in MEASURED_COLUMNS),
+    ]
+)
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("track", pa.int32()),
+        ("track_id", pa.string()),
+        ("identity", pa.string()),
+        ("identity_number", pa.int32()),
+        ("video", pa.string()),
+        ("video_number", pa.int32()),
+        ("source_path", pa.string()),
+        ("frames_per_second", pa.float64()),
+        ("first_row", pa.int64()),
+        ("num_frames", pa.int32()),
+        ("runs", pa.list_(pa.struct([("start", pa.int32()), ("length", pa.int32())]))),
+        ("num_short_runs", pa.int32()),
+        ("num_frames_in_short_runs", pa.int32()),
+        ("first_seconds", pa.float64()),
+        ("last_seconds", pa.float64()),
+        ("crops", pa.string()),
+    ]
+)
+
+
+class StoreError(ValueError):
+    """A store that cannot be read, or that must not be written to; says which and what to do."""
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """How the crops of a store were made: the contract, the settings, and the shard of the sources it holds.
+
+    `settings` is a nested dictionary of JSON types; two runs may write to one store only if it is equal.
+    """
+
+    contract: CropContract
+    settings: dict[str, Any]
+    shard: str = "1/1"
+    mien_version: str = __version__
+
+    @property
+    def min_run_frames(self) -> int:
+        """Runs of fewer frames are kept out of `TrackStore.runs`."""
+        return int(self.settings["min_run_frames"])
+
+    def write(self, store: Path) -> None:
+        """Into `store`, at once or not at all."""
+        fields = {
+            "format": FORMAT_VERSION,
+            "mien_version": self.mien_version,
+            "shard": self.shard,
+            "contract": self.contract.to_dict(),
+            "settings": self.settings,
+        }
+        text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
+        write_bytes(store / HEADER, text.encode(), temporary_folder=store / TEMPORARY)
+
+    @classmethod
+    def read(cls, store: Path) -> StoreHeader:
+        """The header of the store at `store`; StoreError if that is no store, or one of another format."""
+        path = store / HEADER
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{store} is not a store: it has no {HEADER} (`mien prepare` makes one)"
+            ) from None
+        except ValueError as error:
+            raise StoreError(f"{path} is not JSON: {error}") from error
+        if fields.get("format") != FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: format {fields.get('format')!r}; this mien reads format {FORMAT_VERSION}. "
+                "Prepare the videos again, or use the mien that wrote the store "
+                f"({fields.get('mien_version', 'unknown')})."
+            )
+        contract = CropContract.from_dict(fields["contract"])
+        return cls(contract, fields["settings"], fields["shard"], fields["mien_version"])
+
+
+def crops_path(video: str) -> str:
+    """Where the crops of a video lie, relative to the store: a tar of JPEGs."""
+    return f"{CROPS}/{video}.tar"
+
+
+def part_path(video: str) -> str:
+    """Where the rows of a video lie, relative to the store; the file is there exactly when it is done."""
+    return f"{PARTS}/{video}.parquet"

@@ -1,0 +1,225 @@
+"""Writes one video into a store as its faces come: a tar of JPEGs, and a part that says it is done."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from numpy.typing import NDArray
+
+from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
+from mien.data.atomic import replacing, told_as_write_error
+from mien.data.jpeg_tar import JpegTar
+from mien.data.parts import Fingerprint, Part, write_part
+from mien.data.sources import Source
+from mien.data.store_layout import FRAMES_SCHEMA, MEASURED_COLUMNS, TEMPORARY, StoreError, crops_path
+from mien.faces.track import SlotFaces, TrackedFace
+from mien.video import VideoError
+
+
+@dataclass(frozen=True)
+class JpegSettings:
+    """How crops are compressed; docs/file-formats.md has the measurements behind the defaults."""
+
+    quality: int = 90
+    subsampling: str = "420"  # of the chroma; "444" keeps it whole
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"JPEG quality {self.quality}: expected 1 .. 100")
+        if self.subsampling not in ("420", "422", "444"):
+            raise ValueError(f"JPEG subsampling {self.subsampling!r}: expected 420, 422 or 444")
+
+
+def write_video(
+    store: Path,
+    source: Source,
+    looked_at: Iterable[SlotFaces],
+    *,
+    fingerprint: Fingerprint,
+    frames_per_second: float,
+    jpeg: JpegSettings,
+) -> Account:
+    """Write the faces of one video: crops first, then the part; whole or not at all.
+
+    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError) is
+    kept up to there, as partial; one without any face is recorded as skipped. StoreWriteError when the store
+    takes no more.
+    """
+    intact = _UntilItBreaks(looked_at)
+    rows = _Rows()
+    tally = _Tally()
+    crops = store / crops_path(source.video)
+    with told_as_write_error(store):
+        with replacing(crops, temporary_folder=store / TEMPORARY) as temporary, JpegTar(temporary) as tar:
+            for looked in intact:
+                tally.count(looked, where=source.source_path)
+                for face in looked.faces:
+                    name = f"{face.track_number:03d}/{looked.source_frame_index:07d}.jpg"
+                    rows.add(looked, face, tar.add(name, _encode(face.crop_HWC, jpeg)))
+        part = _part(source, fingerprint, frames_per_second, tally, rows, broken=intact.message)
+        write_part(store, part, rows.table())
+    return part.account
+
+
+def skip_video(store: Path, source: Source, message: str, *, fingerprint: Fingerprint) -> Account:
+    """Record that nothing of a source is written, and why."""
+    part = _part(source, fingerprint, 0.0, _Tally(), _Rows(), broken=message)
+    with told_as_write_error(store):
+        (store / crops_path(source.video)).unlink(missing_ok=True)
+        write_part(store, part, _Rows().table())
+    return part.account
+
+
+class _UntilItBreaks:
+    """Iterates over a video's frames; where the video breaks, stops, and keeps the message."""
+
+    def __init__(self, looked_at: Iterable[SlotFaces]) -> None:
+        self._looked_at = looked_at
+        self.message = ""
+
+    def __iter__(self) -> Iterator[SlotFaces]:
+        try:
+            yield from self._looked_at
+        except VideoError as error:
+            self.message = str(error)
+
+
+class _Tally:
+    """Counts what became of each decoded frame, and checks that none is told of twice or left out."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.num_written = 0
+        self.num_crops = 0
+        self._highest_index = -1
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames that the decoder gave, by their own numbering."""
+        return self._highest_index + 1
+
+    def count(self, looked: SlotFaces, *, where: str) -> None:
+        if bool(looked.faces) == bool(looked.reason) or (looked.faces and not looked.slots):
+            raise ValueError(
+                f"{where}, frame {looked.source_frame_index}: {len(looked.faces)} faces in slots "
+                f"{looked.slots} with the reason {looked.reason!r}; expected faces and slots, or a reason"
+            )
+        self._highest_index = max(self._highest_index, looked.source_frame_index)
+        if looked.faces:
+            self.num_written += 1
+            self.num_crops += len(looked.faces)
+        else:
+            self.reasons[looked.reason] += 1
+
+
+class _Rows:
+    """The rows of one video's tracks, column by column, in the order in which they come."""
+
+    _CODES = "iiidqi" + "f" * len(MEASURED_COLUMNS)
+
+    def __init__(self) -> None:
+        self._columns = [array(code) for code in self._CODES]
+
+    def add(self, looked: SlotFaces, face: TrackedFace, stored: tuple[int, int]) -> None:
+        measured = (
+            *(float(edge) for edge in face.box_xyxy_px),
+            *(float(value) for value in np.asarray(face.points_5x2_px).reshape(10)),
+            *(face.score, face.yaw_degrees, face.pitch_degrees, face.roll_degrees, face.sharpness),
+        )
+        for slot in looked.slots:
+            place = (face.track_number, slot, looked.source_frame_index, looked.seconds)
+            for column, value in zip(self._columns, (*place, *stored, *measured), strict=True):
+                column.append(value)
+
+    def table(self) -> pa.Table:
+        """FRAMES_SCHEMA, sorted by track and slot; StoreError if a track shows two frames in one slot."""
+        columns = {
+            name: np.frombuffer(column, column.typecode)
+            for name, column in zip(FRAMES_SCHEMA.names, self._columns, strict=True)
+        }
+        order = np.lexsort((columns["slot"], columns["track"]))
+        columns = {name: column[order] for name, column in columns.items()}
+        same_track = np.diff(columns["track"]) == 0
+        if np.any(np.diff(columns["slot"])[same_track] <= 0):
+            raise StoreError("a track shows two frames in one slot")
+        return pa.Table.from_pydict(columns, schema=FRAMES_SCHEMA)
+
+
+def _part(
+    source: Source,
+    fingerprint: Fingerprint,
+    frames_per_second: float,
+    tally: _Tally,
+    rows: _Rows,
+    *,
+    broken: str,
+) -> Part:
+    frames = rows.table()
+    identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
+    status, message = _outcome(tally, broken)
+    account = Account(
+        video=source.video,
+        identity=source.identity,
+        source_path=source.source_path,
+        source_sha256=fingerprint.sha256,
+        status=status,
+        message=message,
+        num_decoded=tally.num_decoded,
+        num_written=tally.num_written,
+        not_written=dict(sorted(tally.reasons.items())),
+        num_tracks=len(identities),
+        num_crops=tally.num_crops,
+        num_positions=frames.num_rows,
+    )
+    return Part(account, fingerprint, frames_per_second, identities)
+
+
+def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
+    if tally.num_written:
+        return (PARTIAL, broken) if broken else (DONE, "")
+    return SKIPPED, broken or f"no face in any of its {tally.num_decoded} frames"
+
+
+def identities_of_tracks(frames: pa.Table, *, video: str, identity: str) -> dict[int, str]:
+    """Whose face each track of a video is, by track number.
+
+    The path names one person: the largest track (by the area of its boxes, summed) and every track that is
+    never seen beside a larger one of that person. Each other track is somebody else, known from this video
+    only: `video+1`, `video+2`, ... by size.
+    """
+    slots = {int(track): set[int]() for track in np.unique(frames["track"].to_numpy())}
+    for track, slot in zip(frames["track"].to_pylist(), frames["slot"].to_pylist(), strict=True):
+        slots[track].add(slot)
+    sizes = _summed_box_areas(frames)
+    seen_with_person: set[int] = set()
+    identities: dict[int, str] = {}
+    num_others = 0
+    for track in sorted(slots, key=lambda track: (-sizes[track], track)):
+        if seen_with_person.isdisjoint(slots[track]):
+            identities[track] = identity
+            seen_with_person |= slots[track]
+        else:
+            num_others += 1
+            identities[track] = f"{video}+{num_others}"
+    return dict(sorted(identities.items()))
+
+
+def _summed_box_areas(frames: pa.Table) -> dict[int, float]:
+    left, top, right, bottom = (frames[name].to_numpy() for name in MEASURED_COLUMNS[:4])
+    areas = (right - left).astype(np.float64) * (bottom - top)
+    tracks, of_row = np.unique(frames["track"].to_numpy(), return_inverse=True)
+    return dict(zip(tracks.tolist(), np.bincount(of_row, weights=areas).tolist(), strict=True))
+
+
+def _encode(crop_HWC: NDArray[np.uint8], jpeg: JpegSettings) -> bytes:
+    encoded: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(crop_HWC), jpeg.quality, "RGB", jpeg.subsampling
+    )
+    return encoded
