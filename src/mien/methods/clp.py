@@ -6,6 +6,7 @@ rebuilds a face's feature from other people's. docs/method.md says which setting
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutpu
 
 COLLAPSE_TOLERANCE = 1e-3
 STEPS_TO_MIN_FILL = 4
+BANK_ROWS_PER_FRAME = 0.68
+SMALLEST_BANK = 512
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class ClpSettings:
     frames_per_video: int = 2  # L, frames that are reconstructed
     cir_source: Literal["video", "clip"] = "video"  # L frames far apart in the track, or L of the clip's
     min_gap_frames: int = 17  # far frames lie at least so many raw frames apart where the track allows
-    bank_size: int = 65536  # |M|
-    num_candidates: int = 32768  # |C| of a full bank; the rest are negatives
+    bank_size: int = 65536  # |M|; 0: the paper's share of the corpus (`fit_to_corpus`)
+    num_candidates: int = 32768  # |C| of a full bank; the rest are negatives; 0: half
     bank_start: Literal["warm", "empty"] = "warm"  # fill the bank before the first step, or while training
     min_fill: int | None = None  # rows below which there is no reconstruction; None: 4 steps' keys
     tau: float = 0.07  # temperature of InfoNCE
@@ -69,12 +72,17 @@ class ClpSettings:
             f"{self.frames_per_video} frames that are not neighbours do not fit a clip of {self.clip_len}",
         )
         _require(
-            0 < self.num_candidates < self.bank_size,
+            self.bank_size == 0 or 0 < self.candidates < self.bank_size,
             f"num_candidates = {self.num_candidates}: above 0 and below bank_size = {self.bank_size}",
         )
         _require(self.tau > 0 and (self.tau_reconstruction or self.tau) > 0, "a temperature is above 0")
         _require(0 <= self.mu <= 1, f"mu = {self.mu}: between 0 and 1")
         _require(self.key_batch_norm_groups >= 1, "key_batch_norm_groups: at least 1")
+
+    @property
+    def candidates(self) -> int:
+        """|C| of a full bank."""
+        return self.num_candidates or self.bank_size // 2
 
     @property
     def uses_clip(self) -> bool:
@@ -113,6 +121,7 @@ class Clp(Method):
             self.triplet_weights_P: Tensor
             self.register_buffer("triplet_weights_P", weights_P.float(), persistent=False)
         if settings.beta:
+            _require(settings.bank_size > 0, "bank_size is left open (0): fit_to_corpus fills it in")
             self.head_cir = mlp(*widths, batch_norm_output=settings.batch_norm_output)
             self.momentum = MomentumEncoder(backbone, self.head_cir)
             self.bank = MemoryBank(settings.bank_size, settings.embedding_dim)
@@ -127,6 +136,17 @@ class Clp(Method):
             num_far_frames=settings.frames_per_video if settings.uses_far_frames else 0,
             min_gap_frames=settings.min_gap_frames,
         )
+
+    @classmethod
+    def fit_to_corpus(cls, settings: ClpSettings, *, num_videos: int) -> ClpSettings:
+        """A bank left open (0) holds 0.68 frames for each of the L frames of each video, half candidates.
+
+        That is the paper's ratio, 65 536 rows for 2 frames of 48 000 videos; never below SMALLEST_BANK.
+        """
+        if settings.bank_size:
+            return settings
+        size = max(SMALLEST_BANK, round(BANK_ROWS_PER_FRAME * settings.frames_per_video * num_videos))
+        return dataclasses.replace(settings, bank_size=size, num_candidates=0)
 
     def encoder_rows(self, clips: int) -> int:
         """clips * (J + L) with both losses and far frames."""
@@ -212,7 +232,7 @@ class Clp(Method):
         if self.bank.filled < self._min_fill(len(keys)):
             # A zero that still reaches every parameter: DDP waits for all of them.
             return 0.0 * query_ND.sum(), undefined_reconstruction(query_ND.device)
-        candidates, negatives = self.bank.split(self.settings.num_candidates, generator=generator)
+        candidates, negatives = self.bank.split(self.settings.candidates, generator=generator)
         masked_NC, masked_NM = self._masks(keys, candidates, negatives)
         result = cross_identity_reconstruction(
             query_ND,
