@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+P = ParamSpec("P")
 R = TypeVar("R")
 LOW = (torch.float16, torch.bfloat16)
 
 
-def full_precision(function: Callable[..., R]) -> Callable[..., R]:
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function of tensors: autocast is off inside, half-precision arguments arrive as float32.
 
     Differences of near-equal unit vectors and a softmax at temperature 0.07 lose their meaning in 8 bits of
@@ -21,12 +22,12 @@ def full_precision(function: Callable[..., R]) -> Callable[..., R]:
     """
 
     @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> R:
-        args = tuple(_raised(value) for value in args)
-        kwargs = {name: _raised(value) for name, value in kwargs.items()}
-        devices = {value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor)}
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        raised = [_raised(value) for value in args]
+        named = {name: _raised(value) for name, value in kwargs.items()}
+        devices = {value.device.type for value in (*raised, *named.values()) if isinstance(value, Tensor)}
         with torch.autocast(next(iter(devices), "cpu"), enabled=False):
-            return function(*args, **kwargs)
+            return cast("Callable[..., R]", function)(*raised, **named)
 
     return wrapper
 
