@@ -15,6 +15,9 @@ from mien.backbones.base import Backbone
 from mien.registry import nearest
 
 CLASSIFIERS = ("fc.", "classifier.", "head.")  # layers of public files that a backbone does not have
+BEGINNINGS = (b"PK\x03\x04", b"\x80\x02")  # of what torch.save writes, since and before version 1.6
+# What PyTorch's restricted unpickler raises on forbidden content and on bytes that are no pickle.
+NOT_WEIGHTS = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError)
 WRAPPERS = ("state_dict", "model")  # keys under which training scripts put the weights
 
 
@@ -63,9 +66,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        beginning = file.read(4)
     try:
+        if not beginning.startswith(BEGINNINGS):
+            raise pickle.UnpicklingError(f"begins with {beginning!r}")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except NOT_WEIGHTS as error:
         raise WeightsError(
             f"{path} holds something else than weights and was not loaded, since that could run code in it; "
             "expected .safetensors or a state dict of tensors written by torch.save"
