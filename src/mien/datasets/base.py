@@ -1,0 +1,143 @@
+"""What a labelled data set gives: its name, its action units, and one row a coded frame.
+
+A file dropped into this folder adds a data set: a class with `frames()`, registered in DATASETS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.facs import action_unit
+from mien.registry import Registry
+
+PICTURE = -1
+"""The frame index of a row whose path is a picture."""
+
+BY_TIME = -2
+"""The frame index of a row whose frame is known by its seconds only."""
+
+
+class DatasetError(ValueError):
+    """A labelled set that is laid out otherwise; names file, row, what was found and what was expected."""
+
+
+_ROW_FIELDS = (
+    "path_N",
+    "frame_N",
+    "seconds_N",
+    "subject_N",
+    "occurrence_NA",
+    "intensity_NA",
+    "split_N",
+    "expression_N",
+)
+
+
+@dataclass(frozen=True)
+class LabelledFrames:
+    """N coded frames.
+
+    path_N: picture or video, relative to the set's root, with forward slashes.
+    frame_N: index in decode order, from 0, as `source_frame_index` of a track store;
+        PICTURE for a picture, BY_TIME where only seconds_N tells.
+    seconds_N: time in its video; NaN where it is not known or the path is a picture.
+    subject_N: who it is; no subject is ever on both sides of a split.
+    occurrence_NA: 1 present, 0 absent, NaN not coded; columns as `action_units`.
+    intensity_NA: 0 to 5, NaN not coded; None where the set codes occurrence only.
+    split_N: the part that the set itself puts a row in, "train" or "test" or the name of a fold; None where
+        it leaves that to a protocol.
+    expression_N: index into `expressions`, for a set of facial expressions; None for all others.
+    """
+
+    action_units: tuple[int, ...]
+    path_N: NDArray[np.str_]
+    frame_N: NDArray[np.int64]
+    seconds_N: NDArray[np.float64]
+    subject_N: NDArray[np.str_]
+    occurrence_NA: NDArray[np.float32]
+    intensity_NA: NDArray[np.float32] | None = None
+    split_N: NDArray[np.str_] | None = None
+    expression_N: NDArray[np.int64] | None = None
+    expressions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        N, A = len(self.path_N), len(self.action_units)
+        for number in self.action_units:
+            action_unit(number)
+        for name in ("frame_N", "seconds_N", "subject_N"):
+            _require_shape(name, getattr(self, name), (N,))
+        _require_shape("occurrence_NA", self.occurrence_NA, (N, A))
+        if self.intensity_NA is not None:
+            _require_shape("intensity_NA", self.intensity_NA, (N, A))
+        for name in ("split_N", "expression_N"):
+            if getattr(self, name) is not None:
+                _require_shape(name, getattr(self, name), (N,))
+        values = np.unique(self.occurrence_NA[~np.isnan(self.occurrence_NA)])
+        if not np.isin(values, (0, 1)).all():
+            raise DatasetError(
+                f"occurrence_NA: expected 0, 1 or NaN (not coded), found {values[:5].tolist()}"
+            )
+
+    @property
+    def num_frames(self) -> int:
+        """N."""
+        return len(self.path_N)
+
+    def videos(self) -> NDArray[np.str_]:
+        """(N,) the video of each row: its path, or the folder of a picture."""
+        folder_N = np.array([path.rpartition("/")[0] for path in self.path_N.tolist()], dtype=np.str_)
+        return np.where(self.frame_N == PICTURE, folder_N, self.path_N)
+
+    def rows(self, chosen: NDArray[Any] | Sequence[int]) -> LabelledFrames:
+        """The frames at these positions, or where this mask is true."""
+        columns = {name: getattr(self, name) for name in _ROW_FIELDS}
+        return dataclasses.replace(
+            self, **{name: column[chosen] for name, column in columns.items() if column is not None}
+        )
+
+    def positions(self, path_M: Sequence[str], frame_M: Sequence[int]) -> NDArray[np.int64]:
+        """(M,) the row of each (path, frame), -1 where that frame is not coded.
+
+        DatasetError when one frame is coded twice.
+        """
+        keys = list(zip(self.path_N.tolist(), self.frame_N.tolist(), strict=True))
+        row_of = {key: row for row, key in enumerate(keys)}
+        if len(row_of) != len(keys):
+            twice = next(key for row, key in enumerate(keys) if row_of[key] != row)
+            raise DatasetError(f"{twice[0]}: frame {twice[1]} is coded in more than one row; expected one")
+        wanted = zip(path_M, frame_M, strict=True)
+        return np.array([row_of.get((str(path), int(frame)), -1) for path, frame in wanted], dtype=np.int64)
+
+
+class LabelledSet(Protocol):
+    """One labelled data set at a place on disk."""
+
+    name: ClassVar[str]
+    action_units: ClassVar[tuple[int, ...]]
+
+    def __init__(self, root: Path) -> None:
+        """Look at `root` without reading all of it; DatasetError when it is not laid out as this set is."""
+
+    def frames(self) -> LabelledFrames:
+        """Every coded frame; DatasetError names the file and row that cannot be read."""
+
+
+DATASETS: Registry[type[LabelledSet]] = Registry("mien.datasets", kind="data set")
+
+
+def occurs(intensity_NA: NDArray[np.float32], *, at: float) -> NDArray[np.float32]:
+    """1 where the intensity reaches `at`, 0 below, NaN where it is NaN."""
+    present_NA = (intensity_NA >= at).astype(np.float32)
+    return np.where(np.isnan(intensity_NA), np.float32(np.nan), present_NA)
+
+
+def _require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise DatasetError(f"{name}: expected shape {shape}, got {array.shape}")

@@ -1,0 +1,122 @@
+"""GFT: 96 people in groups of three, official partition into train and test (Girard et al., FG 2017).
+
+ROOT/labels/001A.csv      a column `frame` and a column an AU (`AU12`, `12`), 0, 1 or 9; in any order
+ROOT/videos/001A.mp4      frames from 1 (from 0 where a label file has one), or ROOT/frames/001A/0001.jpg
+ROOT/split.csv            subject,split; written by the user, for the partition is not public
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
+from mien.datasets.label_files import occurrences, read_table, require_columns, whole_numbers
+from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative
+from mien.datasets.published import Published
+
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".wmv")
+
+
+@DATASETS.register("gft")
+class Gft:
+    """The 10 AUs of the paper, with the user's copy of the official partition."""
+
+    name: ClassVar[str] = "gft"
+    action_units: ClassVar[tuple[int, ...]] = (1, 2, 4, 6, 10, 12, 14, 15, 23, 24)
+    published: ClassVar[Published] = Published(
+        source="Li & Shan 2023: about 108 000 and 24 600 frames, 96 subjects",
+        subjects=96,
+        splits={"train": 108_000, "test": 24_600},
+        tolerance=0.01,
+    )
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.label_folder = first_folder(
+            self.root, ("labels", "AU_annotations", "annotations"), holds="labels (one .csv a subject)"
+        )
+        self.split_of_subject = read_split(self.root / "split.csv")
+
+    def frames(self) -> LabelledFrames:
+        """Every coded frame of every subject that has a label file."""
+        files = sorted(self.label_folder.glob("*.csv"))
+        if not files:
+            raise DatasetError(f"{self.label_folder}: expected one .csv a subject; found none")
+        rows = pd.concat([self._subject(path) for path in files], ignore_index=True)
+        return LabelledFrames(
+            action_units=self.action_units,
+            path_N=rows["path"].to_numpy(np.str_),
+            frame_N=rows["frame"].to_numpy(np.int64),
+            seconds_N=np.full(len(rows), np.nan),
+            subject_N=rows["subject"].to_numpy(np.str_),
+            occurrence_NA=rows[list(map(str, self.action_units))].to_numpy(np.float32),
+            split_N=rows["split"].to_numpy(np.str_),
+        )
+
+    def _subject(self, path: Path) -> pd.DataFrame:
+        subject = path.stem
+        if subject not in self.split_of_subject:
+            raise DatasetError(
+                f"{self.root / 'split.csv'}: no line for subject {subject}, who has {path.name}"
+            )
+        table = read_table(path)
+        names = {_action_unit(column): column for column in table.columns}
+        wanted = [names.get(number, f"AU{number}") for number in self.action_units]
+        require_columns(table, ["frame", *wanted], path=path)
+        number_T = whole_numbers(table["frame"], path=path, column="frame", first_row=2)
+        columns: dict[str, Any] = {
+            str(number): occurrences(table[column], path=path, column=column, first_row=2)
+            for number, column in zip(self.action_units, wanted, strict=True)
+        }
+        rows = pd.DataFrame({"number": number_T, **columns})
+        rows["subject"], rows["split"] = subject, self.split_of_subject[subject]
+        return self._with_media(subject, rows)
+
+    def _with_media(self, subject: str, rows: pd.DataFrame) -> pd.DataFrame:
+        for suffix in _VIDEO_SUFFIXES:
+            video = self.root / "videos" / f"{subject}{suffix}"
+            if video.is_file():
+                first = 0 if (rows["number"] == 0).any() else 1
+                return rows.assign(path=relative(video, self.root), frame=rows["number"] - first)
+        folder = self.root / "frames" / subject
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{self.root}: labels of {subject}, but neither videos/{subject}.mp4 "
+                f"nor a folder frames/{subject}"
+            )
+        names = numbered_pictures(folder)
+        rows = rows[rows["number"].isin(list(names))]
+        paths = [relative(folder / names[number], self.root) for number in rows["number"].tolist()]
+        return rows.assign(path=paths, frame=PICTURE)
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """ "train" or "test" by subject; DatasetError that says what to write when the file is missing."""
+    if not path.is_file():
+        raise DatasetError(
+            f"{path}: no such file. The official GFT partition is handed out with the set and not public: "
+            "write it here as two columns, `subject,split`, one line a subject (001A,train and so on), "
+            "split being train or test"
+        )
+    table = read_table(path)
+    require_columns(table, ["subject", "split"], path=path)
+    split_of: dict[str, str] = {}
+    for line, (subject, split) in enumerate(zip(table["subject"], table["split"], strict=True), start=2):
+        if split not in ("train", "test"):
+            raise DatasetError(f"{path}, line {line}: found split {split!r}; expected train or test")
+        if subject in split_of and split_of[subject] != split:
+            raise DatasetError(
+                f"{path}, line {line}: {subject} is in train and in test; expected one of them"
+            )
+        split_of[subject] = split
+    return split_of
+
+
+def _action_unit(column: str) -> int | None:
+    match = re.fullmatch(r"(?:AU)?0*(\d+)", column, re.IGNORECASE)
+    return int(match.group(1)) if match else None

@@ -1,0 +1,132 @@
+"""A table of one's own: CSV or Parquet with a path, a subject and a column an action unit.
+
+`path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` or `AU1`,
+`AU01`: 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9 = not coded. Optional: `split`
+("train", "test") or `fold` (any name). Paths are relative to the table's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
+from mien.datasets.label_files import intensities, read_table, require_columns, whole_numbers
+from mien.facs import ACTION_UNITS
+
+
+@DATASETS.register("table")
+class Table:
+    """Occurrences as they stand, or intensities that count as present from `occurs_at` on."""
+
+    name: ClassVar[str] = "table"
+    action_units: ClassVar[tuple[int, ...]] = ()  # those of the table: see frames()
+
+    def __init__(self, root: Path, *, occurs_at: float | None = None) -> None:
+        self.path = Path(root)
+        self.occurs_at = occurs_at
+        if not self.path.is_file():
+            raise DatasetError(f"{self.path}: no such file; expected a .csv or .parquet table")
+        self.root = self.path.parent
+
+    def frames(self) -> LabelledFrames:
+        """One row a row of the table."""
+        table = _read(self.path)
+        require_columns(table, ["path", "subject"], path=self.path)
+        columns = self._action_unit_columns(table)
+        self._require_text(table, "path")
+        self._require_text(table, "subject")
+        value_NA = np.stack(
+            [intensities(table[name], path=self.path, column=name, first_row=2) for name in columns.values()],
+            axis=1,
+        )
+        occurrence_NA, intensity_NA = self._occurrences(value_NA, list(columns.values()))
+        frame_N, seconds_N = self._times(table)
+        split = next((name for name in ("split", "fold") if name in table.columns), None)
+        return LabelledFrames(
+            action_units=tuple(columns),
+            path_N=table["path"].to_numpy(np.str_),
+            frame_N=frame_N,
+            seconds_N=seconds_N,
+            subject_N=table["subject"].to_numpy(np.str_),
+            occurrence_NA=occurrence_NA,
+            intensity_NA=intensity_NA,
+            split_N=None if split is None else table[split].to_numpy(np.str_),
+        )
+
+    def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
+        """Column by AU number, in the order of the numbers."""
+        found: dict[int, str] = {}
+        for column in table.columns:
+            match = re.fullmatch(r"AU0*(\d+)", str(column))
+            if match is None:
+                continue
+            number = int(match.group(1))
+            if number not in ACTION_UNITS:
+                raise DatasetError(f"{self.path}, line 1: column {column} is no action unit that mien knows")
+            if number in found:
+                raise DatasetError(
+                    f"{self.path}, line 1: {found[number]} and {column} are the same action unit"
+                )
+            found[number] = str(column)
+        if not found:
+            raise DatasetError(
+                f"{self.path}, line 1: expected columns AU01 to AU45; "
+                f"found {', '.join(map(str, table.columns))}"
+            )
+        return dict(sorted(found.items()))
+
+    def _occurrences(
+        self, value_NA: NDArray[np.float32], columns: list[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        if self.occurs_at is not None:
+            return occurs(value_NA, at=self.occurs_at), value_NA
+        other_NA = ~np.isnan(value_NA) & ~np.isin(value_NA, (0, 1))
+        if other_NA.any():
+            row, column = (int(index[0]) for index in np.nonzero(other_NA))
+            raise DatasetError(
+                f"{self.path}, line {row + 2}, column {columns[column]}: found {value_NA[row, column]:g}; "
+                "expected 0, 1, 9 or nothing, or an intensity together with --occurs-at (2 for DISFA's rule)"
+            )
+        return value_NA, None
+
+    def _times(self, table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        N = len(table)
+        seconds_N = np.full(N, np.nan)
+        if "seconds" in table.columns:
+            texts = table["seconds"].astype(str)
+            seconds_N = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+            self._refuse_row(np.isnan(seconds_N) & (texts != "").to_numpy(), texts, "seconds")
+        if "frame" in table.columns:
+            texts = table["frame"].replace("", str(PICTURE))
+            return whole_numbers(texts, path=self.path, column="frame", first_row=2), seconds_N
+        return np.where(np.isnan(seconds_N), PICTURE, BY_TIME).astype(np.int64), seconds_N
+
+    def _require_text(self, table: pd.DataFrame, column: str) -> None:
+        empty_N = (table[column] == "").to_numpy(bool)
+        if empty_N.any():
+            line = int(empty_N.argmax()) + 2
+            raise DatasetError(f"{self.path}, line {line}, column {column}: empty; expected a {column}")
+
+    def _refuse_row(self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str) -> None:
+        if wrong_N.any():
+            row = int(wrong_N.argmax())
+            raise DatasetError(
+                f"{self.path}, line {row + 2}, column {column}: found {texts.iloc[row]!r}; expected a number"
+            )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table as text, so that both formats meet the same checks."""
+    if path.suffix.lower() != ".parquet":
+        return read_table(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a Parquet table: {error}") from error
+    return table.map(lambda cell: "" if pd.isna(cell) else str(cell))
