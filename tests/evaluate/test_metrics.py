@@ -1,0 +1,135 @@
+"""Scores against scikit-learn, loops, and values worked by hand."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from mien.evaluate.expression_metrics import expression_scores
+from mien.evaluate.metrics import (
+    always_on_f1,
+    calibration_error,
+    confusion_counts,
+    f1_of_counts,
+    icc_3_1,
+    mean_of_folds,
+    pooled,
+    scores_of,
+    undefined,
+)
+
+
+@pytest.fixture
+def frames():
+    generator = np.random.default_rng(0)
+    labels_NA = (generator.random((300, 4)) < [0.05, 0.3, 0.5, 0.9]).astype(np.float32)
+    probability_NA = np.clip(0.4 * labels_NA + 0.6 * generator.random((300, 4)), 0, 1)
+    labels_NA[generator.random((300, 4)) < 0.1] = np.nan
+    return labels_NA, probability_NA
+
+
+def test_every_score_is_scikit_learns_over_the_coded_rows(frames):
+    labels_NA, probability_NA = frames
+    scores = scores_of(labels_NA, probability_NA)
+    for column in range(4):
+        coded = ~np.isnan(labels_NA[:, column])
+        truth, probability = labels_NA[coded, column].astype(int), probability_NA[coded, column]
+        predicted = probability > 0.5
+        assert scores.f1[column] == sklearn_metrics.f1_score(truth, predicted)
+        assert scores.roc_auc[column] == sklearn_metrics.roc_auc_score(truth, probability)
+        assert scores.average_precision[column] == sklearn_metrics.average_precision_score(truth, probability)
+        assert scores.balanced_accuracy[column] == sklearn_metrics.balanced_accuracy_score(truth, predicted)
+        assert scores.brier[column] == sklearn_metrics.brier_score_loss(truth, probability)
+        assert scores.base_rate[column] == pytest.approx(truth.mean())
+
+
+def test_a_label_that_is_not_coded_changes_no_score(frames):
+    labels_NA, probability_NA = frames
+    changed_NA = np.where(np.isnan(labels_NA), 1 - probability_NA, probability_NA)
+    before, after = scores_of(labels_NA, probability_NA), scores_of(labels_NA, changed_NA)
+    for name in vars(before):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_worked_f1():
+    labels_N1 = np.array([[1, 1, 1, 0, 0]]).T.astype(float)
+    predicted_N1 = np.array([[1, 1, 0, 1, 0]]).T
+    counts_A4 = confusion_counts(labels_N1, predicted_N1)
+    assert counts_A4.tolist() == [[2, 1, 1, 1]]
+    assert f1_of_counts(counts_A4)[0] == pytest.approx(0.666667, abs=1e-6)
+
+
+def test_mean_of_folds_and_pooled_are_the_worked_ones_and_differ():
+    counts_FA4 = np.array([[[10, 5, 5, 0]], [[0, 2, 3, 0]], [[50, 10, 40, 0]]])
+    assert mean_of_folds(counts_FA4)[0] == pytest.approx(0.444444, abs=1e-6)
+    assert pooled(counts_FA4)[0] == pytest.approx(0.648649, abs=1e-6)
+
+
+def test_f1_without_any_positive_is_zero():
+    assert scores_of(np.zeros((5, 1)), np.zeros((5, 1))).f1[0] == 0
+    assert f1_of_counts(np.array([0, 0, 0, 5])) == 0
+
+
+def test_the_floor_of_always_on_is_the_f1_of_predicting_everything():
+    rate_A = np.array([0.054, 0.2, 0.5])
+    np.testing.assert_allclose(always_on_f1(rate_A), [0.102, 0.333, 0.667], atol=5e-4)
+    labels_N1 = (np.arange(1000) < 54).astype(float)[:, None]
+    assert scores_of(labels_N1, np.ones((1000, 1))).f1[0] == pytest.approx(always_on_f1(rate_A)[0])
+
+
+def test_what_is_undefined_is_nan_and_said():
+    labels_NA = np.array([[1, np.nan, 0], [1, np.nan, 1]])
+    scores = scores_of(labels_NA, np.full((2, 3), 0.7))
+    assert np.isnan(scores.roc_auc).tolist() == [True, True, False]
+    assert np.isnan(scores.f1).tolist() == [False, True, False]
+    lines = undefined(scores, (1, 2, 4))
+    assert "roc auc is undefined (NaN) for AU1, AU2" in lines
+    assert "f1 is undefined (NaN) for AU2" in lines
+
+
+def test_calibration_error_is_the_loop_over_bins():
+    generator = np.random.default_rng(1)
+    probability_N = generator.random(500)
+    labels_N = (generator.random(500) < probability_N**2).astype(int)
+    expected = 0.0
+    for low in range(15):
+        inside = (probability_N >= low / 15) & (probability_N < (low + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(probability_N[inside].mean() - labels_N[inside].mean())
+    assert calibration_error(labels_N, probability_N) == pytest.approx(expected)
+    assert calibration_error(np.ones(4), np.ones(4)) == 0
+
+
+def test_icc_is_the_worked_example_of_shrout_and_fleiss():
+    # Table 2 of Shrout & Fleiss (1979), judges 2 and 4; two-way sums of squares worked by hand
+    x, y = np.array([2.0, 1, 4, 1, 5, 2]), np.array([6.0, 2, 8, 6, 8, 9 - 2])
+    rows, raters = np.stack([x, y]).mean(axis=0), np.stack([x, y]).mean(axis=1)
+    grand = rows.mean()
+    between = 2 * ((rows - grand) ** 2).sum() / 5
+    residual = sum(
+        (value - rows[n] - raters[k] + grand) ** 2
+        for k, column in enumerate((x, y))
+        for n, value in enumerate(column)
+    )
+    expected = (between - residual / 5) / (between + residual / 5)
+    assert icc_3_1(x[:, None], y[:, None])[0] == pytest.approx(expected)
+
+
+def test_icc_forgives_an_offset_but_not_a_reversal_and_ignores_what_is_not_coded():
+    x = np.array([0.0, 1, 2, 5, np.nan])
+    assert icc_3_1(x[:, None], (x + 3)[:, None])[0] == pytest.approx(1)
+    assert icc_3_1(x[:, None], (-x)[:, None])[0] == pytest.approx(-1)
+    assert np.isnan(icc_3_1(np.ones((4, 1)), np.ones((4, 1)))[0])
+
+
+def test_expression_scores_are_recalls_and_their_mean():
+    true, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 1])
+    scores = expression_scores(true, predicted, num_classes=4)
+    np.testing.assert_allclose(scores.accuracy_C, [2 / 3, 1, 0, np.nan])
+    assert scores.mean_class_accuracy == pytest.approx(
+        sklearn_metrics.balanced_accuracy_score(true, predicted)
+    )
+    assert scores.accuracy == 0.5
+    assert (
+        scores.confusion_CC.tolist()
+        == sklearn_metrics.confusion_matrix(true, predicted, labels=range(4)).tolist()
+    )
