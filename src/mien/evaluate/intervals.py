@@ -1,0 +1,165 @@
+"""How sure a score is: intervals and paired tests that draw subjects, not frames.
+
+Frames of one person are anything but independent, so whole people are resampled (Efron & Tibshirani, 1993,
+chapter 8). F1 and ROC-AUC are exact functions of sums over subjects and over pairs of subjects, so
+thousands of resamples cost a matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.evaluate.metrics import confusion_counts, f1_of_counts
+
+Floats = NDArray[np.floating[Any]]
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with the bounds of its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Score of b less that of a, its interval, and the two-sided p of a sign-flip test over subjects."""
+
+    difference: Interval
+    p_value: float
+
+
+def subject_weights(num_subjects: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> NDArray[np.int64]:
+    """(R, S) how often each subject is drawn in each resample; the same for all scores and encoders."""
+    share = np.full(num_subjects, 1 / num_subjects)
+    return np.random.default_rng(seed).multinomial(num_subjects, share, size=num_resamples)
+
+
+def counts_by_subject(
+    labels_NA: Floats, predicted_NA: NDArray[Any], subject_N: NDArray[Any]
+) -> NDArray[np.int64]:
+    """(S, A, 4) confusion counts of each subject, in the order of their names."""
+    return np.stack(
+        [
+            confusion_counts(labels_NA[subject_N == subject], predicted_NA[subject_N == subject])
+            for subject in np.unique(subject_N)
+        ]
+    )
+
+
+def f1_intervals(
+    counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]
+) -> tuple[list[Interval], Interval]:
+    """Intervals of each action unit's pooled F1, and of their mean."""
+    value_A = f1_of_counts(counts_SA4.sum(axis=0))
+    drawn_RA = _resampled_f1(counts_SA4, weight_RS)
+    each = [_interval(value, drawn_R) for value, drawn_R in zip(value_A, drawn_RA.T, strict=True)]
+    return each, _interval(float(value_A.mean()), drawn_RA.mean(axis=1))
+
+
+def auc_interval(
+    labels_N: Floats, score_N: Floats, subject_N: NDArray[Any], weight_RS: NDArray[np.int64]
+) -> Interval:
+    """Interval of one action unit's ROC-AUC; NaN bounds where the score is undefined."""
+    wins_SS, positives_S, negatives_S = auc_pairs(labels_N, score_N, subject_N)
+    one_1S = np.ones((1, len(positives_S)), np.int64)
+    value = _weighted_auc(wins_SS, positives_S, negatives_S, one_1S)[0]
+    return _interval(float(value), _weighted_auc(wins_SS, positives_S, negatives_S, weight_RS))
+
+
+def auc_pairs(
+    labels_N: Floats, score_N: Floats, subject_N: NDArray[Any]
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """(S, S) pairs (row's positive, column's negative) ranked rightly, ties half; both counts, (S,)."""
+    subjects = np.unique(subject_N)
+    high = [np.sort(score_N[(subject_N == s) & (labels_N == 1)]) for s in subjects]
+    low = [np.sort(score_N[(subject_N == s) & (labels_N == 0)]) for s in subjects]
+    wins_SS = np.array([[_wins(above, below) for below in low] for above in high])
+    return wins_SS, np.array([len(rows) for rows in high]), np.array([len(rows) for rows in low])
+
+
+def compare_f1(
+    counts_a_SA4: NDArray[np.int64],
+    counts_b_SA4: NDArray[np.int64],
+    weight_RS: NDArray[np.int64],
+    *,
+    seed: int,
+) -> tuple[list[PairedTest], PairedTest]:
+    """Tests of each action unit's pooled F1, and of their mean; counts of the same subjects and frames.
+
+    The test swaps a and b within subjects at random: under the null neither is better on anybody.
+    """
+    if not np.array_equal(_coded(counts_a_SA4), _coded(counts_b_SA4)):
+        raise ValueError("a paired test needs both encoders on the same frames; the counts differ")
+    drawn_RA = _resampled_f1(counts_b_SA4, weight_RS) - _resampled_f1(counts_a_SA4, weight_RS)
+    swapped_RA = _swapped_differences(counts_a_SA4, counts_b_SA4, num=len(weight_RS), seed=seed)
+    value_A = f1_of_counts(counts_b_SA4.sum(axis=0)) - f1_of_counts(counts_a_SA4.sum(axis=0))
+    each = [_paired(*columns) for columns in zip(value_A, drawn_RA.T, swapped_RA.T, strict=True)]
+    return each, _paired(value_A.mean(), drawn_RA.mean(axis=1), swapped_RA.mean(axis=1))
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979): still valid after looking at all of them."""
+    order = np.argsort(p_values)
+    steps = [(len(p_values) - rank) * p_values[index] for rank, index in enumerate(order)]
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in corrected]
+
+
+def _resampled_f1(counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]) -> Floats:
+    return f1_of_counts(np.tensordot(weight_RS, counts_SA4, axes=1))
+
+
+def _swapped_differences(
+    counts_a_SA4: NDArray[np.int64], counts_b_SA4: NDArray[np.int64], *, num: int, seed: int
+) -> Floats:
+    swap_RS = np.random.default_rng(seed).integers(0, 2, size=(num, len(counts_a_SA4)))
+    from_a_RA4 = np.tensordot(swap_RS, counts_a_SA4, axes=1) + np.tensordot(1 - swap_RS, counts_b_SA4, axes=1)
+    both_A4 = counts_a_SA4.sum(axis=0) + counts_b_SA4.sum(axis=0)
+    difference_RA: Floats = f1_of_counts(from_a_RA4) - f1_of_counts(both_A4 - from_a_RA4)
+    return difference_RA
+
+
+def _coded(counts_SA4: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S, A, 2) positives and negatives."""
+    positives_SA = counts_SA4[..., 0] + counts_SA4[..., 2]
+    return np.stack([positives_SA, counts_SA4.sum(axis=-1) - positives_SA], axis=-1)
+
+
+def _paired(value: float, drawn_R: Floats, swapped_R: Floats) -> PairedTest:
+    as_large = (np.abs(swapped_R) >= abs(value) - 1e-12).sum()
+    return PairedTest(_interval(float(value), drawn_R), float((as_large + 1) / (len(swapped_R) + 1)))
+
+
+def _wins(above: Floats, below: Floats) -> float:
+    right = np.searchsorted(below, above, side="right").sum()
+    left = np.searchsorted(below, above, side="left").sum()
+    return float(left + right) / 2
+
+
+def _weighted_auc(
+    wins_SS: Floats, positives_S: NDArray[Any], negatives_S: NDArray[Any], weight_RS: NDArray[np.int64]
+) -> Floats:
+    wins_R = ((weight_RS @ wins_SS) * weight_RS).sum(axis=1)
+    pairs_R = (weight_RS @ positives_S) * (weight_RS @ negatives_S)
+    auc_R: Floats = np.where(pairs_R > 0, wins_R / np.maximum(pairs_R, 1), np.nan)
+    return auc_R
+
+
+def _interval(value: float, drawn_R: Floats) -> Interval:
+    """Percentile interval over the resamples in which the score is defined."""
+    drawn_R = drawn_R[~np.isnan(drawn_R)]
+    if not len(drawn_R):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(drawn_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
