@@ -1,0 +1,181 @@
+"""Protocols: named lists of subjects, each a part that is tested once; hashed, so that papers can compare.
+
+A protocol file is JSON: {"name", "dataset", "source", "parts": {"p1": [subjects], ...}}. Every part is tested
+by models fitted on all the other parts; with `"test_parts": ["test"]` only those parts are tested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.datasets.base import LabelledFrames
+from mien.evaluate.folds import subject_folds
+from mien.registry import nearest
+
+BUNDLED = resources.files("mien.evaluate") / "protocols"
+
+
+class ProtocolError(ValueError):
+    """A protocol that would put somebody on both sides, or does not fit the frames."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Subjects by part, and the parts that are tested, each against the fit on all others."""
+
+    name: str
+    source: str
+    parts: dict[str, tuple[str, ...]]
+    test_parts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = Counter(subject for subjects in self.parts.values() for subject in subjects)
+        twice = sorted(subject for subject, times in counts.items() if times > 1)
+        if twice:
+            raise ProtocolError(
+                f"protocol {self.name}: {', '.join(twice)} would be on both sides of a split; expected every "
+                "subject once, in one part"
+            )
+        missing = [part for part in self.test_parts if part not in self.parts]
+        if missing or not self.test_parts or len(self.parts) < 2:
+            raise ProtocolError(
+                f"protocol {self.name}: parts {', '.join(self.parts)}, tested {', '.join(self.test_parts)}; "
+                "expected two parts or more, and to test one of them or more"
+            )
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 over parts and tested parts; names do not count."""
+        parts = sorted(sorted(subjects) for subjects in self.parts.values())
+        tested = sorted(sorted(self.parts[part]) for part in self.test_parts)
+        return _digest(json.dumps([parts, tested]))
+
+    def folds(self, subject_N: NDArray[np.str_]) -> list[Fold]:
+        """One fold a tested part; ProtocolError when a row's subject is in no part, or a side is empty."""
+        part_of = {subject: part for part, subjects in self.parts.items() for subject in subjects}
+        unknown = sorted(set(subject_N.tolist()) - set(part_of))
+        if unknown:
+            raise ProtocolError(
+                f"protocol {self.name} has no part for {len(unknown)} subjects of the set: "
+                f"{', '.join(unknown[:5])}; known parts: {', '.join(self.parts)}"
+            )
+        part_N = np.array([part_of[subject] for subject in subject_N.tolist()], np.str_)
+        return [Fold.between(part, part_N != part, part_N == part, subject_N) for part in self.test_parts]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to fit on and rows to test on; made by `between`, which makes sure that nobody is in both."""
+
+    name: str
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @classmethod
+    def between(
+        cls,
+        name: str,
+        train_N: NDArray[np.bool_],
+        test_N: NDArray[np.bool_],
+        subject_N: NDArray[np.str_],
+    ) -> Fold:
+        """The fold of two masks; ProtocolError when a subject is on both sides or a side is empty."""
+        both = sorted(set(subject_N[train_N].tolist()) & set(subject_N[test_N].tolist()))
+        if both:
+            raise ProtocolError(f"fold {name}: {', '.join(both[:5])} would be in training and in test")
+        if not train_N.any() or not test_N.any():
+            raise ProtocolError(
+                f"fold {name}: {int(train_N.sum())} frames to fit on, {int(test_N.sum())} to test on"
+            )
+        return cls(name, np.flatnonzero(train_N), np.flatnonzero(test_N))
+
+
+def load_protocol(name_or_path: str) -> Protocol:
+    """A bundled protocol by name (bp4d-3fold, disfa-3fold), or the JSON file at a path."""
+    known = sorted(entry.name.removesuffix(".json") for entry in BUNDLED.iterdir())
+    if name_or_path in known:
+        text = (BUNDLED / f"{name_or_path}.json").read_text(encoding="utf-8")
+    elif Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    else:
+        raise ProtocolError(f"no protocol or file {name_or_path!r}{nearest(name_or_path, known)}")
+    return _parse(text, where=name_or_path)
+
+
+def protocol_for(dataset: str, frames: LabelledFrames, *, num_folds: int) -> Protocol:
+    """The set's own split where it has one, else the field's list for it, else folds dealt by size.
+
+    A split of train and test tests the test part only; any other names are folds, each tested once.
+    """
+    if frames.split_N is not None:
+        return _of_split(dataset, frames)
+    if (BUNDLED / f"{dataset}-3fold.json").is_file():
+        return load_protocol(f"{dataset}-3fold")
+    fold_N = subject_folds(frames.subject_N, num_folds=num_folds)
+    parts = {f"p{fold + 1}": _subjects(frames.subject_N[fold_N == fold]) for fold in range(num_folds)}
+    source = f"{num_folds} parts of about equal size, dealt by number of frames"
+    return Protocol(f"{dataset}-{num_folds}parts", source, parts, tuple(parts))
+
+
+def frame_list_digest(frames: LabelledFrames) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 over the sorted (path, frame) of the frames used."""
+    lines = sorted(f"{path}\t{frame}" for path, frame in zip(frames.path_N, frames.frame_N, strict=True))
+    return _digest("\n".join(lines))
+
+
+def share_of_subjects(
+    subject_N: NDArray[np.str_], rows: NDArray[np.int64], *, share: float, seed: int
+) -> NDArray[np.int64]:
+    """The rows of a random share of their subjects, at least one; the same subjects for all encoders."""
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of the labels lies above 0 and at most 1, not {share}")
+    subjects = np.unique(subject_N[rows])
+    chosen = np.random.default_rng(seed).permutation(subjects)[: max(1, round(share * len(subjects)))]
+    return rows[np.isin(subject_N[rows], chosen)]
+
+
+def _of_split(dataset: str, frames: LabelledFrames) -> Protocol:
+    assert frames.split_N is not None
+    names = sorted(set(frames.split_N.tolist()))
+    parts = {name: _subjects(frames.subject_N[frames.split_N == name]) for name in names}
+    tested = ("test",) if set(names) == {"train", "test"} else tuple(names)
+    return Protocol(f"{dataset}-own-split", "the set's own split", parts, tested)
+
+
+def _parse(text: str, *, where: str) -> Protocol:
+    expected = (
+        'expected {"name", "source", "parts": {"p1": ["subject", ...], ...}} and, if need be, "test_parts"'
+    )
+    try:
+        values: dict[str, Any] = json.loads(text)
+        parts = {str(name): _strings(subjects) for name, subjects in values["parts"].items()}
+        tested = _strings(values.get("test_parts", list(parts)))
+        return Protocol(str(values["name"]), str(values["source"]), parts, tested)
+    except json.JSONDecodeError as error:
+        raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {expected}") from error
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ProtocolError(f"{where}: {error!r}; {expected}") from error
+
+
+def _strings(values: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of names")
+    return tuple(values)
+
+
+def _subjects(subject_N: NDArray[np.str_]) -> tuple[str, ...]:
+    return tuple(sorted(set(subject_N.tolist())))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
