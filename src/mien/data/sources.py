@@ -74,6 +74,10 @@ class Shard:
         return tuple(sources[self.number - 1 :: self.count])
 
 
+WHOLE = Shard()
+"""All of it: shard 1/1."""
+
+
 def list_sources(given: Sequence[Path]) -> Listing:
     """Everything that `given` (files, folders, CSVs) names, each file once.
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +88,7 @@ class _UntilItBreaks:
     def __iter__(self) -> Iterator[SlotFaces]:
         try:
             yield from self._looked_at
-        except VideoError as error:
+        except (VideoError, OSError) as error:
             self.message = str(error)
 
 
@@ -125,7 +126,7 @@ class _Rows:
     _CODES = "iiidqi" + "f" * len(MEASURED_COLUMNS)
 
     def __init__(self) -> None:
-        self._columns = [array(code) for code in self._CODES]
+        self._columns: list[array[Any]] = [array(code) for code in self._CODES]
 
     def add(self, looked: SlotFaces, face: TrackedFace, stored: tuple[int, int]) -> None:
         measured = (

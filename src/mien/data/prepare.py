@@ -1,0 +1,254 @@
+"""Many videos into a store: several processes, goes on where it was stopped, accounts for every frame."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from mien.config import to_dict
+from mien.data.accounts import DONE, WORKER_DIED, Account
+from mien.data.assemble import assemble, unfinish
+from mien.data.atomic import told_as_write_error
+from mien.data.lock import writing_to
+from mien.data.merge import require_same_settings
+from mien.data.parts import Fingerprint, Part, read_part, read_rows, write_part
+from mien.data.sources import WHOLE, Shard, Source
+from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, part_path
+from mien.data.store_writer import JpegSettings, identities_of_tracks, skip_video, write_video
+from mien.data.worker_pool import Finished, Progress, Report, run_here, run_in_processes
+from mien.faces.contract import CropContract
+from mien.faces.track import SlotFaces, TrackSettings
+from mien.video import VideoError, probe
+
+_SECONDS_BETWEEN_REPORTS = 0.3
+
+
+class StrictError(ValueError):
+    """A file that could not be prepared whole, where --strict asks that every one is."""
+
+
+class Tracking(Protocol):
+    """How the faces of a video are found. It travels to the workers by pickle; models load there."""
+
+    @property
+    def contract(self) -> CropContract:
+        """How its crops are made."""
+
+    def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
+        """What became of each decoded frame, as a stream."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What the store depends on besides sources and models."""
+
+    min_run_frames: int = 17  # shorter runs hold no clip of 9 frames, stride 2; they are counted apart
+    landmarks: Literal["detect", "beside"] = "detect"  # beside: from NAME.landmarks.csv beside the video
+    tracking: TrackSettings = field(default_factory=TrackSettings)
+    jpeg: JpegSettings = field(default_factory=JpegSettings)
+
+    def __post_init__(self) -> None:
+        if self.min_run_frames < 1:
+            raise ValueError(f"min_run_frames = {self.min_run_frames}: at least 1")
+
+
+@dataclass(frozen=True)
+class FrameProgress:
+    """How far one file is: frames decoded, and the share of the file in 0 .. 1 (0 where unknown)."""
+
+    num_frames: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a list of sources."""
+
+    pending: tuple[Source, ...]
+    num_done: int  # prepared by an earlier run
+    num_changed: int  # of the pending ones: prepared before, but the file is another now
+
+
+class Watcher(Protocol):
+    """Is told how a run goes; draws a progress bar, say."""
+
+    def begins(self, plan: Plan) -> None:
+        """The work is known."""
+
+    def is_at(self, source: Source, progress: FrameProgress) -> None:
+        """A file is under way."""
+
+    def has(self, source: Source, account: Account) -> None:
+        """A file is finished or skipped."""
+
+
+def prepare(
+    sources: Sequence[Source],
+    store: Path,
+    tracking: Tracking,
+    *,
+    settings: PrepareSettings,
+    workers: int,
+    watcher: Watcher,
+    shard: Shard = WHOLE,
+    strict: bool = False,
+) -> list[Account]:
+    """Bring `sources` (already those of the shard) into the store at `store`; the accounts of all it holds.
+
+    Videos that the store holds already are left as they are; a file that has changed since is done again.
+    `workers` processes; 0 does everything in this one. StoreError if the store was begun with another
+    contract or other settings; StoreWriteError when it takes no more; StrictError if `strict` and a file is
+    broken, empty or without a face.
+    """
+    header = StoreHeader(tracking.contract, to_dict(settings), str(shard))
+    with told_as_write_error(store):
+        store.mkdir(parents=True, exist_ok=True)
+    with writing_to(store):
+        _open_or_begin(store, header)
+        plan = plan_work(store, sources)
+        if strict:
+            _refuse_recorded_trouble(store, sources, plan)
+        if plan.num_changed:
+            unfinish(store)
+        watcher.begins(plan)
+        work = _PrepareVideo(store, tracking, settings.jpeg)
+        try:
+            with closing(_work_off(work, plan.pending, workers=workers, watcher=watcher)) as accounts:
+                for account in accounts:
+                    if strict:
+                        _refuse_trouble(account)
+        finally:
+            shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        with told_as_write_error(store):
+            return assemble(store)
+
+
+def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
+    """Which sources are still to be done; parts whose identity alone has changed are mended here."""
+    pending: list[Source] = []
+    num_changed = 0
+    for source in sources:
+        path = store / part_path(source.video)
+        if not path.exists():
+            pending.append(source)
+            continue
+        part = read_part(path)
+        if _is_to_be_done_again(part, source):
+            num_changed += 1
+            pending.append(source)
+        elif part.account.identity != source.identity:
+            unfinish(store)
+            _relabel(store, part, read_rows(path), identity=source.identity)
+    return Plan(tuple(pending), len(sources) - len(pending), num_changed)
+
+
+@dataclass(frozen=True)
+class _PrepareVideo:
+    """The work of one process."""
+
+    store: Path
+    tracking: Tracking
+    jpeg: JpegSettings
+
+    def __call__(self, source: Source, report: Report, /) -> Account:
+        try:
+            fingerprint = Fingerprint.take(source.path)
+        except OSError as error:
+            unreadable = Fingerprint.of_unreadable(source.path)
+            return skip_video(self.store, source, f"cannot be read: {error.strerror}", fingerprint=unreadable)
+        try:
+            info = probe(source.path)
+        except VideoError as error:
+            return skip_video(self.store, source, str(error), fingerprint=fingerprint)
+        frames = _reported(self.tracking(source.path), report, seconds_in_all=info.duration_seconds)
+        return write_video(
+            self.store,
+            source,
+            frames,
+            fingerprint=fingerprint,
+            frames_per_second=info.frames_per_second,
+            jpeg=self.jpeg,
+        )
+
+
+def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: float) -> Iterator[SlotFaces]:
+    last_report = time.monotonic()
+    for num_frames, looked in enumerate(frames, start=1):
+        if time.monotonic() - last_report > _SECONDS_BETWEEN_REPORTS:
+            last_report = time.monotonic()
+            share = min(1.0, looked.seconds / seconds_in_all) if seconds_in_all > 0 else 0.0
+            report(FrameProgress(num_frames, share))
+        yield looked
+
+
+def _work_off(
+    work: _PrepareVideo, pending: Sequence[Source], *, workers: int, watcher: Watcher
+) -> Generator[Account]:
+    in_processes = run_in_processes(work, pending, workers=min(workers, len(pending)))
+    for event in in_processes if workers else run_here(work, pending):
+        if isinstance(event, Progress):
+            watcher.is_at(event.job, event.report)
+            continue
+        if isinstance(event, Finished):
+            account = event.result
+        else:
+            unreadable = Fingerprint.of_unreadable(event.job.path)  # so that the next run tries again
+            message = f"{WORKER_DIED}: {event.how}"
+            account = skip_video(work.store, event.job, message, fingerprint=unreadable)
+        watcher.has(event.job, account)
+        yield account
+
+
+def _open_or_begin(store: Path, header: StoreHeader) -> None:
+    with told_as_write_error(store):
+        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        if not (store / HEADER).exists():
+            header.write(store)
+    begun = StoreHeader.read(store)
+    begun.contract.require_same(header.contract, ours=str(store), theirs="this run")
+    require_same_settings(begun, header, ours=str(store), theirs="this run")
+    if begun.shard != header.shard:
+        raise StoreError(
+            f"{store} holds shard {begun.shard}, this run is shard {header.shard}: give each its own store"
+        )
+
+
+def _is_to_be_done_again(part: Part, source: Source) -> bool:
+    try:
+        if part.fingerprint.matches(source.path):
+            return False
+    except OSError:
+        return True
+    prepared, here = part.fingerprint.path, str(source.path.absolute())
+    if prepared != here and Path(prepared).exists():
+        raise StoreError(
+            f"{here} would be called {source.video!r} in the store, where another file, {prepared}, is "
+            "called so already. Give the folder above both, or prepare them into two stores."
+        )
+    return True
+
+
+def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:
+    account = replace(part.account, identity=identity)
+    identities = identities_of_tracks(rows, video=account.video, identity=identity)
+    write_part(store, replace(part, account=account, identity_of_track=identities), rows)
+
+
+def _refuse_recorded_trouble(store: Path, sources: Sequence[Source], plan: Plan) -> None:
+    pending = set(plan.pending)
+    for source in sources:
+        if source not in pending:
+            _refuse_trouble(read_part(store / part_path(source.video)).account)
+
+
+def _refuse_trouble(account: Account) -> None:
+    if account.status != DONE:
+        raise StrictError(
+            f"{account.source_path}: {account.message} ({account.status}). Mend or leave out the file, or "
+            "run without --strict, which records it and goes on."
+        )
