@@ -140,6 +140,11 @@ class ClipPool:
         """The tracks of the pool's video number `video` (0 .. num_videos - 1) that have a legal start."""
         return self._tracks_of_video[video]
 
+    def starts_by_track(self) -> list[int]:
+        """How many legal starts each track of the store has."""
+        counts: list[int] = self._starts_of_track.tolist()
+        return counts
+
     def draw(self, video: int, *, seed: Sequence[int]) -> ClipDraw:
         """One clip of a video, every legal start of its tracks equally likely, and the far frames beside it.
 

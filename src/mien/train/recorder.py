@@ -99,7 +99,9 @@ class Recorder:
         self._lines.write({"step": done, "epoch": round(epoch, 4), **means, "warnings": warnings})
         if self._board:
             self._board.write(done, means)
-        self._bar.set_postfix_str(f"loss {means['loss']:.4f}, {means['clips_per_second']:.1f} clips/s")
+        self._bar.set_postfix_str(
+            f"loss {means['loss']:.4f}, {means['clips_per_second']:.1f} clips/s", refresh=False
+        )
         for text in warnings:
             if text not in self._warned:
                 self._bar.write(f"step {done}: {text}")

@@ -21,6 +21,10 @@ class StopRequest:
         self._max_minutes = max_minutes
         self._previous: dict[signal.Signals, object] = {}
 
+    def signalled(self) -> bool:
+        """True once a signal came; for before the first step, so that every session takes one at least."""
+        return self.exit_status != 0
+
     def requested(self) -> bool:
         """True once the run is to end; `reason` says why and `exit_status` what the process should return."""
         if not self.reason and time.monotonic() >= self._deadline:

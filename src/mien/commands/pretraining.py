@@ -1,0 +1,232 @@
+"""A pretraining run from a recipe, a store and a folder: the parts made and wired, then the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from mien import __version__
+from mien.backbones import Backbone, build_backbone
+from mien.backbones.weights import load_public_weights
+from mien.commands.pretrain_settings import PretrainSettings
+from mien.config import Settings, to_dict
+from mien.data.clips import ClipPool
+from mien.data.loader import ClipDataset, EpochPlan, clip_loader
+from mien.data.store import TrackStore
+from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
+from mien.train.checkpoint import Checkpoint, restore
+from mien.train.encoder_file import InputContract, save_encoder
+from mien.train.engine import StepModule, start_engine
+from mien.train.loop import Trainer, train, warm_start
+from mien.train.method import ClipBatch
+from mien.train.optimiser import build_optimiser, rate_at
+from mien.train.recorder import Length, Recorder
+from mien.train.run_folder import RunFolder, RunFolderError
+from mien.train.stop import StopRequest
+
+WARM_START_SEED = 2**32  # added to the run's seed, so that warm-start clips are not the first epoch's
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """How a run ended. `reason` is empty when all steps were taken."""
+
+    steps_done: int
+    total_steps: int
+    reason: str
+    exit_status: int
+    encoder: Path
+
+
+def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bool = False) -> PretrainResult:
+    """Train by a recipe on the store at `store`, into the folder `out`. `where` names the recipe in errors.
+
+    Raises ValueError or OSError subclasses that say what to change; nothing is written before the settings,
+    the store and the folder are found to fit.
+    """
+    settings = PretrainSettings.from_recipe(recipe, where=where)
+    tracks = TrackStore.open(store)
+    pool = ClipPool(tracks, settings.method_class.clip_request(settings.method))
+    settings = settings.fit_to_corpus(num_videos=pool.num_videos)
+    data, run = settings.data, settings.run
+    plan = EpochPlan(pool.num_videos, data.clips_per_video, data.clips_per_step, run.seed)
+    length = Length(run.steps or run.epochs * plan.steps_per_epoch, plan.steps_per_epoch, data.clips_per_step)
+    folder = RunFolder(out)
+    folder.require_usable(settings.to_recipe(), resume=resume)
+    return _Job(settings, tracks, pool, plan, length, folder, start_engine(run)).run()
+
+
+@dataclass(frozen=True)
+class _Job:
+    settings: PretrainSettings
+    store: TrackStore
+    pool: ClipPool
+    plan: EpochPlan
+    length: Length
+    folder: RunFolder
+    fabric: Fabric
+
+    def run(self) -> PretrainResult:
+        if self.fabric.global_rank == 0:
+            self.folder.begin(self.settings.to_recipe())
+            self._say_what_begins()
+        self.fabric.barrier()
+        try:
+            with StopRequest(max_minutes=self.settings.run.max_minutes) as stop:
+                return self._train(stop)
+        finally:
+            self.folder.end()
+
+    def _train(self, stop: StopRequest) -> PretrainResult:
+        checkpoint = self._newest_checkpoint()
+        trainer = self._trainer(fresh=checkpoint is None)
+        if checkpoint:
+            restore(checkpoint, trainer.method, trainer.optimiser)
+        else:
+            self._warm_start(trainer, stop)
+        steps = range(checkpoint.step if checkpoint else 0, self.length.total_steps)
+        done = steps.start
+        if steps and not stop.signalled():
+            recorder = self._recorder(trainer, stop)
+            with closing(recorder):
+                recorder.open(checkpoint)
+                done = train(trainer, self._batches(self.plan, steps), recorder, steps=steps)
+        return self._finish(trainer, done, stop)
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        checkpoint, problems = self.folder.newest_checkpoint()
+        for problem in problems:
+            self._say(problem)
+        if checkpoint is None:
+            return None
+        if checkpoint.record["corpus"] != self._corpus():
+            raise RunFolderError(
+                f"{self.store.path} holds other clips than the store that the run in {self.folder.path} was "
+                "begun with; resume with that one, or name another --out"
+            )
+        self._say(f"goes on from step {checkpoint.step} of {self.length.total_steps}")
+        return checkpoint
+
+    def _trainer(self, *, fresh: bool) -> Trainer:
+        settings = self.settings
+        torch.manual_seed(settings.run.seed)
+        method = settings.method_class(self._backbone(fresh=fresh), settings.method)  # type: ignore[call-arg]
+        optimiser = build_optimiser(settings.optimiser, method.parameters())
+        forward, _ = self.fabric.setup(StepModule(method), optimiser)
+        return Trainer(
+            self.fabric,
+            method,
+            forward,
+            optimiser,
+            views_for=lambda generator: FaceViews(settings.views, generator),
+            rate_at=lambda step: rate_at(
+                step,
+                total_steps=self.length.total_steps,
+                clips_per_step=self.length.clips_per_step,
+                settings=settings.optimiser,
+            ),
+            seed=settings.run.seed,
+        )
+
+    def _backbone(self, *, fresh: bool) -> Backbone:
+        settings = self.settings
+        backbone = build_backbone(settings.backbone_name, **to_dict(settings.backbone))
+        if settings.weights and fresh:
+            load_public_weights(backbone, Path(settings.weights))
+        return backbone
+
+    def _warm_start(self, trainer: Trainer, stop: StopRequest) -> None:
+        plan = dataclasses.replace(self.plan, seed=self.plan.seed + WARM_START_SEED)
+        taken = warm_start(trainer, self._batches(plan, None), stop_requested=stop.signalled)
+        if taken > 1:
+            self._say(f"warm start: {taken * self.plan.clips_per_step} clips taken in without training")
+
+    def _batches(self, plan: EpochPlan, steps: range | None) -> Iterator[ClipBatch]:
+        data = self.settings.data
+        loader = clip_loader(
+            ClipDataset(self.store, self.pool, frame_size_px=data.frame_size_px, seed=plan.seed),
+            plan,
+            steps=steps,
+            settings=data,
+            rank=self.fabric.global_rank,
+            num_ranks=self.fabric.world_size,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        return (ClipBatch(*clips) for clips in loader)
+
+    def _recorder(self, trainer: Trainer, stop: StopRequest) -> Recorder:
+        record = {"corpus": self._corpus(), "mien_version": __version__, "torch_version": torch.__version__}
+        return Recorder(
+            self.fabric,
+            self.folder,
+            self.settings.run,
+            self.length,
+            stop,
+            trainer.method,
+            trainer.optimiser,
+            record,
+        )
+
+    def _finish(self, trainer: Trainer, done: int, stop: StopRequest) -> PretrainResult:
+        total = self.length.total_steps
+        if self.fabric.global_rank == 0 and done:
+            self._save_encoder(trainer, done)
+        if done == total:
+            self._say(f"all {total} steps taken; the encoder is {self.folder.encoder}")
+            return PretrainResult(done, total, "", 0, self.folder.encoder)
+        saved = f"saved as {self.folder.last_step_saved()}" if done else "nothing to save yet"
+        self._say(
+            f"stopped after step {done} of {total} ({stop.reason}), {saved}; "
+            "the same command with --resume auto goes on"
+        )
+        return PretrainResult(done, total, stop.reason, stop.exit_status, self.folder.encoder)
+
+    def _save_encoder(self, trainer: Trainer, done: int) -> None:
+        settings = self.settings
+        training = {
+            "settings": settings.to_recipe(),
+            "steps_done": done,
+            "total_steps": self.length.total_steps,
+            "num_videos": self.pool.num_videos,
+            "corpus": self._corpus(),
+        }
+        save_encoder(
+            self.folder.encoder,
+            trainer.method.backbone,
+            backbone_name=settings.backbone_name,
+            backbone_settings=to_dict(settings.backbone),
+            inputs=InputContract(
+                self.store.contract,
+                settings.data.frame_size_px,
+                settings.views.output_size_px,
+                IMAGENET_MEAN,
+                IMAGENET_STD,
+            ),
+            training=training,
+        )
+
+    def _corpus(self) -> str:
+        """What tells one list of clips from another: the tracks and how many legal starts each has."""
+        listed = repr((self.store.tracks["track_id"].to_pylist(), self.pool.starts_by_track()))
+        return hashlib.sha256(listed.encode()).hexdigest()[:16]
+
+    def _say_what_begins(self) -> None:
+        pool, length = self.pool, self.length
+        people = {self.store.identity_number(pool.tracks(video)[0]) for video in range(pool.num_videos)}
+        self._say(
+            f"{pool.num_videos} videos of {len(people)} people with {pool.num_starts} legal clips "
+            f"({pool.num_videos_dropped} videos without one left out); {length.total_steps} steps of "
+            f"{length.clips_per_step} clips, {length.steps_per_epoch} an epoch, on {self.fabric.device}"
+        )
+
+    def _say(self, text: str) -> None:
+        if self.fabric.global_rank == 0:
+            print(f"pretrain: {text}", file=sys.stderr, flush=True)

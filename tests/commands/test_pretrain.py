@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mien import cli
+from mien.train.encoder_file import load_encoder
+
+TINY = """
+[method]
+name = "clp"
+bank_size = 64
+num_candidates = 32
+batch_norm_output = true
+
+[backbone]
+name = "resnet18"
+width = 4
+
+[views]
+output_size_px = 32
+
+[data]
+frame_size_px = 36
+clips_per_step = 4
+workers = 0
+
+[optimiser]
+name = "adam"
+rate_per_64_clips = 0.016
+
+[run]
+steps = 8
+threads = 1
+accelerator = "cpu"
+log_every_steps = 2
+tensorboard = false
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY)
+    return recipe
+
+
+def pretrain(recipe, store, out, *more):
+    return cli.main(["pretrain", str(recipe), "--store", str(store), "--out", str(out), *more])
+
+
+def logged(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def learnt(out):
+    """The log without what depends on the clock."""
+    clock = ("seconds_waiting_for_data", "seconds_per_step", "clips_per_second", "warnings")
+    return [{key: value for key, value in line.items() if key not in clock} for line in logged(out)]
+
+
+def newest(out):
+    return load_file(sorted((out / "checkpoints").glob("step-*"))[-1])
+
+
+def assert_same_run(out, other):
+    left, right = newest(out), newest(other)
+    assert set(left) == set(right)
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+    assert learnt(out) == learnt(other)
+
+
+def command(recipe, store, out, *more):
+    arguments = ["pretrain", str(recipe), "--store", str(store), "--out", str(out), "--resume", "auto", *more]
+    return [sys.executable, "-m", "mien", *arguments]
+
+
+def test_a_run_leaves_settings_log_checkpoints_and_an_encoder(tiny, disc_store, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "method.beta=0.2") == 0
+    said = capsys.readouterr().err
+    assert "12 videos of 6 people with 288 legal clips (0 videos without one left out)" in said
+    assert "all 8 steps taken" in said
+    assert "beta = 0.2" in (out / "settings.toml").read_text()
+    lines = logged(out)
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    wanted = "loss loss_tcl loss_cir clips_collapsed distance_first_last cos_query_rebuilt attention_support"
+    wanted += " cos_query_bank retrieval_accuracy attention_on_own_identity effective_rank gradient_norm"
+    wanted += " seconds_waiting_for_data clips_per_second rate"
+    assert not set(wanted.split()) - set(lines[0])
+    names = sorted(path.name for path in (out / "checkpoints").iterdir())
+    assert names == ["step-000000006.safetensors", "step-000000008.safetensors"]
+    encoder = load_encoder(out / "encoder.safetensors")
+    assert (encoder.feature_dim, encoder.inputs.frame_size_px, encoder.inputs.input_size_px) == (32, 36, 32)
+    assert encoder.contract.detector == "discs"
+    assert encoder.training["steps_done"] == 8
+    trained = newest(out)
+    for name, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, trained[f"method/backbone.{name}"])
+
+
+def test_settings_of_a_run_are_a_recipe_for_the_same_run(tiny, disc_store, tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert pretrain(tiny, disc_store, first, "run.steps=4") == 0
+    assert pretrain(first / "settings.toml", disc_store, again) == 0
+    assert_same_run(first, again)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_stopped_by_its_minutes_and_resumed_is_the_unbroken_run(tiny, disc_store, tmp_path, workers):
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    assert pretrain(tiny, disc_store, unbroken) == 0
+    # Stops after every step, so also within an epoch and within a log window.
+    assert pretrain(tiny, disc_store, resumed, "run.max_minutes=1e-9") == 0
+    for step in range(2, 6):
+        overrides = ("run.max_minutes=1e-9", f"data.workers={workers}")
+        assert pretrain(tiny, disc_store, resumed, "--resume", "auto", *overrides) == 0
+        assert f"step-{step:09d}.safetensors" in {path.name for path in (resumed / "checkpoints").iterdir()}
+    assert pretrain(tiny, disc_store, resumed, "--resume", "auto") == 0
+    assert_same_run(unbroken, resumed)
+
+
+def test_the_loss_falls_on_a_tiny_store(tiny, disc_store, tmp_path):
+    out = tmp_path / "run"
+    settings = ("run.steps=60", "data.clips_per_step=8", "run.checkpoint_every_epochs=0")
+    assert pretrain(tiny, disc_store, out, *settings) == 0
+    for name, share in (("loss", 0.95), ("loss_tcl", 0.75)):
+        values = [line[name] for line in logged(out)]
+        assert sum(values[-10:]) / 10 < share * sum(values[:5]) / 5, name
+
+
+def test_a_complete_run_resumed_says_so_and_changes_nothing(tiny, disc_store, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
+    before = (out / "log.jsonl").read_bytes()
+    assert pretrain(tiny, disc_store, out, "run.steps=2", "--resume", "auto") == 0
+    assert "all 2 steps taken" in capsys.readouterr().err
+    assert (out / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method.betta=0.2"], r"[method]: unknown key 'betta'; did you mean 'beta'?"),
+        (["optimizer.name=sgd"], r"unknown section 'optimizer'; did you mean 'optimiser'?"),
+        (["method.name=clpp"], r"unknown method 'clpp'; did you mean 'clp'?"),
+        (["backbone.widht=3"], r"[backbone]: unknown key 'widht'; did you mean 'width'?"),
+        (["method.beta=much"], r"[method]: beta = 'much'"),
+        (["views.output_size_px=33"], r"the difference must be even"),
+        (["run.devices=3"], r"data.clips_per_step = 4 does not divide among run.devices = 3"),
+        (["method.clip_len=21"], r"none of the 12 videos (12 tracks) has a run of 41 frames"),
+        (["data.clips_per_step=13"], r"12 videos x 1 clips do not fill one step of 13 clips"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(tiny, disc_store, capsys, overrides, message):
+    out = tiny.parent / "run"
+    assert pretrain(tiny, disc_store, out, *overrides) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_recipe_and_overrides_stand_anywhere_on_the_line(tiny, disc_store, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--store", str(disc_store), "run.steps=1", "--out", str(out), str(tiny), "method.beta=0.3"]
+    assert cli.main(["pretrain", *arguments]) == 0
+    assert "beta = 0.3" in (out / "settings.toml").read_text()
+
+
+def test_no_recipe_or_two_is_an_error(tiny, disc_store, tmp_path, capsys):
+    assert cli.main(["pretrain", "--store", str(disc_store), "--out", str(tmp_path / "run")]) == 1
+    assert "name one recipe" in capsys.readouterr().err
+    assert pretrain(tiny, disc_store, tmp_path / "run", "--recipe", "clp-demo") == 1
+    assert "name one recipe" in capsys.readouterr().err
+
+
+def test_a_store_that_is_none_is_named(tiny, tmp_path, capsys):
+    assert pretrain(tiny, tmp_path, tmp_path / "run") == 1
+    assert f"{tmp_path} is not a store" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_a_pickle_is_refused(tiny, disc_store, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "run.steps=2", "run.checkpoint_every_epochs=0") == 0
+    for path in (out / "checkpoints").glob("step-*"):
+        path.write_bytes(pickle.dumps({"weights": [1.0] * 100}))
+    assert pretrain(tiny, disc_store, out, "run.steps=2", "run.checkpoint_every_epochs=0", "--resume") == 1
+    said = capsys.readouterr().err
+    assert "no checkpoint in" in said
+    assert "is a pickle" in said
+
+
+def test_a_torn_newest_checkpoint_costs_only_its_steps(tiny, disc_store, tmp_path, capsys):
+    unbroken, torn = tmp_path / "unbroken", tmp_path / "torn"
+    assert pretrain(tiny, disc_store, unbroken) == 0
+    assert pretrain(tiny, disc_store, torn) == 0
+    newest_path = sorted((torn / "checkpoints").glob("step-*"))[-1]
+    newest_path.write_bytes(newest_path.read_bytes()[:1000])
+    assert pretrain(tiny, disc_store, torn, "--resume", "auto") == 0
+    said = capsys.readouterr().err
+    assert "step-000000008.safetensors cannot be used" in said
+    assert "goes on from step 6 of 8" in said
+    assert_same_run(unbroken, torn)
+
+
+def test_a_resume_on_another_store_is_refused(tiny, disc_store, tmp_path, capsys):
+    out, other = tmp_path / "run", tmp_path / "other"
+    assert pretrain(tiny, disc_store, out, "run.max_minutes=1e-9") == 0
+    shutil.copytree(disc_store, other)
+    table = pq.read_table(other / "manifest.parquet")
+    renamed = ["x" + name for name in table["track_id"].to_pylist()]
+    pq.write_table(table.set_column(1, "track_id", [renamed]), other / "manifest.parquet")
+    assert pretrain(tiny, other, out, "--resume", "auto") == 1
+    assert "holds other clips than the store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tiny, disc_store, tmp_path, number, status):
+    out = tmp_path / "run"
+    started = command(tiny, disc_store, out, "run.steps=100000", "data.workers=1")
+    process = subprocess.Popen(started, stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: (out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size > 0)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == status, said
+    assert f"({signal.Signals(number).name}), saved as step-" in said
+    assert (out / "encoder.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_is_the_unbroken_run(tiny, disc_store, tmp_path):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    settings = ("run.steps=60", "data.workers=1", "run.checkpoint_every_steps=5")
+    assert pretrain(tiny, disc_store, unbroken, *settings) == 0
+    for attempt in range(3):
+        process = subprocess.Popen(command(tiny, disc_store, killed, *settings), stderr=subprocess.DEVNULL)
+        _wait_for((killed / "log.jsonl").exists)
+        time.sleep(0.2 + 0.3 * attempt)
+        process.kill()
+        process.wait()
+    assert subprocess.run(command(tiny, disc_store, killed, *settings), check=False).returncode == 0
+    assert_same_run(unbroken, killed)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_and_leaves_the_older_checkpoint(tiny, disc_store, tmp_path):
+    """A limit on the size of a file stands in for the full disk."""
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "run.max_minutes=1e-9") == 0
+    older = sorted((out / "checkpoints").glob("step-*"))
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    script += "from mien.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = command(tiny, disc_store, out)[3:]
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1
+    assert "mien pretrain: cannot write" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert sorted((out / "checkpoints").iterdir()) == older
+    assert subprocess.run(command(tiny, disc_store, out), check=False).returncode == 0
+
+
+def _wait_for(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "nothing came"
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def quiet_threads():
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,69 @@
+"""What several rooms' tests share: a tiny store of moving discs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+
+from mien.data.jpeg_tar import JpegTar
+from mien.data.store import TrackStore
+from mien.data.store_layout import INDEX, INDEX_DTYPE, MANIFEST, MANIFEST_SCHEMA, StoreHeader, crops_path
+from mien.faces.contract import CropContract
+
+DISC_CONTRACT = CropContract(
+    "discs", "", "discs", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64
+)
+
+
+@pytest.fixture(scope="session")
+def disc_store(tmp_path_factory):
+    """12 videos of 6 "people" (colours), 40 frames each: a disc that grows, or shrinks, steadily."""
+    path = tmp_path_factory.mktemp("discs") / "store"
+    StoreHeader(DISC_CONTRACT, {"min_run_frames": 17}).write(path)
+    rows, index = [], []
+    for video in range(12):
+        name = f"id{video % 6}/video{video}/00001"
+        crops = path / crops_path(name)
+        crops.parent.mkdir(parents=True, exist_ok=True)
+        with JpegTar(crops) as tar:
+            for slot, frame in enumerate(_disc_frames(video)):
+                jpeg = simplejpeg.encode_jpeg(frame, quality=90, colorspace="RGB")
+                index.append((slot, slot, *tar.add(f"{slot:04d}.jpg", jpeg)))
+        rows.append(_manifest_row(video, name))
+    pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), path / MANIFEST)
+    np.save(path / INDEX, np.array(index, INDEX_DTYPE))
+    return TrackStore.open(path).path
+
+
+def _disc_frames(video):
+    rng = np.random.default_rng(video % 6)
+    background, colour = rng.integers(0, 256, (2, 3))
+    y, x = np.mgrid[:64, :64] - 31.5
+    radii = np.linspace(4, 30, 40)
+    for radius in radii if video % 3 else radii[::-1]:
+        inside = (x**2 + y**2 < radius**2)[:, :, None]
+        yield np.where(inside, colour, background).astype(np.uint8)
+
+
+def _manifest_row(video, name):
+    return {
+        "track": video,
+        "track_id": f"{name}#0",
+        "identity": f"id{video % 6}",
+        "identity_number": video % 6,
+        "video": name,
+        "video_number": video,
+        "source_path": f"{name}.mp4",
+        "frames_per_second": 25.0,
+        "first_row": 40 * video,
+        "num_frames": 40,
+        "runs": [{"start": 0, "length": 40}],
+        "num_short_runs": 0,
+        "num_frames_in_short_runs": 0,
+        "first_seconds": 0.0,
+        "last_seconds": 39 / 25,
+        "crops": crops_path(name),
+    }
