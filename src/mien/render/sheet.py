@@ -1,0 +1,69 @@
+"""Contact sheets to look at: the people of a set, and every action unit from 0 to 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.facs import ACTION_UNITS
+from mien.render.actions import UNIT_NUMBERS
+from mien.render.arrays import floats
+from mien.render.body import Body, Moment, Stage, neutral_moment
+from mien.render.person import Person
+from mien.render.sensor import develop
+from mien.render.shading import Camera, Light, draw_head
+
+Picture = NDArray[np.uint8]
+
+SHEET_LIGHT = Light(
+    key_direction_3=floats([0.557, 0.5, 0.663]),
+    key_colour_3=floats([1.9, 1.8, 1.67]),
+    fill_direction_3=floats([-0.86, 0.09, 0.5]),
+    fill_colour_3=floats([0.28, 0.31, 0.35]),
+    sky_colour_3=floats([0.5, 0.52, 0.56]),
+    ground_colour_3=floats([0.28, 0.26, 0.24]),
+)
+"""A key light from above the person's left, so that folds show."""
+
+_BACKDROP = floats([0.25, 0.27, 0.3])
+
+
+def people_sheet(stage: Stage, people: Sequence[Person], *, columns: int, size_px: int) -> Picture:
+    """Everybody's neutral face, a little turned this way and that."""
+    pictures = []
+    for number, person in enumerate(people):
+        turned = Moment(neutral_moment().intensity_A2, yaw_degrees=(-22.0, 0.0, 22.0)[number % 3])
+        pictures.append(_portrait(Body(stage, person), turned, half_height_cm=16.0, size_px=size_px))
+    return _grid(pictures, columns=columns)
+
+
+def unit_sheet(stage: Stage, person: Person, *, units: Sequence[int], size_px: int) -> Picture:
+    """One row a unit: intensity 0 to 5, and at last 5 on the left side alone where the unit has sides."""
+    body = Body(stage, person)
+    pictures = []
+    for unit in units:
+        at = UNIT_NUMBERS.index(unit)
+        for step in range(7):
+            moment = neutral_moment()
+            moment.intensity_A2[at] = (min(step, 5), min(step, 5) if step < 6 else 0)
+            picture = _portrait(body, moment, half_height_cm=10.5, size_px=size_px)
+            caption = f"{ACTION_UNITS[unit].column} {step if step < 6 else 'left'}"
+            cv2.putText(picture, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+            pictures.append(picture)
+    return _grid(pictures, columns=7)
+
+
+def _portrait(body: Body, moment: Moment, *, half_height_cm: float, size_px: int) -> Picture:
+    camera = Camera(half_height_cm=half_height_cm, centre_xy_cm=(0.0, 0.0 if half_height_cm < 12 else -0.5))
+    head = draw_head(body, moment, SHEET_LIGHT, camera, size_px=size_px, supersampling=2)
+    return develop(head.colour_SS3 + (1 - head.coverage_SS[..., None]) * _BACKDROP).astype(np.uint8)
+
+
+def _grid(pictures: list[Picture], *, columns: int) -> Picture:
+    while len(pictures) % columns:
+        pictures.append(np.zeros_like(pictures[0]))
+    rows = [np.hstack(pictures[at : at + columns]) for at in range(0, len(pictures), columns)]
+    return np.vstack(rows)
