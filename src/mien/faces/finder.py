@@ -43,8 +43,8 @@ class Mesh:
     region: Region  # where the face is to be looked for in the next frame
 
 
-class FaceFinder(Protocol):
-    """Finds faces in uint8 RGB pictures; names its models for the crop contract."""
+class FaceNames(Protocol):
+    """What the crop contract says of whoever found the faces."""
 
     @property
     def detector(self) -> str:
@@ -61,6 +61,10 @@ class FaceFinder(Protocol):
     @property
     def landmarker_sha256(self) -> str:
         """Hash of the landmark model's weights."""
+
+
+class FaceFinder(FaceNames, Protocol):
+    """Finds faces in uint8 RGB pictures."""
 
     def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
         """All faces, best first, none of them twice."""

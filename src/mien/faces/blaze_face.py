@@ -1,0 +1,105 @@
+"""BlazeFace, full range: a picture in, faces out (Bazarevsky et al., arXiv:1907.05047, and its model card).
+
+The model sees 192 x 192 pixels and answers at the 48 x 48 points of a grid, each with a logit and 16 numbers
+in input pixels: the face's centre from the grid point, its width and height, and six points from the grid
+point (two eyes, nose tip, mouth, two ears).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.faces.finder import Detection, Points, Region
+from mien.faces.litert import LiteRtModel
+
+INPUT_PX = 192
+REGION_PER_BOX = 1.5  # the mesh wants this much of the face's surroundings
+
+_GRID_STEP_PX = 4
+_SAME_FACE_IOU = 0.3
+
+
+class BlazeFace:
+    """The detector, with its weights loaded; one thread."""
+
+    def __init__(self, weights: Path, *, min_score: float) -> None:
+        self._model = LiteRtModel(weights)
+        self._min_logit = math.log(min_score / (1 - min_score))
+        self._grid_2304x2 = _grid()
+
+    def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
+        """All faces of a uint8 RGB picture, best first."""
+        scale, input_HWC = _letterbox(image_HWC)
+        raw_2304x16, logit_2304x1 = self._model.run(input_HWC, low=-1, high=1)
+        found = np.flatnonzero(logit_2304x1[:, 0] > self._min_logit)
+        values_Nx8x2 = raw_2304x16[found].reshape(-1, 8, 2).astype(np.float64)
+        values_Nx8x2[:, [0, 2, 3, 4, 5, 6, 7]] += self._grid_2304x2[found][:, None]
+        scores_N = 1 / (1 + np.exp(-logit_2304x1[found, 0].astype(np.float64)))
+        return [
+            _detection(values_8x2 / scale, score) for values_8x2, score in _merged(values_Nx8x2, scores_N)
+        ]
+
+
+def _grid() -> Points:
+    """(2304, 2) x and y of the grid points in input pixels, row by row."""
+    centres = (np.arange(INPUT_PX // _GRID_STEP_PX) + 0.5) * _GRID_STEP_PX
+    x, y = np.meshgrid(centres, centres)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def _letterbox(image_HWC: NDArray[np.uint8]) -> tuple[float, NDArray[np.uint8]]:
+    """The scale, and the picture shrunk (or grown) to the input, black below or to the right of it."""
+    height, width = image_HWC.shape[:2]
+    scale = INPUT_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    input_HWC = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
+    input_HWC[: size[1], : size[0]] = cv2.resize(image_HWC, size, interpolation=interpolation)
+    return scale, input_HWC
+
+
+def _merged(values_Nx8x2: Points, scores_N: Points) -> list[tuple[Points, float]]:
+    """Faces: the answers that overlap the best one are averaged by score, then the same with the rest."""
+    faces = []
+    boxes_Nx4 = _boxes(values_Nx8x2)
+    left = np.argsort(-scores_N, kind="stable")
+    while len(left):
+        same = iou(boxes_Nx4[left[0]], boxes_Nx4[left]) > _SAME_FACE_IOU
+        same[0] = True
+        group = left[same]
+        faces.append((np.average(values_Nx8x2[group], axis=0, weights=scores_N[group]), scores_N[left[0]]))
+        left = left[~same]
+    return faces
+
+
+def iou(box_4: Points, boxes_Nx4: Points) -> Points:
+    """(N,) intersection over union of one box with many, all x0 y0 x1 y1; 0 where they do not meet."""
+    sides = np.minimum(box_4[2:], boxes_Nx4[:, 2:]) - np.maximum(box_4[:2], boxes_Nx4[:, :2])
+    common = np.prod(np.maximum(sides, 0), axis=1)
+    areas = np.prod(boxes_Nx4[:, 2:] - boxes_Nx4[:, :2], axis=1)
+    union = np.prod(box_4[2:] - box_4[:2]) + areas - common
+    shares: Points = np.divide(common, union, out=np.zeros(len(boxes_Nx4)), where=union > 0)
+    return shares
+
+
+def _boxes(values_Nx8x2: Points) -> Points:
+    half = values_Nx8x2[:, 1] / 2
+    return np.concatenate([values_Nx8x2[:, 0] - half, values_Nx8x2[:, 0] + half], axis=1)
+
+
+def _detection(values_8x2: Points, score: float) -> Detection:
+    box_4 = _boxes(values_8x2[None])[0]
+    (centre_x, centre_y), sides, left_eye, right_eye = values_8x2[:4]
+    along = right_eye - left_eye
+    region = Region(
+        centre_x_px=float(centre_x),
+        centre_y_px=float(centre_y),
+        side_px=float(max(sides)) * REGION_PER_BOX,
+        roll_degrees=math.degrees(math.atan2(along[1], along[0])),
+    )
+    return Detection(tuple(box_4.tolist()), float(score), region)

@@ -1,0 +1,94 @@
+"""Face Mesh: 468 points of one face in 3 D (Kartynnik et al., arXiv:1907.06724, and its model card).
+
+The model sees the face upright in 192 x 192 pixels and answers x, y and depth in input pixels (depth grows
+away from the camera, its zero is the head's centre), and a logit of whether there is a face.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.faces.finder import Mesh, Points, Region
+from mien.faces.litert import LiteRtModel
+from mien.faces.pose import pose_from_axes
+from mien.faces.warp import invert_similarity, map_points, upright_map, warp
+
+INPUT_PX = 192
+REGION_PER_FACE = 1.5
+
+# Rows of the mesh; left and right as seen in the picture of an upright, unmirrored face.
+LEFT_EYE_CORNERS = (33, 133)  # the corners: blinking does not move them
+RIGHT_EYE_CORNERS = (362, 263)
+NOSE_TIP = (4, 1)
+LEFT_MOUTH_CORNER = (61,)
+RIGHT_MOUTH_CORNER = (291,)
+_FIVE_POINTS = (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)
+_LEFT_SIDE = (33, 234, 127, 132, 93)  # eye corner and outline, with the rows opposite
+_RIGHT_SIDE = (263, 454, 356, 361, 323)
+_FOREHEAD = (10, 109, 338)
+_CHIN = (152, 148, 377)
+
+
+class FaceMesh:
+    """The landmark model, with its weights loaded; one thread."""
+
+    def __init__(self, weights: Path) -> None:
+        self._model = LiteRtModel(weights)
+
+    def measure(self, image_HWC: NDArray[np.uint8], region: Region) -> Mesh | None:
+        """The face in `region`, whatever its score; None where the region leaves the picture."""
+        if not _meets(region, image_HWC):
+            return None
+        to_input = upright_map(region, INPUT_PX)
+        face_HWC = warp(image_HWC, to_input, INPUT_PX, border=cv2.BORDER_REPLICATE)
+        raw, logit = self._model.run(face_HWC, low=0, high=1)
+        points_468x3 = raw.reshape(468, 3).astype(np.float64) - (0.5, 0.5, 0)  # edges to pixel centres
+        return _mesh(points_468x3, float(logit.item()), invert_similarity(to_input), region)
+
+
+def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region) -> Mesh:
+    in_picture = map_points(to_picture, points_468x3[:, :2])
+    five = np.stack([in_picture[list(rows)].mean(axis=0) for rows in _FIVE_POINTS])
+    pose = pose_from_axes(
+        points_468x3[list(_RIGHT_SIDE)].mean(axis=0) - points_468x3[list(_LEFT_SIDE)].mean(axis=0),
+        points_468x3[list(_CHIN)].mean(axis=0) - points_468x3[list(_FOREHEAD)].mean(axis=0),
+    )
+    return Mesh(
+        points_5x2_px=five,
+        box_xyxy_px=(*in_picture.min(axis=0).tolist(), *in_picture.max(axis=0).tolist()),
+        score=1 / (1 + math.exp(-max(-80.0, logit))),
+        yaw_degrees=pose.yaw_degrees,
+        pitch_degrees=pose.pitch_degrees,
+        roll_degrees=_within_half_turn(pose.roll_degrees + region.roll_degrees),
+        region=_region_of(points_468x3[:, :2], to_picture, region),
+    )
+
+
+def _region_of(points_468x2: Points, to_picture: Points, region: Region) -> Region:
+    """The square around the mesh, turned to its eyes."""
+    low, high = points_468x2.min(axis=0), points_468x2.max(axis=0)
+    scale = math.hypot(to_picture[0, 0], to_picture[1, 0])  # picture pixels an input pixel
+    centre_x, centre_y = map_points(to_picture, (low + high)[None] / 2)[0]
+    along = points_468x2[RIGHT_EYE_CORNERS[1]] - points_468x2[LEFT_EYE_CORNERS[0]]
+    turn = math.degrees(math.atan2(along[1], along[0]))
+    return Region(
+        centre_x_px=float(centre_x),
+        centre_y_px=float(centre_y),
+        side_px=float(max(high - low)) * scale * REGION_PER_FACE,
+        roll_degrees=_within_half_turn(region.roll_degrees + turn),
+    )
+
+
+def _meets(region: Region, image_HWC: NDArray[np.uint8]) -> bool:
+    height, width = image_HWC.shape[:2]
+    inside = 0 <= region.centre_x_px < width and 0 <= region.centre_y_px < height
+    return inside and region.side_px >= 1
+
+
+def _within_half_turn(degrees: float) -> float:
+    return (degrees + 180) % 360 - 180

@@ -1,0 +1,86 @@
+"""Similarity maps between pictures: fitted to points, inverted, and applied without aliasing."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.faces.finder import Points, Region
+
+_SHRINK_BELOW = 0.6  # output pixels an input pixel; a bilinear tap skips pixels below about a half
+
+
+def fit_similarity(source_Px2: Points, target_Px2: Points) -> Points:
+    """The 2 x 3 map (turn, scale, shift) that takes source to target with the least sum of squares.
+
+    Points as complex numbers z: target = a * source + t, a = <source, target> / |source|^2 once both are
+    centred (Umeyama, PAMI 1991, for the plane and without reflection). ValueError where all source points
+    coincide.
+    """
+    source, target = _complex(source_Px2), _complex(target_Px2)
+    centred = source - source.mean()
+    spread = float(np.vdot(centred, centred).real)
+    if spread == 0:
+        raise ValueError("a similarity needs points that do not all coincide")
+    a = np.vdot(centred, target - target.mean()) / spread
+    t = target.mean() - a * source.mean()
+    return np.array([[a.real, -a.imag, t.real], [a.imag, a.real, t.imag]])
+
+
+def invert_similarity(matrix_2x3: Points) -> Points:
+    """The 2 x 3 map back."""
+    a = complex(matrix_2x3[0, 0], matrix_2x3[1, 0])
+    inverse = 1 / a
+    t = -inverse * complex(matrix_2x3[0, 2], matrix_2x3[1, 2])
+    return np.array([[inverse.real, -inverse.imag, t.real], [inverse.imag, inverse.real, t.imag]])
+
+
+def map_points(matrix_2x3: Points, points_Px2: Points) -> Points:
+    """The points under the map."""
+    moved: Points = points_Px2 @ matrix_2x3[:, :2].T + matrix_2x3[:, 2]
+    return moved
+
+
+def upright_map(region: Region, size_px: int) -> Points:
+    """The 2 x 3 map from the picture to a square of `size_px` that holds the region, set upright."""
+    turn = np.deg2rad(-region.roll_degrees)
+    a = complex(np.cos(turn), np.sin(turn)) * size_px / region.side_px
+    middle = (size_px - 1) / 2
+    t = complex(middle, middle) - a * complex(region.centre_x_px, region.centre_y_px)
+    return np.array([[a.real, -a.imag, t.real], [a.imag, a.real, t.imag]])
+
+
+def warp(
+    image_HWC: NDArray[np.uint8], matrix_2x3: Points, size_px: int, *, border: int = cv2.BORDER_CONSTANT
+) -> NDArray[np.uint8]:
+    """The square of `size_px` that the similarity makes of the picture, averaging where it shrinks much."""
+    if np.hypot(matrix_2x3[0, 0], matrix_2x3[1, 0]) < _SHRINK_BELOW:
+        image_HWC, matrix_2x3 = _shrunk(image_HWC, matrix_2x3, size_px)
+    warped: NDArray[np.uint8] = cv2.warpAffine(
+        image_HWC, matrix_2x3, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=border
+    )
+    return warped
+
+
+def _shrunk(
+    image_HWC: NDArray[np.uint8], matrix_2x3: Points, size_px: int
+) -> tuple[NDArray[np.uint8], Points]:
+    """The part of the picture that the map uses, averaged down to its scale, and the map from there on."""
+    height, width = image_HWC.shape[:2]
+    corners = np.array([(0, 0), (size_px, 0), (0, size_px), (size_px, size_px)], dtype=float)
+    corners = map_points(invert_similarity(matrix_2x3), corners)
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 3, (x0 + 1, y0 + 1), (width, height))
+    scale = np.hypot(matrix_2x3[0, 0], matrix_2x3[1, 0])
+    small_size = np.maximum(1, np.rint(scale * np.array([x1 - x0, y1 - y0]))).astype(int)
+    small = cv2.resize(image_HWC[y0:y1, x0:x1], small_size.tolist(), interpolation=cv2.INTER_AREA)
+    steps = np.array([x1 - x0, y1 - y0]) / small_size  # input pixels a small pixel
+    shift = (steps - 1) / 2 + (x0, y0)  # centre of the first small pixel
+    linear = matrix_2x3[:, :2]
+    return small, np.column_stack([linear * steps, linear @ shift + matrix_2x3[:, 2]])
+
+
+def _complex(points_Px2: Points) -> NDArray[np.complex128]:
+    points = np.asarray(points_Px2, dtype=np.float64)
+    return points[:, 0] + 1j * points[:, 1]
