@@ -10,8 +10,8 @@ from mien.faces.contract import CropContract
 from mien.faces.finder import FaceNames, Points
 from mien.faces.warp import fit_similarity, warp
 
-# Five points of a mean frontal face, in a square from mid-forehead to chin. Measured in distances between the
-# eyes: nose tip 0.54 and mouth 1.07 below them, mouth 0.86 wide; the square is 2.8 wide and begins 0.95 above.
+# Five points of a mean frontal face, in a square from mid-forehead to chin. In distances between the eyes:
+# nose tip 0.54 and mouth 1.07 below them, mouth 0.86 wide; the square is 2.8 wide and begins 0.95 above.
 TEMPLATE_POINTS_5X2 = ((0.321, 0.339), (0.679, 0.339), (0.5, 0.532), (0.346, 0.721), (0.654, 0.721))
 MARGIN = 0.12
 CROP_SIZE_PX = 256
