@@ -24,7 +24,7 @@ from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
 from mien.train.checkpoint import Checkpoint, restore
 from mien.train.encoder_file import InputContract, save_encoder
-from mien.train.engine import StepModule, start_engine
+from mien.train.engine import StepModule, any_rank, start_engine
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
@@ -94,7 +94,7 @@ class _Job:
             self._warm_start(trainer, stop)
         steps = range(checkpoint.step if checkpoint else 0, self.length.total_steps)
         done = steps.start
-        if steps and not stop.signalled():
+        if steps and not any_rank(self.fabric, stop.signalled()):
             recorder = self._recorder(trainer, stop)
             with closing(recorder):
                 recorder.open(checkpoint)

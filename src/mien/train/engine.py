@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -56,13 +57,30 @@ def start_engine(run: RunSettings) -> Fabric:
     if run.threads:
         torch.set_num_threads(run.threads)
     _set_deterministic(run.deterministic)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    _quieten()
     # Buffers are not broadcast: every rank gathers the same bank by itself, and rank 0's would win silently.
     strategy = DDPStrategy(broadcast_buffers=False) if run.devices > 1 else "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true" if run.precision == "32" else "bf16-mixed"
     fabric = Fabric(accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
+
+
+def any_rank(fabric: Fabric, here: bool) -> bool:
+    """True on every rank when it is true on one: all must leave a loop at the same step."""
+    if fabric.world_size == 1:
+        return here
+    flag = torch.tensor(float(here), device=fabric.device)
+    return bool(fabric.all_reduce(flag, reduce_op="max"))
+
+
+def _quieten() -> None:
+    for name in ("lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # The first names an option that torch 2.11 has only under its old name; the second 1 x 1 convolutions
+    # in channels-last memory, which differ from the buckets' in name alone.
+    for message in (".*`broadcast_buffers` is deprecated", "Grad strides do not match bucket view strides"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _set_deterministic(on: bool) -> None:

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mien.train.engine import step_generator
+from mien.train.engine import any_rank, step_generator
 from mien.train.method import ClipBatch, Method, Views
 from mien.train.recorder import Recorder
 
@@ -72,7 +72,7 @@ def warm_start(trainer: Trainer, batches: Iterator[ClipBatch], *, stop_requested
         generator = step_generator(trainer.seed, WARM_START_STEP + number, trainer.fabric.global_rank)
         with torch.no_grad(), trainer.fabric.autocast():
             full = trainer.method.warm_start(batch.to(trainer.fabric.device), trainer.views_for(generator))
-        if full or stop_requested():
+        if any_rank(trainer.fabric, full or stop_requested()):
             return number + 1
     return 0
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
-from mien.train.engine import RunSettings
+from mien.train.engine import RunSettings, any_rank
 from mien.train.log import JsonLines, LogWindow, TensorBoardLog, progress_bar
 from mien.train.method import Method
 from mien.train.run_folder import RunFolder
@@ -74,7 +74,7 @@ class Recorder:
             self._bar.update()
         if last or done % self.run.log_every_steps == 0:
             self._write_line(done)
-        stopping = self._any_rank(self.stop.requested())
+        stopping = any_rank(self.fabric, self.stop.requested())
         if last or stopping or self._save_due(done):
             _require_finite(float(values["loss"]), done)
             self._save(done)
@@ -119,13 +119,6 @@ class Recorder:
                 done, self.method, self.optimiser, window=self.window.state(), record=self.record
             )
             write_checkpoint(self.folder.checkpoints, checkpoint, keep=self.run.keep_checkpoints)
-
-    def _any_rank(self, here: bool) -> bool:
-        """True on every rank when it is true on one: all must leave the loop at the same step."""
-        if self.fabric.world_size == 1:
-            return here
-        flag = torch.tensor(float(here), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(flag, reduce_op="max"))
 
 
 def _require_finite(loss: float, step: int) -> None:
