@@ -38,10 +38,19 @@ class PairedTest:
     p_value: float
 
 
-def subject_weights(num_subjects: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> NDArray[np.int64]:
-    """(R, S) how often each subject is drawn in each resample; the same for all scores and encoders."""
-    share = np.full(num_subjects, 1 / num_subjects)
-    return np.random.default_rng(seed).multinomial(num_subjects, share, size=num_resamples)
+def subject_weights(
+    fold_S: NDArray[Any], *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> NDArray[np.int64]:
+    """(R, S) how often each subject is drawn in each resample; as many of each fold as it has.
+
+    The same for all scores and encoders, so that differences are paired.
+    """
+    generator = np.random.default_rng(seed)
+    weight_RS = np.zeros((num_resamples, len(fold_S)), np.int64)
+    for fold in np.unique(fold_S):
+        size = int((fold_S == fold).sum())
+        weight_RS[:, fold_S == fold] = generator.multinomial(size, np.full(size, 1 / size), num_resamples)
+    return weight_RS
 
 
 def counts_by_subject(
@@ -56,24 +65,39 @@ def counts_by_subject(
     )
 
 
+def fold_of_subjects(subject_N: NDArray[Any], fold_N: NDArray[Any]) -> NDArray[Any]:
+    """(S,) the fold in which each subject is tested, in the order of their names."""
+    _, first_S = np.unique(subject_N, return_index=True)
+    fold_S: NDArray[Any] = fold_N[first_S]
+    return fold_S
+
+
 def f1_intervals(
-    counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]
+    counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[np.int64]
 ) -> tuple[list[Interval], Interval]:
-    """Intervals of each action unit's pooled F1, and of their mean."""
-    value_A = f1_of_counts(counts_SA4.sum(axis=0))
-    drawn_RA = _resampled_f1(counts_SA4, weight_RS)
+    """Intervals of each action unit's F1, the mean over the folds, and of the mean over action units."""
+    value_A = _f1(counts_SA4, fold_S, _once(fold_S))[0]
+    drawn_RA = _f1(counts_SA4, fold_S, weight_RS)
     each = [_interval(value, drawn_R) for value, drawn_R in zip(value_A, drawn_RA.T, strict=True)]
     return each, _interval(float(value_A.mean()), drawn_RA.mean(axis=1))
 
 
 def auc_interval(
-    labels_N: Floats, score_N: Floats, subject_N: NDArray[Any], weight_RS: NDArray[np.int64]
+    labels_N: Floats,
+    score_N: Floats,
+    subject_N: NDArray[Any],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
 ) -> Interval:
-    """Interval of one action unit's ROC-AUC; NaN bounds where the score is undefined."""
+    """Interval of one action unit's ROC-AUC over the pairs of frames of the same fold.
+
+    Scores of two folds come from two models and are never ranked together. NaN where undefined.
+    """
     wins_SS, positives_S, negatives_S = auc_pairs(labels_N, score_N, subject_N)
-    one_1S = np.ones((1, len(positives_S)), np.int64)
-    value = _weighted_auc(wins_SS, positives_S, negatives_S, one_1S)[0]
-    return _interval(float(value), _weighted_auc(wins_SS, positives_S, negatives_S, weight_RS))
+    same_SS = fold_S[:, None] == fold_S[None, :]
+    wins_SS, pairs_SS = wins_SS * same_SS, np.outer(positives_S, negatives_S) * same_SS
+    value = _weighted_auc(wins_SS, pairs_SS, _once(fold_S))[0]
+    return _interval(float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS))
 
 
 def auc_pairs(
@@ -90,21 +114,24 @@ def auc_pairs(
 def compare_f1(
     counts_a_SA4: NDArray[np.int64],
     counts_b_SA4: NDArray[np.int64],
+    fold_S: NDArray[Any],
     weight_RS: NDArray[np.int64],
     *,
     seed: int,
 ) -> tuple[list[PairedTest], PairedTest]:
-    """Tests of each action unit's pooled F1, and of their mean; counts of the same subjects and frames.
+    """Tests of each action unit's F1, and of their mean; counts of the same subjects and frames.
 
-    The test swaps a and b within subjects at random: under the null neither is better on anybody.
+    The test swaps a and b within subjects at random: under the null neither is better on anybody. ValueError
+    when the two were not tested on the same labels.
     """
     if not np.array_equal(_coded(counts_a_SA4), _coded(counts_b_SA4)):
         raise ValueError("a paired test needs both encoders on the same frames; the counts differ")
-    drawn_RA = _resampled_f1(counts_b_SA4, weight_RS) - _resampled_f1(counts_a_SA4, weight_RS)
-    swapped_RA = _swapped_differences(counts_a_SA4, counts_b_SA4, num=len(weight_RS), seed=seed)
-    value_A = f1_of_counts(counts_b_SA4.sum(axis=0)) - f1_of_counts(counts_a_SA4.sum(axis=0))
-    each = [_paired(*columns) for columns in zip(value_A, drawn_RA.T, swapped_RA.T, strict=True)]
-    return each, _paired(value_A.mean(), drawn_RA.mean(axis=1), swapped_RA.mean(axis=1))
+    swap_RS = np.random.default_rng(seed).integers(0, 2, size=weight_RS.shape)
+    value_A = _difference(counts_a_SA4, counts_b_SA4, fold_S, _once(fold_S))[0]
+    drawn_RA = _difference(counts_a_SA4, counts_b_SA4, fold_S, weight_RS)
+    mixed_RA = _swapped_difference(counts_a_SA4, counts_b_SA4, fold_S, swap_RS)
+    each = [_paired(*columns) for columns in zip(value_A, drawn_RA.T, mixed_RA.T, strict=True)]
+    return each, _paired(value_A.mean(), drawn_RA.mean(axis=1), mixed_RA.mean(axis=1))
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -116,18 +143,39 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def _resampled_f1(counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]) -> Floats:
-    return f1_of_counts(np.tensordot(weight_RS, counts_SA4, axes=1))
+def _f1(counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[np.int64]) -> Floats:
+    """(R, A) F1 of each fold's weighted counts, mean over the folds."""
+    folds = [fold_S == fold for fold in np.unique(fold_S)]
+    by_fold = [f1_of_counts(np.tensordot(weight_RS[:, own], counts_SA4[own], axes=1)) for own in folds]
+    mean_RA: Floats = np.mean(by_fold, axis=0)
+    return mean_RA
 
 
-def _swapped_differences(
-    counts_a_SA4: NDArray[np.int64], counts_b_SA4: NDArray[np.int64], *, num: int, seed: int
+def _difference(
+    counts_a_SA4: NDArray[np.int64],
+    counts_b_SA4: NDArray[np.int64],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
 ) -> Floats:
-    swap_RS = np.random.default_rng(seed).integers(0, 2, size=(num, len(counts_a_SA4)))
-    from_a_RA4 = np.tensordot(swap_RS, counts_a_SA4, axes=1) + np.tensordot(1 - swap_RS, counts_b_SA4, axes=1)
-    both_A4 = counts_a_SA4.sum(axis=0) + counts_b_SA4.sum(axis=0)
-    difference_RA: Floats = f1_of_counts(from_a_RA4) - f1_of_counts(both_A4 - from_a_RA4)
-    return difference_RA
+    return _f1(counts_b_SA4, fold_S, weight_RS) - _f1(counts_a_SA4, fold_S, weight_RS)
+
+
+def _swapped_difference(
+    counts_a_SA4: NDArray[np.int64],
+    counts_b_SA4: NDArray[np.int64],
+    fold_S: NDArray[Any],
+    swap_RS: NDArray[np.int64],
+) -> Floats:
+    """The difference when subjects with a 1 change sides: both systems as columns of one array."""
+    both = np.concatenate([counts_a_SA4, counts_b_SA4])
+    fold_2S = np.concatenate([fold_S, fold_S])
+    first, second = np.hstack([1 - swap_RS, swap_RS]), np.hstack([swap_RS, 1 - swap_RS])
+    return _f1(both, fold_2S, second) - _f1(both, fold_2S, first)
+
+
+def _once(fold_S: NDArray[Any]) -> NDArray[np.int64]:
+    """The one resample in which everybody occurs once."""
+    return np.ones((1, len(fold_S)), np.int64)
 
 
 def _coded(counts_SA4: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -147,11 +195,9 @@ def _wins(above: Floats, below: Floats) -> float:
     return float(left + right) / 2
 
 
-def _weighted_auc(
-    wins_SS: Floats, positives_S: NDArray[Any], negatives_S: NDArray[Any], weight_RS: NDArray[np.int64]
-) -> Floats:
+def _weighted_auc(wins_SS: Floats, pairs_SS: Floats, weight_RS: NDArray[np.int64]) -> Floats:
     wins_R = ((weight_RS @ wins_SS) * weight_RS).sum(axis=1)
-    pairs_R = (weight_RS @ positives_S) * (weight_RS @ negatives_S)
+    pairs_R = ((weight_RS @ pairs_SS) * weight_RS).sum(axis=1)
     auc_R: Floats = np.where(pairs_R > 0, wins_R / np.maximum(pairs_R, 1), np.nan)
     return auc_R
 
