@@ -6,12 +6,15 @@ Chen & He, Exploring Simple Siamese Representation Learning, CVPR 2021, equation
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
+
+from mien.losses.precision import full_precision
+from mien.losses.unit import unit
 
 
+@full_precision
 def negative_cosine(prediction_ND: Tensor, target_ND: Tensor) -> Tensor:
     """Minus the mean cosine of the rows, in [-1, 1]; no gradient reaches `target_ND`."""
-    return -F.cosine_similarity(prediction_ND.float(), target_ND.detach().float(), dim=1, eps=1e-12).mean()
+    return -(unit(prediction_ND) * unit(target_ND.detach())).sum(dim=1).mean()
 
 
 def symmetric_negative_cosine(

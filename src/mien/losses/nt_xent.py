@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mien.losses.precision import full_precision
+from mien.losses.unit import unit
 
+
+@full_precision
 def nt_xent(view_a_ND: Tensor, view_b_ND: Tensor, *, temperature: float) -> Tensor:
     """Mean over the 2N rows of the cross-entropy of a row's other view among the 2N - 1 other rows.
 
@@ -17,7 +21,7 @@ def nt_xent(view_a_ND: Tensor, view_b_ND: Tensor, *, temperature: float) -> Tens
     equal. (The TensorFlow release reports the sum of two half-batch means, twice this.)
     """
     N = view_a_ND.shape[0]
-    unit_MD = F.normalize(torch.cat([view_a_ND, view_b_ND]).float(), dim=1)
+    unit_MD = unit(torch.cat([view_a_ND, view_b_ND]))
     logits_MM = unit_MD @ unit_MD.T / temperature
     logits_MM = logits_MM.masked_fill(_diagonal(2 * N, unit_MD.device), float("-inf"))
     other_view_M = torch.arange(2 * N, device=unit_MD.device).roll(N)
