@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -19,6 +19,7 @@ class ClipRequest:
     stride: int = 2  # raw frames from one clip frame to the next (25 fps: 2 is 80 ms)
     num_far_frames: int = 2  # frames drawn from the whole track, far apart; 0: none
     min_gap_frames: int = 17  # far frames lie at least this far apart where the track allows
+    label_columns: tuple[str, ...] = ()  # of the table data.labels, wanted for each far frame
 
     @property
     def span_frames(self) -> int:
@@ -33,12 +34,14 @@ class ClipBatch:
     clip_BTHWC: uint8 RGB, T = clip_len (T = 0 without a clip).
     far_BLHWC: uint8 RGB, L = num_far_frames.
     identity_B, video_B: int64 numbers, equal exactly where the identity or the video is the same.
+    far_labels_BLK: float32, the K columns of `label_columns`, NaN where a frame is not coded.
     """
 
     clip_BTHWC: Tensor
     far_BLHWC: Tensor
     identity_B: Tensor
     video_B: Tensor
+    far_labels_BLK: Tensor | None = None
 
     def __post_init__(self) -> None:
         B = self.identity_B.shape[0]
@@ -55,12 +58,15 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> ClipBatch:
         """The batch on `device`."""
-        return ClipBatch(
-            *(
-                tensor.to(device, non_blocking=True)
-                for tensor in (self.clip_BTHWC, self.far_BLHWC, self.identity_B, self.video_B)
-            )
-        )
+        tensors: dict[str, Any] = {column.name: getattr(self, column.name) for column in fields(self)}
+        given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        return ClipBatch(**{name: tensor.to(device, non_blocking=True) for name, tensor in given.items()})
+
+    def far_labels(self) -> Tensor:
+        """`far_labels_BLK`; ValueError when the batch was read without."""
+        if self.far_labels_BLK is None or self.far_labels_BLK.shape[2] == 0:
+            raise ValueError("this method needs labels: name a table of them in data.labels")
+        return self.far_labels_BLK
 
 
 class Views(Protocol):
