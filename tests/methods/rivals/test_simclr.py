@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from mien.losses.nt_xent import nt_xent
+
+
+@pytest.mark.parametrize("head", ["batch_norm", "plain"])
+def test_loss_is_nt_xent_of_two_views_of_each_frame(build_method, noise_batch, views, generator, head):
+    method = build_method("simclr", head=head)
+    batch = noise_batch(method)
+    state = generator.get_state()
+    loss = method.training_step(batch, views, generator).loss
+    generator.set_state(state)
+    first, second = (views.independent(batch.far_BLHWC)[:, 0] for _ in range(2))
+    rows = method.head(method.backbone(torch.cat([first, second])))
+    torch.testing.assert_close(loss, nt_xent(rows[:6], rows[6:], temperature=0.1))
+
+
+def test_the_official_head_ends_in_batch_norm(build_method):
+    assert isinstance(build_method("simclr").head[-1], torch.nn.BatchNorm1d)
+
+
+def test_two_rows_a_frame_count_in_the_budget(build_method):
+    assert build_method("simclr").encoder_rows(10) == 20
