@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from mien.layers.memory_bank import BankRows
+from mien.methods.moco import Moco
+
+SMALL = {"bank_size": 24, "key_batch_norm_groups": 1}
+
+
+@pytest.mark.parametrize(("temperature", "worked"), [(0.07, 0.055864), (0.2, 0.339777)])
+def test_worked_numbers(build_method, temperature, worked):
+    method = build_method("moco", bank_size=4, embedding_dim=3, temperature=temperature)
+    method.head = torch.nn.Identity()
+    queue = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.6, 0.0, 0.8]])
+    method.bank.enqueue(queue, torch.arange(4), torch.arange(4))
+    keys = BankRows(torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([0]), torch.tensor([0]))
+    loss = method._loss(torch.tensor([[1.0, 0.0, 0.0]]), keys).loss
+    assert loss.item() == pytest.approx(worked, abs=1e-6)
+
+
+def test_warm_start_fills_the_bank_and_then_wants_no_more(build_method, noise_batch, views):
+    method = build_method("moco", **SMALL)
+    wanted = [not method.warm_start(noise_batch(method, seed=seed), views) for seed in range(4)]
+    assert wanted == [True, True, True, False]
+    assert method.bank.filled == 24
+    torch.testing.assert_close(method.bank.rows_MD.norm(dim=1), torch.ones(24))
+
+
+def test_keys_enter_the_bank_after_the_step_and_not_before(build_method, noise_batch, views, generator):
+    method = build_method("moco", **SMALL)
+    method.training_step(noise_batch(method), views, generator).loss.backward()
+    assert method.bank.filled == 0
+    method.after_step()
+    assert method.bank.filled == 6
+    assert method.bank.video_M[:6].tolist() == list(range(6))
+
+
+def test_no_gradient_reaches_the_momentum_encoder_or_the_bank(build_method, noise_batch, views, generator):
+    method = build_method("moco", **SMALL)
+    method.warm_start(noise_batch(method, seed=1), views)
+    method.training_step(noise_batch(method), views, generator).loss.backward()
+    assert all(parameter.grad is None for parameter in method.momentum.parameters())
+    assert not method.bank.rows_MD.requires_grad
+
+
+def test_v1_has_a_linear_head(build_method):
+    heads = build_method("moco", **SMALL, hidden_dims=()).head
+    assert [type(layer) for layer in heads] == [torch.nn.Linear]
+
+
+def test_an_open_bank_keeps_the_papers_share_of_the_corpus():
+    open_bank = Moco.Settings(bank_size=0)
+    assert Moco.fit_to_corpus(open_bank, num_videos=48_000).bank_size == 65_536
+    assert Moco.fit_to_corpus(open_bank, num_videos=10).bank_size == 512
+    assert Moco.fit_to_corpus(Moco.Settings(), num_videos=10).bank_size == 65_536
