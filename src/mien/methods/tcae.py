@@ -1,0 +1,155 @@
+"""TCAE: two codes of a frame, one of the pose and one of the face's action, each with a flow of its own.
+
+Li, Zeng, Shan & Chen, Self-supervised Representation Learning from Videos for Facial Action Unit Detection,
+CVPR 2019. TAE (Learning Representations for Facial Actions from Unlabeled Videos, TPAMI 2022) is its journal
+extension, of which no code was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mien.backbones import Backbone
+from mien.data.views import pictures_to_views, views_to_pictures
+from mien.layers.curriculum import PercentileCurriculum
+from mien.layers.flow_decoder import FlowDecoder
+from mien.layers.flow_warp import merge_flows, warp
+from mien.losses.percentile_band import percentile_band_mean
+from mien.methods._pairs import in_random_order
+from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The two codes of N pictures."""
+
+    pose_ND: Tensor
+    action_ND: Tensor
+
+    def rows(self, rows: slice) -> Codes:
+        """Those of some of the pictures."""
+        return Codes(self.pose_ND[rows], self.action_ND[rows])
+
+
+@dataclass(frozen=True)
+class Warped:
+    """Pictures in [0, 1] made from a source: with the target's pose, its action, and both; and the flows."""
+
+    pose_changed_NCHW: Tensor
+    action_changed_NCHW: Tensor
+    both_changed_NCHW: Tensor
+    pose_flow_N2hw: Tensor
+    action_flow_N2hw: Tensor
+
+
+@METHODS.register("tcae")
+class Tcae(Method):
+    """Backbone, two linear codes, two decoders."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        """The paper's weights and the release's sizes."""
+
+        code_dim: int = 256  # of each code
+        flow_side_px: int = 256  # of the decoders' fields, scaled to the views
+        decoder_width: int = 32
+        reconstruction_weight: float = 10.0
+        consistency_weight: float = 1.0
+        cycle_weight: float = 1.0
+        flow_weight: float = 0.1  # of the mean size of the action flow: faces move less than heads
+        window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
+        patience_windows: int = 15  # windows without progress before harder pairs are let in
+
+    def __init__(self, backbone: Backbone, settings: Settings) -> None:
+        super().__init__(backbone)
+        self.settings = settings
+        D, side_px, width = settings.code_dim, settings.flow_side_px, settings.decoder_width
+        self.pose_code = nn.Linear(backbone.feature_dim, D)
+        self.action_code = nn.Linear(backbone.feature_dim, D)
+        self.pose_decoder = FlowDecoder(2 * D, side_px=side_px, width=width, num_masks=1)
+        self.action_decoder = FlowDecoder(2 * D, side_px=side_px, width=width, num_masks=1)
+        self.curriculum = PercentileCurriculum(
+            window_steps=settings.window_steps, patience_windows=settings.patience_windows
+        )
+        self._band_loss = torch.zeros(())
+
+    @classmethod
+    def clip_request(cls, settings: Settings) -> ClipRequest:
+        """Two frames of a track, any distance apart."""
+        return ClipRequest(clip_len=0, num_far_frames=2, min_gap_frames=1)
+
+    def encoder_rows(self, clips: int) -> int:
+        """Source, target and the three pictures made of them."""
+        return 5 * clips
+
+    def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
+        """Reconstruction, consistency of the codes, cycles, and the size of the action flow."""
+        source_NCHW, target_NCHW = in_random_order(views.shared(batch.far_BLHWC), generator)
+        source, target = self.encode(source_NCHW), self.encode(target_NCHW)
+        picture_NCHW, target_picture_NCHW = views_to_pictures(source_NCHW), views_to_pictures(target_NCHW)
+        made = self.change(picture_NCHW, source, target)
+        losses_N = (made.both_changed_NCHW - target_picture_NCHW).abs().mean(dim=(1, 2, 3))
+        band = percentile_band_mean(losses_N, low=self.curriculum.low, high=self.curriculum.high)
+        consistency, cycle = self._consistency_and_cycle(picture_NCHW, source, target, made)
+        terms = {"band": band, "consistency": consistency, "cycle": cycle}
+        terms["action_flow"] = made.action_flow_N2hw.abs().mean()
+        self._band_loss = band.detach()
+        unmoved = (picture_NCHW - target_picture_NCHW).abs().mean()
+        logs = {name: term.detach() for name, term in terms.items()}
+        logs["reconstruction_of_unmoved"] = losses_N.detach().mean() / unmoved
+        logs["band_low"] = torch.tensor(self.curriculum.low)
+        return StepOutput(self._weighted(terms), logs)
+
+    def encode(self, views_NCHW: Tensor) -> Codes:
+        """Both codes of normalised views."""
+        features_ND = self.backbone(views_NCHW)
+        return Codes(self.pose_code(features_ND), self.action_code(features_ND))
+
+    def change(self, picture_NCHW: Tensor, source: Codes, target: Codes) -> Warped:
+        """The source pictures with the target's pose, with its action, and with both."""
+        pose_flow, pose_mask = self.pose_decoder(torch.cat([source.pose_ND, target.pose_ND], dim=1))
+        action_flow, action_mask = self.action_decoder(torch.cat([source.action_ND, target.action_ND], dim=1))
+        both_flow = merge_flows(pose_flow, action_flow, logit_a_N1HW=pose_mask, logit_b_N1HW=action_mask)
+        return Warped(
+            pose_changed_NCHW=warp(picture_NCHW, pose_flow),
+            action_changed_NCHW=warp(picture_NCHW, action_flow),
+            both_changed_NCHW=warp(picture_NCHW, both_flow),
+            pose_flow_N2hw=pose_flow,
+            action_flow_N2hw=action_flow,
+        )
+
+    def after_step(self) -> None:
+        """The curriculum hears of the step's loss."""
+        self.curriculum.observe(self._band_loss)
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        weights = self.settings
+        return (
+            weights.reconstruction_weight * terms["band"]
+            + weights.consistency_weight * terms["consistency"]
+            + weights.cycle_weight * terms["cycle"]
+            + weights.flow_weight * terms["action_flow"]
+        )
+
+    def _consistency_and_cycle(
+        self, picture_NCHW: Tensor, source: Codes, target: Codes, made: Warped
+    ) -> tuple[Tensor, Tensor]:
+        """Six mean squares between codes of made pictures and the codes they were made for; two cycles."""
+        all_made = torch.cat([made.pose_changed_NCHW, made.action_changed_NCHW, made.both_changed_NCHW])
+        codes, N = self.encode(pictures_to_views(all_made)), len(picture_NCHW)
+        wanted_pose = torch.cat([target.pose_ND, source.pose_ND, target.pose_ND])
+        wanted_action = torch.cat([source.action_ND, target.action_ND, target.action_ND])
+        # a mean over 3 N rows is a third of the sum of three means
+        consistency = 3.0 * (
+            F.mse_loss(codes.pose_ND, wanted_pose) + F.mse_loss(codes.action_ND, wanted_action)
+        )
+        pose_changed, action_changed = codes.rows(slice(0, N)), codes.rows(slice(N, 2 * N))
+        back_flow, _ = self.pose_decoder(torch.cat([pose_changed.pose_ND, source.pose_ND], dim=1))
+        pose_back = warp(made.pose_changed_NCHW, back_flow)
+        back_flow, _ = self.action_decoder(torch.cat([action_changed.action_ND, source.action_ND], dim=1))
+        action_back = warp(made.action_changed_NCHW, back_flow)
+        return consistency, F.l1_loss(pose_back, picture_NCHW) + F.l1_loss(action_back, picture_NCHW)
