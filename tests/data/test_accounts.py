@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from mien.data.accounts import Account, accounts_table, add_up, format_accounts, read_accounts
+
+
+def account(name="a.mp4", *, decoded=10, written=7, not_written=None, status="done", message=""):
+    reasons = {"no_face": 2, "between_grid_times": 1} if not_written is None else not_written
+    return Account(
+        name, "anna", name, "ab12", status, message, decoded, written, reasons, 1, written, written
+    )
+
+
+def test_an_account_that_does_not_add_up_is_refused():
+    with pytest.raises(ValueError, match=r"a\.mp4: 10 frames decoded, but 8 written \+ 3 left out"):
+        account(written=8)
+
+
+def test_totals_add_up_over_files_and_reasons():
+    totals = add_up([account(), account("b.mp4", decoded=4, written=0, not_written={"low_score": 4})])
+    assert totals.not_written == {"between_grid_times": 1, "low_score": 4, "no_face": 2}
+    assert (totals.num_decoded, totals.num_written, totals.num_files) == (14, 7, 2)
+    assert totals.num_decoded == totals.num_written + sum(totals.not_written.values())
+
+
+def test_the_table_gives_back_the_accounts():
+    accounts = [
+        account(),
+        account("b.mp4", decoded=0, written=0, not_written={}, status="skipped", message="m"),
+    ]
+    assert read_accounts(accounts_table(accounts)) == sorted_reasons(accounts)
+
+
+def sorted_reasons(accounts):
+    return [Account(**(a.to_dict() | {"not_written": dict(sorted(a.not_written.items()))})) for a in accounts]
+
+
+def test_the_printed_table_is_aligned_and_names_what_was_skipped():
+    broken = account(
+        "long/name/of/a/file.mp4", decoded=2, written=0, not_written={"no_face": 2}, status="skipped"
+    )
+    lines = format_accounts([account(decoded=1010, written=1007), broken]).splitlines()
+    header, first, second, total = lines[0], lines[2], lines[3], lines[5]
+    for column in ("decoded", "written", "no_face", "tracks"):
+        end = header.index(column) + len(column)
+        assert all(
+            line[end - 1].isdigit() and line[end : end + 1] in ("", " ") for line in (first, second, total)
+        )
+    assert "1,012 decoded = 1,007 written + 1 between_grid_times + 4 no_face" in lines
+    assert "  skipped: long/name/of/a/file.mp4: " in lines
+
+
+def test_of_many_files_only_those_in_trouble_are_printed():
+    accounts = [account(f"{number}.mp4") for number in range(50)]
+    accounts.append(account("bad.mp4", status="partial", message="broke off"))
+    text = format_accounts(accounts, max_files=10)
+    assert "... 50 more files" in text
+    assert "partial: bad.mp4: broke off" in text
+    assert "\n7.mp4" not in text

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from mien.data.sources import Shard, SourceError, list_sources, voxceleb_names
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def named(*given: Path) -> dict[str, str]:
+    return {source.video: source.identity for source in list_sources(given).sources}
+
+
+@pytest.mark.parametrize("prefix", ["", "vox2_"])
+def test_a_voxceleb_tree_gives_identity_video_and_utterance(tmp_path, prefix):
+    file = tmp_path / f"dev/mp4/{prefix}id00012/21Uxsk56VDQ/00001.mp4"
+    touch(file)
+    expected = {"id00012/21Uxsk56VDQ/00001": "id00012"}
+    assert named(tmp_path) == named(tmp_path / "dev/mp4") == named(file.parent) == named(file) == expected
+
+
+def test_what_only_looks_like_voxceleb_is_none():
+    assert voxceleb_names(Path("/data/id00012/21Uxsk56VDQ/interview.mp4")) is None
+    assert voxceleb_names(Path("/data/anna/21Uxsk56VDQ/00001.mp4")) is None
+
+
+def test_in_another_tree_the_sub_folder_is_the_identity(tmp_path):
+    touch(tmp_path / "anna/a.mp4", tmp_path / "anna/deep/b.mkv", tmp_path / "ben/a.mp4")
+    assert named(tmp_path) == {"anna/a.mp4": "anna", "anna/deep/b.mkv": "anna", "ben/a.mp4": "ben"}
+
+
+def test_files_without_a_sub_folder_are_a_person_each(tmp_path):
+    touch(tmp_path / "a.mp4", tmp_path / "a.mov")
+    assert named(tmp_path) == {"a.mp4": "a.mp4", "a.mov": "a.mov"}
+    assert named(tmp_path / "a.mp4") == {"a.mp4": "a.mp4"}
+
+
+def test_only_videos_are_taken_and_the_others_counted(tmp_path):
+    touch(*(tmp_path / name for name in ("A.MP4", "notes.txt", "a.jpg", ".hidden.mp4", ".cache/b.mp4")))
+    listing = list_sources([tmp_path])
+    assert [source.video for source in listing.sources] == ["A.MP4"]
+    assert listing.num_other_files == 2
+
+
+def test_a_csv_names_files_and_whose_they_are(tmp_path):
+    touch(tmp_path / "x/one.mp4", tmp_path / "two.mp4")
+    table = tmp_path / "people.csv"
+    table.write_text("path,identity,note\nx/one.mp4,anna,\ntwo.mp4,,unknown\n")
+    assert named(table) == {"x/one.mp4": "anna", "two.mp4": "two.mp4"}
+
+
+def test_a_csv_overrides_the_identity_that_the_path_gives(tmp_path):
+    touch(tmp_path / "videos/s1/a.mp4", tmp_path / "videos/s2/b.mp4")
+    table = tmp_path / "people.csv"
+    table.write_text(f"path,identity\n{tmp_path}/videos/s2/b.mp4,anna\n")
+    expected = {"s1/a.mp4": "s1", "s2/b.mp4": "anna"}
+    assert named(tmp_path / "videos", table) == named(table, tmp_path / "videos") == expected
+
+
+def test_names_from_a_csv_stay_inside_the_store(tmp_path):
+    touch(tmp_path / "elsewhere/a.mp4")
+    table = tmp_path / "lists/people.csv"
+    touch(table)
+    table.write_text("path,identity\n../elsewhere/a.mp4,anna\n")
+    (video,) = named(table)
+    assert ".." not in video
+    assert not video.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,person\na.mp4,anna\n", "path,identity"),
+        ("path,identity\na.mp4,anna\na.mp4,ben\n", "line 3.*line 2 already"),
+        ("path,identity\nb.mp4,anna\n", "line 2.*b.mp4 does not exist"),
+        ("path,identity\n,anna\n", "line 2.*empty"),
+    ],
+)
+def test_a_wrong_csv_is_told_with_its_line(tmp_path, content, says):
+    touch(tmp_path / "a.mp4")
+    table = tmp_path / "people.csv"
+    table.write_text(content)
+    with pytest.raises(SourceError, match=f"(?s)people.csv.*{says}"):
+        list_sources([table])
+
+
+def test_the_same_file_given_twice_is_one_video(tmp_path):
+    touch(tmp_path / "a.mp4")
+    assert named(tmp_path, tmp_path / "a.mp4", tmp_path) == {"a.mp4": "a.mp4"}
+
+
+def test_two_files_that_would_have_one_name_are_refused(tmp_path):
+    touch(tmp_path / "x/a.mp4", tmp_path / "y/a.mp4")
+    with pytest.raises(SourceError, match=r"x/a\.mp4 and .*y/a\.mp4 would both be called 'a\.mp4'"):
+        list_sources([tmp_path / "x", tmp_path / "y"])
+    touch(tmp_path / "id00001/abc/00001.mp4", tmp_path / "id00001/abc/00001.mpg")
+    with pytest.raises(SourceError, match="would both be called 'id00001/abc/00001'"):
+        list_sources([tmp_path / "id00001"])
+
+
+def test_what_is_missing_or_empty_is_told(tmp_path):
+    with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
+        list_sources([tmp_path / "nowhere.mp4"])
+    touch(tmp_path / "a.txt")
+    with pytest.raises(SourceError, match=r"no video in .*1 other files"):
+        list_sources([tmp_path])
+
+
+def test_a_folder_that_cannot_be_read_is_named():
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        closed = root / "closed"
+        closed.mkdir()
+        closed.chmod(0)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(SourceError, match=r"cannot read the folder .*closed: Permission denied"):
+                list_sources([root])
+        finally:
+            if is_root:
+                os.seteuid(0)
+            closed.chmod(0o755)
+
+
+def test_a_link_that_leads_back_up_ends(tmp_path):
+    touch(tmp_path / "a/b.mp4")
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    assert named(tmp_path) == {"a/b.mp4": "a"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
+def test_the_shards_are_disjoint_and_make_up_the_whole(tmp_path, count):
+    touch(*(tmp_path / f"{number:02d}.mp4" for number in range(11)))
+    sources = list_sources([tmp_path]).sources
+    shares = [Shard(number, count).of(sources) for number in range(1, count + 1)]
+    assert sorted(source.video for share in shares for source in share) == [s.video for s in sources]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/2/3", "-1/2"])
+def test_a_shard_that_is_none_is_refused(text):
+    with pytest.raises(SourceError, match="expected i/n"):
+        Shard.parse(text)
