@@ -36,7 +36,7 @@ class DrawnFace:
     def draw(
         self, intensity_A: Floats, light_3: Floats, gaze_2: Floats, turn_degrees: tuple[float, float]
     ) -> Pixels:
-        """(S, S, 4) the head turned by (yaw, pitch) in the middle of the canvas; the last channel is its mask."""
+        """(S, S, 4) the head turned by (yaw, pitch), in the middle; the last channel is its mask."""
         own_A = (np.asarray(intensity_A) * self.person.gain_A).astype(np.float32)
         painted_SSC = self._skin_SSC.copy()
         paint_features(painted_SSC, self.person, own_A, gaze_2)

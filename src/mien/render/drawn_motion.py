@@ -36,7 +36,7 @@ EXPRESSIONS: tuple[tuple[int, ...], ...] = (
 )
 """Action units that begin together: each alone, and the company FACS knows them in (smile, surprise, ...)."""
 
-LEAST_PEAK, GREATEST_PEAK = 0.5, 1.0
+LEAST_PEAK, GREATEST_PEAK = 0.6, 1.0
 
 
 @dataclass(frozen=True)
@@ -69,40 +69,42 @@ class Motion:
 def random_motion(
     generator: np.random.Generator, *, num_frames: int, frames_per_second: float = 25.0
 ) -> Motion:
-    """A video's worth of events and drift; the same generator state gives the same numbers."""
+    """A video's worth of events; the same generator state gives the same numbers.
 
+    Pose, light and exposure differ much from video to video and drift little within one.
+    """
     seconds_T = np.arange(num_frames) / frames_per_second
 
     def drift(offset: float, sway: float, *, columns: int = 1) -> Floats:
         return _drift(generator, seconds_T, offset=offset, sway=sway, columns=columns)
 
-    light = np.concatenate([generator.uniform(-0.7, 0.7, 1), generator.uniform(-0.9, 0.1, 1), [1.0]])
+    light_3 = np.concatenate([generator.uniform((-1.3, -1.2), (1.3, 0.4)), [1.0]])
     return Motion(
         intensity_TA=random_intensities(generator, seconds_T),
-        yaw_T=drift(11.0, 5.0)[:, 0],
-        pitch_T=drift(6.0, 3.0)[:, 0],
-        roll_T=drift(7.0, 3.0)[:, 0],
-        shift_T2=drift(0.07, 0.03, columns=2),
-        scale_T=1 + drift(0.06, 0.02)[:, 0],
-        light_T3=(light + drift(0.0, 0.12, columns=3)).astype(np.float32),
-        exposure_T=np.exp(drift(0.12, 0.05)[:, 0]),
-        gaze_T2=np.clip(drift(0.25, 0.25, columns=2), -1, 1),
+        yaw_T=drift(18.0, 1.2)[:, 0],
+        pitch_T=drift(8.0, 0.8)[:, 0],
+        roll_T=drift(8.0, 1.0)[:, 0],
+        shift_T2=drift(0.07, 0.008, columns=2),
+        scale_T=1 + drift(0.06, 0.005)[:, 0],
+        light_T3=light_3 + drift(0.0, 0.03, columns=3),
+        exposure_T=np.exp(drift(0.3, 0.012)[:, 0]),
+        gaze_T2=np.clip(drift(0.25, 0.08, columns=2), -1, 1),
     )
 
 
 def random_intensities(generator: np.random.Generator, seconds_T: NDArray[np.float64]) -> Floats:
-    """(T, A) intensities 0-1: about one expression a second, each with onset, apex and offset."""
+    """(T, A) intensities 0-1: overlapping expressions, about three in two seconds, so that little is still."""
     intensity_TA = np.zeros((len(seconds_T), len(DRAWN_ACTION_UNITS)), dtype=np.float32)
-    start = generator.uniform(-1.0, 0.2)
+    start = generator.uniform(-1.2, 0.0)
     while start < seconds_T[-1]:
         expression = EXPRESSIONS[generator.integers(len(EXPRESSIONS))]
-        onset, apex, offset = generator.uniform((0.24, 0.2, 0.24), (0.6, 0.9, 0.6))
+        onset, apex, offset = generator.uniform((0.4, 0.05, 0.4), (0.8, 0.3, 0.8))
         shape_T = envelope(seconds_T - start, onset=onset, apex=apex, offset=offset)
         for number in expression:
             column = DRAWN_ACTION_UNITS.index(number)
             peak = generator.uniform(LEAST_PEAK, GREATEST_PEAK)
             intensity_TA[:, column] = np.maximum(intensity_TA[:, column], np.float32(peak) * shape_T)
-        start += onset + apex + offset + generator.uniform(-0.5, 0.3)
+        start += (onset + apex + offset) * generator.uniform(0.35, 0.8)
     return np.round(intensity_TA, 4)
 
 

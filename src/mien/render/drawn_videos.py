@@ -1,7 +1,7 @@
 """A folder of drawn videos in VoxCeleb2's layout, with each frame's action units and five points beside.
 
-FOLDER/mp4/PERSON/VIDEO/00001.mp4              25 frames a second
-FOLDER/mp4/PERSON/VIDEO/00001.landmarks.csv    source_frame_index, face, left_eye_x, ... in pixels
+FOLDER/mp4/id00007/video00/00001.mp4           25 frames a second
+FOLDER/mp4/id00007/video00/00001.landmarks.csv source_frame_index, face, left_eye_x, ... in pixels
 FOLDER/labels.csv                              path, frame, seconds, subject, AU01, AU02, ... 0 to 5
 """
 
@@ -85,15 +85,15 @@ def _in_processes(
 def _write_person(folder: Path, settings: DrawnVideos, number: int) -> list[list[str]]:
     """Draw all videos of one person; the rows of labels.csv."""
     face = DrawnFace(random_person(np.random.default_rng([settings.seed, number])))
-    rows: list[list[str]] = []
+    subject, rows = f"id{number:05d}", []
     for video in range(settings.videos_per_person):
         generator = np.random.default_rng([settings.seed, number, video])
         motion = random_motion(
             generator, num_frames=settings.frames_per_video, frames_per_second=FRAMES_PER_SECOND
         )
-        path = f"mp4/drawn{number:04d}/video{video:02d}/00001.mp4"
+        path = f"mp4/{subject}/video{video:02d}/00001.mp4"
         _write_video(folder / path, draw_video(face, motion, generator, side_px=settings.side_px))
-        rows += _label_rows(path, f"drawn{number:04d}", motion)
+        rows += _label_rows(path, subject, motion)
     return rows
 
 
