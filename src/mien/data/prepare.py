@@ -122,10 +122,10 @@ def prepare(
                 for account in accounts:
                     if strict:
                         _refuse_trouble(account)
+            with told_as_write_error(store):
+                return assemble(store)
         finally:
             shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-        with told_as_write_error(store):
-            return assemble(store)
 
 
 def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
