@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a tiny store of moving discs."""
+"""What several rooms' tests share: a tiny store of moving discs and an untrained encoder for it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import simplejpeg
+import torch
 
+from mien.backbones import build_backbone
 from mien.data.jpeg_tar import JpegTar
 from mien.data.store import TrackStore
-from mien.data.store_layout import INDEX, INDEX_DTYPE, MANIFEST, MANIFEST_SCHEMA, StoreHeader, crops_path
+from mien.data.store_layout import (
+    FRAMES,
+    INDEX,
+    INDEX_DTYPE,
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    StoreHeader,
+    crops_path,
+)
+from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.faces.contract import CropContract
+from mien.train.encoder_file import InputContract, save_encoder
 
 DISC_CONTRACT = CropContract(
     "discs", "", "discs", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64
@@ -23,7 +35,7 @@ def disc_store(tmp_path_factory):
     """12 videos of 6 "people" (colours), 40 frames each: a disc that grows, or shrinks, steadily."""
     path = tmp_path_factory.mktemp("discs") / "store"
     StoreHeader(DISC_CONTRACT, {"min_run_frames": 17}).write(path)
-    rows, index = [], []
+    rows, index, seconds = [], [], []
     for video in range(12):
         name = f"id{video % 6}/video{video}/00001"
         crops = path / crops_path(name)
@@ -32,10 +44,25 @@ def disc_store(tmp_path_factory):
             for slot, frame in enumerate(_disc_frames(video)):
                 jpeg = simplejpeg.encode_jpeg(frame, quality=90, colorspace="RGB")
                 index.append((slot, slot, *tar.add(f"{slot:04d}.jpg", jpeg)))
+                seconds.append(slot / 25)
         rows.append(_manifest_row(video, name))
     pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), path / MANIFEST)
+    pq.write_table(pa.table({"seconds": seconds}), path / FRAMES)  # the one column that is read here
     np.save(path / INDEX, np.array(index, INDEX_DTYPE))
     return TrackStore.open(path).path
+
+
+@pytest.fixture(scope="session")
+def disc_encoder(tmp_path_factory):
+    """An untrained encoder for the discs: 36 px frames, 32 px pictures, 32 features."""
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build_backbone("resnet18", width=4)
+    inputs = InputContract(DISC_CONTRACT, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
+    settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
+    save_encoder(path, backbone, inputs=inputs, training={}, **settings)
+    return path
 
 
 def _disc_frames(video):

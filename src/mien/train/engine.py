@@ -66,6 +66,19 @@ def start_engine(run: RunSettings) -> Fabric:
     return fabric
 
 
+def pick_device(name: str) -> torch.device:
+    """`auto`: a GPU where there is one; ValueError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: expected auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: torch {torch.__version__} sees no GPU here")
+    return device
+
+
 def any_rank(fabric: Fabric, here: bool) -> bool:
     """True on every rank when it is true on one: all must leave a loop at the same step."""
     if fabric.world_size == 1:

@@ -1,0 +1,169 @@
+"""Sources of any kind through an encoder into a table: what `mien embed` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from mien.data.sources import VIDEO_SUFFIXES, Source, SourceError, list_sources
+from mien.data.store import TrackStore
+from mien.data.store_layout import HEADER
+from mien.evaluate.feature_table import FeatureTable
+from mien.evaluate.features import embed_frames, resize_crop
+from mien.evaluate.keyed_faces import KeyedFace, image_faces, store_faces, video_faces
+from mien.faces.contract import CropContract
+from mien.train.encoder_file import Encoder
+from mien.video import ImageError, VideoError
+
+if TYPE_CHECKING:
+    from mien.data.face_tracking import FaceTracking
+    from mien.faces.mediapipe_finder import MediaPipeFinder
+
+PICTURE_SUFFIXES = frozenset(f".{name}" for name in ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"))
+
+
+@dataclass
+class EmbedAccount:
+    """What became of the sources."""
+
+    num_rows: int = 0
+    num_sources: int = 0
+    num_without_face: int = 0
+    num_unreadable: int = 0
+
+    def in_words(self) -> str:
+        """One line."""
+        return (
+            f"{self.num_sources:,} sources: {self.num_without_face:,} without a face, "
+            f"{self.num_unreadable:,} unreadable or broken off"
+        )
+
+
+def embed_sources(
+    sources: Sequence[Path],
+    encoder: Encoder,
+    out: Path,
+    *,
+    batch_size: int = 64,
+    landmarks: str = "detect",
+    strict: bool = False,
+) -> EmbedAccount:
+    """Write the features of all faces in `sources` to `out`; memory does not grow with their length.
+
+    ContractMismatchError where faces would be cropped otherwise than the encoder's. A file that cannot be
+    read is named on stderr and counted; with `strict` its error is raised.
+    """
+    job = _Embedding(encoder, landmarks=landmarks, strict=strict)
+    stores, pictures, videos = _sort_by_kind(sources)
+    with (
+        FeatureTable(out, feature_dim=encoder.feature_dim) as table,
+        tqdm(unit="face", file=sys.stderr) as bar,
+    ):
+        for batch in _batches(job.faces(stores, pictures, videos), batch_size):
+            frames = [resize_crop(face.crop_HWC, encoder.inputs.frame_size_px) for face in batch]
+            table.write([face.key for face in batch], embed_frames(encoder, np.stack(frames)))
+            bar.update(len(batch))
+    job.account.num_rows = table.num_rows
+    return job.account
+
+
+class _Embedding:
+    """The faces of sources of every kind; finder and tracker are made only where they are needed."""
+
+    def __init__(self, encoder: Encoder, *, landmarks: str, strict: bool) -> None:
+        self.encoder = encoder
+        self.landmarks = landmarks
+        self.strict = strict
+        self.account = EmbedAccount()
+
+    def faces(
+        self, stores: Sequence[Path], pictures: Sequence[Source], videos: Sequence[Source]
+    ) -> Iterator[KeyedFace]:
+        for path in stores:
+            store = TrackStore.open(path)
+            self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
+            yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
+        for source in pictures:
+            faces = image_faces(source.path, identity=source.identity, finder=self._finder)
+            yield from self._counted(source.path, faces)
+        for source in videos:
+            faces = video_faces(source.path, identity=source.identity, track_faces=self._tracking)
+            yield from self._counted(source.path, faces)
+
+    @cached_property
+    def _finder(self) -> MediaPipeFinder:
+        from mien.faces.align import crop_contract
+        from mien.faces.mediapipe_finder import MediaPipeFinder
+        from mien.faces.models import find_models
+
+        finder = MediaPipeFinder(find_models())
+        self._require_same(crop_contract(finder))
+        return finder
+
+    @cached_property
+    def _tracking(self) -> FaceTracking:
+        from mien.data.face_tracking import FaceTracking
+        from mien.faces.track import TrackSettings
+
+        tracking = FaceTracking(TrackSettings(), landmarks=self.landmarks)
+        self._require_same(tracking.contract)
+        return tracking
+
+    def _require_same(self, contract: CropContract) -> None:
+        self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
+
+    def _counted(self, path: Path, faces: Iterator[KeyedFace]) -> Iterator[KeyedFace]:
+        found = 0
+        try:
+            for face in faces:
+                found += 1
+                yield face
+        except (VideoError, ImageError) as error:
+            if self.strict:
+                raise
+            self.account.num_unreadable += 1
+            print(f"embed: {error}", file=sys.stderr)
+        else:
+            self.account.num_without_face += not found
+        self.account.num_sources += 1
+
+
+def _sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], list[Source]]:
+    """Stores, pictures and videos; SourceError where there is nothing of any kind."""
+    stores = [path for path in sources if (path / HEADER).is_file()]
+    others = [path for path in sources if path not in stores]
+    pictures = [source for path in others for source in _pictures(path)]
+    with_videos = [path for path in others if _may_hold_videos(path)]
+    if not (stores or pictures or with_videos):
+        raise SourceError(f"no store, video or picture in {', '.join(map(str, sources))}")
+    videos = list(list_sources(with_videos).sources) if with_videos else []
+    return stores, pictures, videos
+
+
+def _may_hold_videos(given: Path) -> bool:
+    """Whether `list_sources` should see it: everything but pictures and folders without a video."""
+    if given.is_dir():
+        return any(path.suffix.lower() in VIDEO_SUFFIXES for path in given.rglob("*"))
+    return given.suffix.lower() not in PICTURE_SUFFIXES
+
+
+def _pictures(given: Path) -> Iterator[Source]:
+    files = sorted(given.rglob("*")) if given.is_dir() else [given]
+    for path in files:
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            root = given if given.is_dir() else given.parent
+            relative = path.relative_to(root)
+            yield Source(path, str(relative), relative.parts[0], str(relative))
+
+
+def _batches(faces: Iterator[KeyedFace], size: int) -> Iterator[list[KeyedFace]]:
+    while batch := list(islice(faces, size)):
+        yield batch

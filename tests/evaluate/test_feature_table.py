@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mien.evaluate.feature_table import FeatureKey, FeatureTable, FeatureTableError
+
+KEYS = [FeatureKey("a.mp4", 0, 7, 0.28, "id1"), FeatureKey('b,"c.mp4', 1, 8, 0.32, "")]
+FEATURES = np.array([[0.1, -2.0], [1 / 3, 1e-20]], np.float32)
+
+
+def write(path):
+    with FeatureTable(path, feature_dim=2) as table:
+        table.write(KEYS, FEATURES)
+        table.write(KEYS[:1], FEATURES[1:])
+    return path
+
+
+def test_parquet_holds_the_rows_in_order(tmp_path):
+    table = pq.read_table(write(tmp_path / "t.parquet"))
+    assert table.column_names == ["path", "track", "frame", "seconds", "identity", "f000", "f001"]
+    assert table["path"].to_pylist() == ["a.mp4", 'b,"c.mp4', "a.mp4"]
+    assert table["seconds"].to_pylist() == [0.28, 0.32, 0.28]
+    assert np.array_equal(table["f001"].to_numpy(), np.array([-2.0, 1e-20, 1e-20], np.float32))
+
+
+def test_csv_holds_the_same_numbers_exactly(tmp_path):
+    with write(tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["a.mp4", 'b,"c.mp4', "a.mp4"]
+    assert np.array_equal(np.array([row["f000"] for row in rows], np.float32), FEATURES[[0, 1, 1], 0])
+
+
+def test_a_wider_feature_has_wider_names(tmp_path):
+    with FeatureTable(tmp_path / "t.csv", feature_dim=1001):
+        pass
+    assert (tmp_path / "t.csv").read_text().strip().endswith("f0999,f1000")
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(FeatureTableError, match=r"expected a name that ends in \.parquet or \.csv"):
+        FeatureTable(tmp_path / "t.xlsx", feature_dim=2)
+
+
+def test_an_error_leaves_what_stood_there_before(tmp_path):
+    path = write(tmp_path / "t.csv")
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), FeatureTable(path, feature_dim=2) as table:
+        table.write(KEYS, FEATURES)
+        raise RuntimeError
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
