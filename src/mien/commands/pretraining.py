@@ -17,8 +17,9 @@ from mien import __version__
 from mien.backbones import Backbone, build_backbone
 from mien.backbones.weights import load_public_weights
 from mien.commands.pretrain_settings import PretrainSettings
-from mien.config import Settings, to_dict
+from mien.config import Settings, SettingsError, to_dict
 from mien.data.clips import ClipPool
+from mien.data.labels import FrameLabels, read_frame_labels
 from mien.data.loader import ClipDataset, EpochPlan, clip_loader
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
@@ -61,7 +62,21 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bo
     length = Length(run.steps or run.epochs * plan.steps_per_epoch, plan.steps_per_epoch, data.clips_per_step)
     folder = RunFolder(out)
     folder.require_usable(settings.to_recipe(), resume=resume)
-    return _Job(settings, tracks, pool, plan, length, folder, start_engine(run)).run()
+    labels = _labels(settings, tracks)
+    return _Job(settings, tracks, pool, plan, length, folder, labels, start_engine(run)).run()
+
+
+def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
+    """What the method asks for of the table data.labels; None where it asks for nothing."""
+    columns = settings.method_class.clip_request(settings.method).label_columns
+    if not columns:
+        return None
+    if not settings.data.labels:
+        raise SettingsError(
+            f"method {settings.method_name!r} trains on labels: set data.labels to a CSV or Parquet table "
+            f"with the columns path, frame, {', '.join(columns)}"
+        )
+    return read_frame_labels(Path(settings.data.labels), columns, store)
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,7 @@ class _Job:
     plan: EpochPlan
     length: Length
     folder: RunFolder
+    labels: FrameLabels | None
     fabric: Fabric
 
     def run(self) -> PretrainResult:
@@ -152,7 +168,13 @@ class _Job:
     def _batches(self, plan: EpochPlan, steps: range | None) -> Iterator[ClipBatch]:
         data = self.settings.data
         loader = clip_loader(
-            ClipDataset(self.store, self.pool, frame_size_px=data.frame_size_px, seed=plan.seed),
+            ClipDataset(
+                self.store,
+                self.pool,
+                frame_size_px=data.frame_size_px,
+                seed=plan.seed,
+                labels=self.labels,
+            ),
             plan,
             steps=steps,
             settings=data,

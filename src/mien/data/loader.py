@@ -29,6 +29,7 @@ class DataSettings:
     frame_size_px: int = 256  # frames are read at this size; views.output_size_px is cut from them
     workers: int = 4  # reading processes a device; 0 reads in the training process
     prefetch_steps: int = 2  # steps that each worker reads ahead
+    labels: str = ""  # a table of labels, for the methods that train on them (mien.data.labels)
 
     def __post_init__(self) -> None:
         for name in ("clips_per_step", "clips_per_video", "frame_size_px", "prefetch_steps"):
@@ -59,6 +60,13 @@ class ClipKey(NamedTuple):
     copy: int
 
 
+class LabelSource(Protocol):
+    """Labels of frames; `mien.data.labels.FrameLabels` is one."""
+
+    def of(self, track: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, K), NaN where a frame is not coded."""
+
+
 class Clips(NamedTuple):
     """A batch as the workers hand it over: `mien.train.method.ClipBatch(*clips)`."""
 
@@ -66,6 +74,7 @@ class Clips(NamedTuple):
     far_BLHWC: Tensor
     identity_B: Tensor
     video_B: Tensor
+    far_labels_BLK: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,17 @@ class EpochPlan:
 class ClipDataset(Dataset[Clips]):
     """Reads the clip of a key; the same key gives the same frames on every worker and in every run."""
 
-    def __init__(self, store: FrameStore, pool: ClipPool, *, frame_size_px: int, seed: int) -> None:
+    def __init__(
+        self,
+        store: FrameStore,
+        pool: ClipPool,
+        *,
+        frame_size_px: int,
+        seed: int,
+        labels: LabelSource | None = None,
+    ) -> None:
         self.store = store
+        self.labels = labels
         self.pool = pool
         self.frame_size_px = frame_size_px
         self.seed = seed
@@ -120,7 +138,10 @@ class ClipDataset(Dataset[Clips]):
         num_clip = len(draw.clip_positions)
         identity = torch.tensor(self.store.identity_number(draw.track), dtype=torch.int64)
         video = torch.tensor(self.store.video_number(draw.track), dtype=torch.int64)
-        return Clips(frames[:num_clip], frames[num_clip:], identity, video)
+        far_labels = torch.empty(len(draw.far_positions), 0)
+        if self.labels is not None:
+            far_labels = torch.from_numpy(self.labels.of(draw.track, draw.far_positions))
+        return Clips(frames[:num_clip], frames[num_clip:], identity, video, far_labels)
 
 
 def clip_loader(

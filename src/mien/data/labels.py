@@ -1,0 +1,104 @@
+"""Labels of a store's frames, from a table beside it: for the methods that train on them.
+
+CSV or Parquet with the columns `path` (the source file), `frame` (its index in decoding order, from 0) and
+one column a label, as `labels.csv` of the drawn faces has. Empty means not coded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.data.store import TrackStore
+from mien.registry import nearest
+
+Labels = NDArray[np.float32]
+
+
+class LabelTableError(ValueError):
+    """A table that cannot be used; the message names the file, what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """The K labels of every position of every track; NaN where a frame is not coded."""
+
+    labels_of_track: list[Labels]  # (positions of the track, K)
+
+    def of(self, track: int, positions: NDArray[np.int64]) -> Labels:
+        """(n, K) labels of some positions."""
+        return self.labels_of_track[track][positions]
+
+    @property
+    def share_coded(self) -> float:
+        """The share of the store's frames that have at least one label."""
+        coded = [~np.isnan(labels).all(axis=1) for labels in self.labels_of_track]
+        return float(np.concatenate(coded).mean())
+
+
+def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> FrameLabels:
+    """The columns' labels of the store's frames.
+
+    The table's paths may name the same files from another folder up or down: `mp4/a/b.mp4` for `a/b.mp4`.
+    LabelTableError when a column is missing or not one of the store's frames is in the table.
+    """
+    table = _read(path, columns)
+    sources = store.tracks["source_path"].to_pylist()
+    table["path"] = _as_in_store(table["path"], sources)
+    rows_of = table.groupby("path", sort=False).indices
+    frame_N = table["frame"].to_numpy(np.int64)
+    labels_NK = table[list(columns)].to_numpy(np.float32)
+    per_track = [
+        _of_track(store.source_frame_indices(track), rows_of.get(source), frame_N, labels_NK)
+        for track, source in enumerate(sources)
+    ]
+    found = FrameLabels(per_track)
+    if found.share_coded == 0.0:
+        raise LabelTableError(
+            f"{path}: none of the frames of {store.path} is in it. Its paths are like "
+            f"{table['path'].iloc[0]!r}, the store's like {sources[0]!r}"
+        )
+    return found
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"path": str})
+    for column in ("path", "frame", *columns):
+        if column not in table.columns:
+            raise LabelTableError(f"{path}: no column {column!r}{nearest(column, table.columns)}")
+    if table.empty:
+        raise LabelTableError(f"{path}: no rows; expected one a coded frame")
+    return table
+
+
+def _as_in_store(paths: pd.Series[str], sources: Sequence[str]) -> pd.Series[str]:
+    """The table's paths with as many leading folders cut off, or put before, as makes them the store's."""
+    known = set(sources)
+    parts = PurePosixPath(paths.iloc[0]).parts
+    for depth in range(len(parts)):
+        cut = paths.map(lambda path, depth=depth: "/".join(PurePosixPath(path).parts[depth:]))
+        if cut.isin(known).any():
+            return cut
+    by_tail = {"/".join(PurePosixPath(source).parts[-len(parts) :]): source for source in sources}
+    return paths.map(lambda path: by_tail.get(path, path))
+
+
+def _of_track(
+    frame_indices: NDArray[np.integer],
+    rows: NDArray[np.int64] | None,
+    frame_N: NDArray[np.int64],
+    labels_NK: Labels,
+) -> Labels:
+    found = np.full((len(frame_indices), labels_NK.shape[1]), np.nan, np.float32)
+    if rows is None:
+        return found
+    ordered = rows[np.argsort(frame_N[rows], kind="stable")]
+    places = np.searchsorted(frame_N[ordered], frame_indices).clip(max=len(ordered) - 1)
+    hit = frame_N[ordered[places]] == frame_indices
+    found[hit] = labels_NK[ordered[places[hit]]]
+    return found
