@@ -42,7 +42,7 @@ def test_a_batch_without_a_coded_frame_costs_nothing(build_method, noise_batch, 
 def test_expressions_are_learnt(build_method, noise_batch, views, generator):
     method = build_method("supervised_expression", num_expressions=2)
     optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
-    for step in range(30):
+    for step in range(16):
         batch = noise_batch(method, clips=8, seed=step)
         batch.far_BLHWC[:4] //= 4  # dark pictures are class 1
         output = method.training_step(with_labels(batch, [[1.0]] * 4 + [[0.0]] * 4), views, generator)

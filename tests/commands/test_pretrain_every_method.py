@@ -1,0 +1,106 @@
+"""Every registered method through the whole command, on the moving discs."""
+
+from __future__ import annotations
+
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mien import cli
+from mien.data.store import TrackStore
+from mien.train.encoder_file import load_encoder
+from mien.train.method import METHODS
+
+SMALL = {
+    "clp": "bank_size = 32\nnum_candidates = 16",
+    "cvc": "bank_size = 32\ncycle_bank_size = 40",
+    "emoco": "bank_size = 32\nnum_emotions = 2",
+    "fabnet": "flow_side_px = 32\ndecoder_width = 4\nwindow_steps = 2\npatience_windows = 1",
+    "moco": "bank_size = 32",
+    "supervised_action_units": "action_units = [1, 12]",
+    "supervised_expression": "num_expressions = 2",
+    "tcae": "flow_side_px = 32\ndecoder_width = 4\nwindow_steps = 2\npatience_windows = 1",
+}
+
+TINY = """
+[method]
+name = "{name}"
+{method}
+
+[backbone]
+name = "resnet18"
+width = 4
+
+[views]
+output_size_px = 32
+
+[data]
+frame_size_px = 36
+clips_per_step = 6
+workers = 0
+labels = "{labels}"
+
+[optimiser]
+name = "adam"
+
+[run]
+steps = 4
+checkpoint_every_steps = 2
+keep_checkpoints = 2
+threads = 1
+accelerator = "cpu"
+tensorboard = false
+"""
+
+
+@pytest.fixture(scope="module")
+def labels(disc_store, tmp_path_factory):
+    """Discs of even videos smile."""
+    sources = TrackStore.open(disc_store).tracks["source_path"].to_pylist()
+    rows = [
+        (source, frame, number % 2, frame % 2, number % 2, number % 2)
+        for number, source in enumerate(sources)
+        for frame in range(40)
+    ]
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    columns = ["path", "frame", "AU12", "AU01", "expression", "emotion"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path, labels):
+    def write(name, *, labels=labels):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(TINY.format(name=name, method=SMALL.get(name, ""), labels=labels))
+        return path
+
+    return write
+
+
+def pretrain(recipe, store, out, *more):
+    return cli.main(["pretrain", str(recipe), "--store", str(store), "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_method_trains_and_a_resumed_run_ends_bit_equal(recipe, disc_store, tmp_path, name):
+    out, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    assert pretrain(recipe(name), disc_store, out) == 0
+    assert load_encoder(out / "encoder.safetensors").feature_dim == 32
+    shutil.copytree(out, resumed)
+    (resumed / "checkpoints" / "step-000000004.safetensors").unlink()
+    assert pretrain(recipe(name), disc_store, resumed, "--resume", "auto") == 0
+    states = [load_file(run / "checkpoints" / "step-000000004.safetensors") for run in (out, resumed)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0] if "window/" not in key)
+
+
+def test_a_method_that_needs_labels_says_so(recipe, disc_store, tmp_path, capsys):
+    path = recipe("supervised_action_units", labels="")
+    assert pretrain(path, disc_store, tmp_path / "out") == 1
+    assert "set data.labels to a CSV or Parquet table with the columns path, frame, AU01" in (
+        capsys.readouterr().err
+    )
