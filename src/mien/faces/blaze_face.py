@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.boxes import iou_with_many
 from mien.faces.finder import Detection, Points, Region
 from mien.faces.litert import LiteRtModel
 
@@ -69,22 +70,12 @@ def _merged(values_Nx8x2: Points, scores_N: Points) -> list[tuple[Points, float]
     boxes_Nx4 = _boxes(values_Nx8x2)
     left = np.argsort(-scores_N, kind="stable")
     while len(left):
-        same = iou(boxes_Nx4[left[0]], boxes_Nx4[left]) > _SAME_FACE_IOU
+        same = iou_with_many(boxes_Nx4[left[0]], boxes_Nx4[left]) > _SAME_FACE_IOU
         same[0] = True
         group = left[same]
         faces.append((np.average(values_Nx8x2[group], axis=0, weights=scores_N[group]), scores_N[left[0]]))
         left = left[~same]
     return faces
-
-
-def iou(box_4: Points, boxes_Nx4: Points) -> Points:
-    """(N,) intersection over union of one box with many, all x0 y0 x1 y1; 0 where they do not meet."""
-    sides = np.minimum(box_4[2:], boxes_Nx4[:, 2:]) - np.maximum(box_4[:2], boxes_Nx4[:, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    areas = np.prod(boxes_Nx4[:, 2:] - boxes_Nx4[:, :2], axis=1)
-    union = np.prod(box_4[2:] - box_4[:2]) + areas - common
-    shares: Points = np.divide(common, union, out=np.zeros(len(boxes_Nx4)), where=union > 0)
-    return shares
 
 
 def _boxes(values_Nx8x2: Points) -> Points:
@@ -102,4 +93,5 @@ def _detection(values_8x2: Points, score: float) -> Detection:
         side_px=float(max(sides)) * REGION_PER_BOX,
         roll_degrees=math.degrees(math.atan2(along[1], along[0])),
     )
-    return Detection(tuple(box_4.tolist()), float(score), region)
+    left, top, right, bottom = box_4.tolist()
+    return Detection((left, top, right, bottom), float(score), region)

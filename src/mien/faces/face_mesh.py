@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.boxes import bounding_box
 from mien.faces.finder import Mesh, Points, Region
 from mien.faces.litert import LiteRtModel
 from mien.faces.pose import pose_from_axes
@@ -60,7 +61,7 @@ def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region
     )
     return Mesh(
         points_5x2_px=five,
-        box_xyxy_px=(*in_picture.min(axis=0).tolist(), *in_picture.max(axis=0).tolist()),
+        box_xyxy_px=bounding_box(in_picture),
         score=1 / (1 + math.exp(-max(-80.0, logit))),
         yaw_degrees=pose.yaw_degrees,
         pitch_degrees=pose.pitch_degrees,

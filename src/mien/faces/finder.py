@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.floating[Any]]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Region:
 class Detection:
     """A face in the whole picture."""
 
-    box_xyxy_px: tuple[float, float, float, float]
+    box_xyxy_px: Box
     score: float  # 0 to 1
     region: Region  # where the mesh should look
 
@@ -35,7 +36,7 @@ class Mesh:
     """One face, measured. The five points stand in the order of the crop contract."""
 
     points_5x2_px: Points  # left eye, right eye, nose tip, left and right mouth corner, as seen
-    box_xyxy_px: tuple[float, float, float, float]
+    box_xyxy_px: Box
     score: float  # 0 to 1: whether there is a face at all
     yaw_degrees: float  # 0 is frontal; positive: turned to the right of the picture
     pitch_degrees: float  # 0 is level; positive: looking up

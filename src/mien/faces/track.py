@@ -1,56 +1,43 @@
-"""From a video to tracked face crops, one decoded frame at a time."""
+"""From a video to tracked face crops, one decoded frame at a time; from a picture to its faces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.finder import FaceFinder, Points
+from mien.faces.finder import FaceFinder
+from mien.faces.follow import FaceFollower
+from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
+from mien.faces.tracked import BETWEEN_GRID_TIMES, SlotFaces, TrackedFace, TrackSettings
+from mien.video import Frame, on_grid, read_frames
 
-BETWEEN_GRID_TIMES = "between_grid_times"
-NO_FACE = "no_face"
-FACE_TOO_SMALL = "face_too_small"
-LOW_SCORE = "low_score"
-FACES_OVERLAP = "faces_overlap"
-
-
-@dataclass(frozen=True)
-class TrackSettings:
-    """When a face is believed, and when two frames show the same one."""
-
-    detect_every_frames: int = 10  # frames looked at between two looks at the whole picture
+__all__ = ["SlotFaces", "TrackSettings", "TrackedFace", "faces_in_picture", "track_faces"]
 
 
-@dataclass(frozen=True, eq=False)
-class TrackedFace:
-    """One face in one frame. Numbers of tracks are never used twice in a video, nor for two people."""
+def track_faces(
+    path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
+) -> Iterator[SlotFaces]:
+    """One SlotFaces for every decoded frame, in order; memory does not grow with the video.
 
-    track_number: int
-    box_xyxy_px: tuple[float, float, float, float]
-    points_5x2_px: Points
-    score: float
-    yaw_degrees: float
-    pitch_degrees: float
-    roll_degrees: float
-    sharpness: float  # variance of the Laplacian of the crop's grey values
-    crop_HWC: NDArray[np.uint8]  # 256 x 256 x 3 RGB
-
-
-@dataclass(frozen=True, eq=False)
-class SlotFaces:
-    """What became of one decoded frame: the faces found, or the reason why there are none."""
-
-    source_frame_index: int
-    seconds: float
-    slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
-    faces: tuple[TrackedFace, ...]
-    reason: str  # "" exactly where there are faces
+    Frames between the times of the 25 fps grid are neither converted nor looked at. OSError, VideoError and
+    LandmarksError as from the readers; VideoError for a damaged file comes after its last good frame.
+    """
+    faces_of: LandmarksFile | FaceFollower
+    if isinstance(finder, FaceLandmarksBeside):
+        faces_of = LandmarksFile(path)
+    else:
+        faces_of = FaceFollower(finder, settings)
+    for slots, frame in on_grid(read_frames(path)):
+        faces, reason = faces_of.look(frame) if slots else ((), BETWEEN_GRID_TIMES)
+        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
 
 
-def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> Iterator[SlotFaces]:
-    """One SlotFaces for every decoded frame, in order; memory does not grow with the video."""
-    raise NotImplementedError
+def faces_in_picture(
+    image_HWC: NDArray[np.uint8], *, finder: FaceFinder, settings: TrackSettings
+) -> tuple[TrackedFace, ...]:
+    """The faces of one uint8 RGB picture, largest first, cropped as in a video."""
+    faces, _ = FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
+    return faces

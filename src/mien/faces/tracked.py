@@ -1,0 +1,71 @@
+"""What tracking gives: the faces of a frame, or why there are none; and the settings it goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.faces.finder import Box, Points
+
+BETWEEN_GRID_TIMES = "between_grid_times"  # the frame serves no slot of the 25 fps grid
+NO_FACE = "no_face"
+FACE_TOO_SMALL = "face_too_small"
+FACE_CUT_OFF = "face_cut_off"  # by the edge of the picture
+LOW_SCORE = "low_score"  # something was detected, the mesh saw no face in it
+FACES_OVERLAP = "faces_overlap"  # two faces too close to be told apart
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """When a face is believed, and when two frames show the same one.
+
+    The five limits of sameness hold for neighbouring frames; docs/faces.md says how they were chosen. A track
+    that breaks one of them ends, and the face goes on as a new track.
+    """
+
+    detect_every_frames: int = 10  # frames looked at between two looks at the whole picture
+    min_mesh_score: float = 0.5
+    min_face_px: float = 48  # longer side of the face's box; the crop enlarges such a face 3.6 times
+    min_share_inside: float = 0.7  # of the face's box within the picture
+    max_faces: int = 16  # the largest are kept
+    max_overlap: float = 0.3  # intersection over union of two faces' boxes
+    max_gap_seconds: float = 0.2  # between frames looked at
+    min_scene_similarity: float = 0.55  # of the whole picture, -1 to 1
+    min_face_similarity: float = 0.55  # of the aligned face's lines, -1 to 1
+    max_shift: float = 0.25  # of the face's centre in 40 ms, as a share of the region's side
+    max_size_ratio: float = 1.15  # of the region's side in 40 ms
+
+    def __post_init__(self) -> None:
+        if self.detect_every_frames < 1 or self.max_faces < 1:
+            raise ValueError("detect_every_frames and max_faces: at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace:
+    """One face in one frame. A track's number is never used twice in a video, nor for two people."""
+
+    track_number: int
+    box_xyxy_px: Box
+    points_5x2_px: Points  # left eye, right eye, nose tip, left and right mouth corner, as seen
+    score: float  # 0 to 1
+    yaw_degrees: float  # 0 is frontal; positive: turned to the right of the picture
+    pitch_degrees: float  # 0 is level; positive: looking up
+    roll_degrees: float  # 0 is upright; positive: tilted clockwise as seen
+    sharpness: float  # variance of the Laplacian of the crop's grey values
+    crop_HWC: NDArray[np.uint8]  # 256 x 256 x 3 RGB
+
+
+@dataclass(frozen=True, eq=False)
+class SlotFaces:
+    """What became of one decoded frame: the faces found, or the reason why there are none."""
+
+    source_frame_index: int
+    seconds: float
+    slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
+    faces: tuple[TrackedFace, ...]
+    reason: str  # "" exactly where there are faces
+
+    def __post_init__(self) -> None:
+        assert bool(self.faces) != bool(self.reason)
