@@ -1,0 +1,101 @@
+"""What moves in each mode, and that nothing else does; at test time nothing depends on the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from mien.backbones import build_backbone
+from mien.evaluate.probe import ProbeSettings
+from mien.evaluate.targets import OccurrenceTargets
+from mien.evaluate.trunk import TrunkMode, prepared_trunk, trainable
+from mien.evaluate.tune import cached_features, fit_tuned, predict_tuned
+from mien.faces.contract import CropContract
+from mien.train.encoder_file import InputContract
+
+CONTRACT = CropContract("d", "", "l", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.1)
+INPUTS = InputContract(CONTRACT, 24, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Pictures:
+    """Stored faces in memory: bright ones have the action unit."""
+
+    def __init__(self, num_rows=48):
+        generator = np.random.default_rng(0)
+        self.track_N = np.zeros(num_rows, np.int64)
+        self.labels_N1 = torch.from_numpy((generator.random((num_rows, 1)) < 0.5).astype(np.float32))
+        noise = generator.integers(0, 60, (num_rows, 24, 24, 3))
+        self.pictures = (noise + 150 * self.labels_N1.numpy()[:, :, None, None]).astype(np.uint8)
+
+    def read(self, rows, *, size_px):
+        assert size_px == 24
+        return self.pictures[rows]
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return build_backbone("resnet18", width=4).eval()
+
+
+def _fit(backbone, faces, mode, epochs=2):
+    targets = OccurrenceTargets(faces.labels_N1)
+    settings = ProbeSettings(
+        epochs=epochs, batch_size=12, min_steps=0, learning_rate=0.01, trunk_learning_rate=0.01
+    )
+    rows = np.arange(len(faces.track_N))
+    return targets, fit_tuned(backbone, INPUTS, faces, targets, rows, mode=mode, settings=settings)
+
+
+@pytest.mark.parametrize("mode", list(TrunkMode))
+def test_exactly_the_stated_tensors_move(backbone, mode):
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    _, model = _fit(backbone, Pictures(), mode)
+    moved = {name for name, value in model.trunk.state_dict().items() if not torch.equal(value, before[name])}
+    statistics = {name for name in before if "running_" in name or "num_batches" in name}
+    norm = {name.removesuffix(".running_mean") for name in statistics if name.endswith("running_mean")}
+    affine = {f"{layer}.{part}" for layer in norm for part in ("weight", "bias")}
+    expected = {
+        TrunkMode.FROZEN: set(),
+        TrunkMode.STATS: statistics,
+        TrunkMode.AFFINE_STATS: statistics | affine,
+        TrunkMode.ALL: set(before),
+    }
+    assert moved == expected[mode]
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_the_papers_backbone_has_17024_numbers_to_tune():
+    trunk = prepared_trunk(build_backbone("resnet34"), TrunkMode.AFFINE_STATS)
+    assert sum(parameter.numel() for parameter in trainable(trunk)) == 17_024
+    assert not trainable(prepared_trunk(trunk, TrunkMode.STATS))
+
+
+@pytest.mark.parametrize("mode", [TrunkMode.STATS, TrunkMode.AFFINE_STATS, TrunkMode.ALL])
+def test_predictions_do_not_depend_on_what_else_is_in_the_batch(backbone, mode):
+    faces = Pictures()
+    targets, model = _fit(backbone, faces, mode)
+    together = predict_tuned(model, faces, targets, np.arange(48))
+    alone = predict_tuned(model, faces, targets, np.array([7]))
+    np.testing.assert_allclose(together[7], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [TrunkMode.AFFINE_STATS, TrunkMode.ALL])
+def test_a_planted_picture_signal_is_learnt(backbone, mode):
+    faces = Pictures()
+    targets, model = _fit(backbone, faces, mode, epochs=15)
+    predicted = predict_tuned(model, faces, targets, np.arange(48))[:, 0] > 0.5
+    assert (predicted == (faces.labels_N1[:, 0].numpy() == 1)).mean() > 0.8
+
+
+def test_cached_features_are_those_of_single_pictures_and_of_workers(backbone):
+    faces = Pictures(10)
+    whole = cached_features(backbone, INPUTS, faces, batch_size=4)
+    singly = cached_features(backbone, INPUTS, faces, batch_size=1)
+    np.testing.assert_allclose(whole, singly, atol=1e-4)
+    np.testing.assert_array_equal(whole, cached_features(backbone, INPUTS, faces, batch_size=4, workers=1))
+
+
+def test_a_fit_can_be_repeated(backbone):
+    _, one = _fit(backbone, Pictures(), TrunkMode.ALL)
+    _, two = _fit(backbone, Pictures(), TrunkMode.ALL)
+    assert torch.equal(one.head.linear.weight, two.head.linear.weight)
