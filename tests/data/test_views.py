@@ -190,3 +190,43 @@ def test_views_turn_into_pictures_and_back():
     frames = torch.from_numpy(smooth_frames(2))[:, 4:60, 4:60].permute(0, 3, 1, 2) / 255.0
     torch.testing.assert_close(pictures, frames)
     torch.testing.assert_close(pictures_to_views(pictures), views, atol=1e-5, rtol=0)
+
+
+NATIVE = ViewSettings(
+    output_size_px=56, smallest_crop_area=0.2, grey_probability=0.5, blur_probability=0.5, rotation_degrees=0
+)
+
+
+def test_native_views_leave_the_other_draws_as_they_are():
+    plain = ViewDraw.random(50, settings=SETTINGS, frame_size_px=FRAME_PX, generator=generator())
+    settings = dataclasses.replace(SETTINGS, blur_probability=0.5)
+    blurred = ViewDraw.random(50, settings=settings, frame_size_px=FRAME_PX, generator=generator())
+    assert torch.equal(plain.shift_N2, blurred.shift_N2)
+    assert torch.equal(plain.hue_N, blurred.hue_N)
+    assert 0 < (blurred.blur_px_N > 0).float().mean() < 1
+
+
+def test_random_crops_stay_inside_the_frame_and_cover_the_stated_area():
+    draw = ViewDraw.random(2000, settings=NATIVE, frame_size_px=FRAME_PX, generator=generator())
+    side_N2 = draw.scale_N2 * 56 / FRAME_PX
+    assert (draw.shift_N2.abs() + side_N2 * FRAME_PX / 2 <= FRAME_PX / 2 + 1e-4).all()
+    area_N = side_N2.prod(dim=1)
+    assert 0.2 <= area_N.min() < 0.21
+    assert area_N.max() > 0.97
+    assert abs(area_N.mean() - 0.59) < 0.03
+
+
+def test_a_random_crop_is_the_resized_part_of_the_frame():
+    frame = torch.from_numpy(smooth_frames(1))[:, None]
+    half = with_row(scale_N2=torch.full((1, 2), 0.5 * FRAME_PX / 56), shift_N2=torch.tensor([[16.0, -16.0]]))
+    view = as_colours(apply_views(frame, half, output_size_px=56)[0, 0])
+    part = frame[0, 0, :32, 32:].numpy()  # to the right and up
+    expected = cv2.resize(part, (56, 56), interpolation=cv2.INTER_LINEAR) / 255
+    assert np.abs(view - expected)[2:-2, 2:-2].max() < 0.02
+
+
+def test_grey_views_have_equal_colours():
+    settings = dataclasses.replace(NATIVE, grey_probability=1.0, blur_probability=0.0)
+    views = FaceViews(settings, generator()).shared(torch.from_numpy(smooth_frames(4))[:, None])
+    colours = np.stack([as_colours(view) for view in views[:, 0]])
+    assert np.ptp(colours, axis=3).max() < 1e-4

@@ -7,6 +7,7 @@ Li & Shan, TIP 2023 where stated (rotation 10 degrees) and of MoCo v2 (arXiv 200
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mien.data.blur import blur
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,15 +35,33 @@ class ViewSettings:
     saturation: float = 0.4
     hue: float = 0.1  # turns ~ U(-x, x)
     colour_probability: float = 0.8
+    # What CLP does without and its rivals do natively; off unless a recipe says otherwise.
+    smallest_crop_area: float = 0.0  # above 0: a crop of this share of the frame up to all of it, resized
+    grey_probability: float = 0.0
+    blur_probability: float = 0.0  # Gaussian, deviation ~ U(0.1, 2.0) pixels of a 224-pixel view
 
     def __post_init__(self) -> None:
         if self.output_size_px < 8:
             raise ValueError(f"output_size_px = {self.output_size_px}: at least 8 pixels")
-        for name in ("flip_probability", "colour_probability", "brightness", "contrast", "saturation"):
+        for name in (
+            "flip_probability",
+            "colour_probability",
+            "brightness",
+            "contrast",
+            "saturation",
+            "smallest_crop_area",
+            "grey_probability",
+            "blur_probability",
+        ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)}: between 0 and 1")
         if not 0.0 <= self.hue <= 0.5:
             raise ValueError(f"hue = {self.hue}: between 0 and 0.5 turns")
+
+    @property
+    def any_native(self) -> bool:
+        """Whether a view does more than CLP's."""
+        return max(self.smallest_crop_area, self.grey_probability, self.blur_probability) > 0.0
 
     def require_fits(self, frame_size_px: int) -> None:
         """ValueError unless the centre crop lies on whole pixels inside frames of that size."""
@@ -63,6 +84,8 @@ class ViewDraw:
     contrast_N: Tensor
     saturation_N: Tensor
     hue_N: Tensor  # turns
+    scale_N2: Tensor | None = None  # x, y side of the crop in output sides; None: 1
+    blur_px_N: Tensor | None = None  # deviation in pixels of the view; None: no blur
 
     @classmethod
     def identity(cls, num_rows: int) -> ViewDraw:
@@ -74,11 +97,11 @@ class ViewDraw:
     def random(
         cls, num_rows: int, *, settings: ViewSettings, frame_size_px: int, generator: torch.Generator
     ) -> ViewDraw:
-        """Ten uniform numbers a row from `generator` (on the CPU), whatever the settings are."""
+        """Ten uniform numbers a row from `generator` (on the CPU), ten more where a native view is on."""
         unit = torch.rand(10, num_rows, generator=generator)
         signed = 2.0 * unit - 1.0
         coloured = (unit[0] < settings.colour_probability).float()
-        return cls(
+        draw = cls(
             angle_N=signed[1] * math.radians(settings.rotation_degrees),
             flip_N=unit[2] < settings.flip_probability,
             shift_N2=signed[3:5].T * (frame_size_px - settings.output_size_px) / 2.0,
@@ -86,6 +109,24 @@ class ViewDraw:
             contrast_N=1.0 + coloured * settings.contrast * signed[6],
             saturation_N=1.0 + coloured * settings.saturation * signed[7],
             hue_N=coloured * settings.hue * signed[8],
+        )
+        return draw._natively(settings, frame_size_px, generator) if settings.any_native else draw
+
+    def _natively(self, settings: ViewSettings, frame_size_px: int, generator: torch.Generator) -> ViewDraw:
+        unit = torch.rand(10, len(self.angle_N), generator=generator)
+        draw = dataclasses.replace(
+            self,
+            saturation_N=torch.where(unit[0] < settings.grey_probability, 0.0, self.saturation_N),
+            blur_px_N=torch.where(unit[1] < settings.blur_probability, 0.1 + 1.9 * unit[2], 0.0)
+            * (settings.output_size_px / 224),
+        )
+        if not settings.smallest_crop_area:
+            return draw
+        side_N2 = _crop_sides(unit[3:5], smallest_area=settings.smallest_crop_area)
+        return dataclasses.replace(
+            draw,
+            scale_N2=side_N2 * (frame_size_px / settings.output_size_px),
+            shift_N2=(2.0 * unit[5:7].T - 1.0) * (1.0 - side_N2) * frame_size_px / 2.0,
         )
 
 
@@ -104,7 +145,8 @@ class FaceViews:
             frame_size_px=frames_BTHWC.shape[2],
             generator=self.generator,
         )
-        return apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
+        views = apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
+        return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
 
     def independent(self, frames_BTHWC: Tensor) -> Tensor:
         """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
@@ -157,6 +199,8 @@ def affine_matrices(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) 
     cos_N, sin_N = torch.cos(draw.angle_N), torch.sin(draw.angle_N)
     mirror_N = torch.where(draw.flip_N, -1.0, 1.0)
     linear = torch.stack([mirror_N * cos_N, -sin_N, mirror_N * sin_N, cos_N], dim=1).view(-1, 2, 2)
+    if draw.scale_N2 is not None:
+        linear = linear * draw.scale_N2[:, None, :]
     shift = 2.0 * draw.shift_N2 / frame_size_px
     return torch.cat([linear * (output_size_px / frame_size_px), shift[:, :, None]], dim=2)
 
@@ -174,6 +218,13 @@ def colour_matrices(draw: ViewDraw) -> tuple[Tensor, Tensor]:
     scale_N = draw.brightness_N * draw.contrast_N
     matrix_N33 = _hue_matrices(draw.hue_N) @ saturate_N33 * scale_N[:, None, None]
     return matrix_N33, (1.0 - draw.contrast_N) * draw.brightness_N
+
+
+def _crop_sides(unit_2N: Tensor, *, smallest_area: float) -> Tensor:
+    """(N, 2) width and height of crops in frame sides: area ~ U(x, 1), aspect log-uniform in 3/4 to 4/3."""
+    area_N = smallest_area + (1.0 - smallest_area) * unit_2N[0]
+    aspect_N = torch.exp((2.0 * unit_2N[1] - 1.0) * math.log(4.0 / 3.0))
+    return torch.stack([(area_N * aspect_N).sqrt(), (area_N / aspect_N).sqrt()], dim=1).clamp_max(1.0)
 
 
 def _pack(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
