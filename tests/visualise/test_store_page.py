@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.data.assemble import assemble
+from mien.data.parts import Fingerprint
+from mien.data.sources import Source
+from mien.data.store import TrackStore
+from mien.data.store_layout import StoreHeader
+from mien.data.store_writer import JpegSettings, skip_video, write_video
+from mien.faces.contract import CropContract
+from mien.faces.track import SlotFaces, TrackedFace
+from mien.visualise.contact_sheet import contact_sheet, mean_crop, spread
+from mien.visualise.store_page import write_store_page
+from mien.visualise.svg_charts import histogram, timeline
+
+POINTS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
+FINGERPRINT = Fingerprint("/videos/a.mp4", 1, 1, "ab")
+
+
+def source(name):
+    return Source(None, name, name, name)
+
+
+def looked_at(slot, brightness):
+    if not brightness:
+        return SlotFaces(slot, slot / 25, (slot,), (), "no_face")
+    face = TrackedFace(
+        track_number=0,
+        box_xyxy_px=(0.0, 0.0, 9.0, 9.0),
+        points_5x2_px=np.array(POINTS),
+        score=brightness / 255,
+        yaw_degrees=float(slot),
+        pitch_degrees=0.0,
+        roll_degrees=0.0,
+        sharpness=1.0,
+        crop_HWC=np.full((64, 64, 3), brightness, np.uint8),
+    )
+    return SlotFaces(slot, slot / 25, (slot,), (face,), "")
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """begin({name: brightness of each slot, 0 for no face}) makes a store; without slots: a skipped file."""
+
+    def make(videos):
+        store = tmp_path / "store"
+        contract = CropContract("planted", "", "planted", "", POINTS, 0.2, 64)
+        StoreHeader(contract, {"min_run_frames": 17}).write(store)
+        for name, slots in videos.items():
+            if slots:
+                faces = [looked_at(slot, brightness) for slot, brightness in enumerate(slots)]
+                write_video(
+                    store,
+                    source(name),
+                    faces,
+                    fingerprint=FINGERPRINT,
+                    frames_per_second=25.0,
+                    jpeg=JpegSettings(),
+                )
+            else:
+                skip_video(store, source(name), "an empty file", fingerprint=FINGERPRINT)
+        return assemble(store), TrackStore.open(store)
+
+    return make
+
+
+def test_the_page_stands_alone_and_tells_what_went_where(begin, tmp_path):
+    accounts, store = begin(
+        {"a.mp4": [200] * 20 + [0] * 3 + [200] * 5, "<odd>.mp4": [90] * 30, "bad.mp4": []}
+    )
+    page = write_store_page(store, accounts, tmp_path / "page").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert "58 decoded = 55 written + 3 no face" in page
+    assert 'bad.mp4</td><td class="text">skipped</td><td class="text">an empty file' in page
+    assert "&lt;odd&gt;.mp4#0" in page
+    assert "<odd>" not in page
+    for title in ("yaw", "pitch", "roll", "length of a track", "tracks of a video"):
+        assert f"<b>{title}</b>" in page
+
+
+def test_the_contact_sheet_shows_the_frames_of_each_track(begin, tmp_path):
+    accounts, store = begin({"a.mp4": [200] * 20, "b.mp4": [90] * 30})
+    write_store_page(store, accounts, tmp_path / "page")
+    sheet = cv2.imread(str(tmp_path / "page/contact-sheet.png"))
+    assert sheet.shape == (2 * 66, 230 + 10 * 66, 3)
+    for row, brightness in ((30, 200), (66 + 30, 90)):
+        assert sheet[row, 230 + 30 :: 66].tolist() == [[brightness] * 3] * 10
+
+
+def test_a_store_without_a_face_has_a_page_too(begin, tmp_path):
+    accounts, store = begin({"a.mp4": [0] * 5})
+    page = write_store_page(store, accounts, tmp_path / "page").read_text()
+    assert "no face in any of its 5 frames" in page
+    assert not (tmp_path / "page/contact-sheet.png").exists()
+
+
+def test_the_mean_crop_weighs_every_position_alike(begin):
+    _, store = begin({"a.mp4": [200] * 30, "b.mp4": [100] * 10})
+    assert mean_crop(store, num_crops=1000).mean() == pytest.approx(175, abs=1)
+
+
+def test_spread_takes_the_middle_of_equal_stretches():
+    assert spread(10, 2) == [2, 7]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(0, 10) == []
+
+
+def test_a_sheet_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no pictures"):
+        contact_sheet([], pictures_per_row=3)
+
+
+def test_a_histogram_counts_every_finite_value():
+    values = np.array([0.0, 0.0, 1.0, 2.0, np.nan])
+    counts = re.findall(r": (\d+)</title>", histogram(values, title="t", unit="u", num_bins=2))
+    assert counts == ["2", "2"]
+    assert "no values" in histogram(np.array([np.nan]), title="t", unit="u")
+
+
+def test_a_timeline_fills_the_runs():
+    strip = timeline([(0, 10), (15, 5)], num_slots=20, width_px=200)
+    assert re.findall(r'x="([\d.]+)" y="0" width="([\d.]+)"', strip) == [("0.0", "100.0"), ("150.0", "50.0")]
