@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["detect", "beside"],
         help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
     )
+    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
     parser.add_argument(
         "--set",
         action="append",
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         accounts = prepare(
             sources,
             args.out,
-            FaceTracking(settings.tracking, landmarks=settings.landmarks),
+            FaceTracking(settings.tracking, landmarks=settings.landmarks, models=args.models),
             settings=settings,
             workers=args.workers,
             watcher=progress,

@@ -47,7 +47,7 @@ class ProgressBar:
         self._began = time.monotonic()
         self._bar = tqdm(
             total=sum(self._size_of.values()),
-            bar_format="{percentage:3.0f}%|{bar}| {postfix}, {remaining} left",
+            bar_format="{percentage:3.0f}%|{bar}| {desc}, {remaining} left",
             mininterval=0.3 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
             dynamic_ncols=True,
         )
@@ -74,7 +74,9 @@ class ProgressBar:
         rate = frames / max(time.monotonic() - self._began, 1e-3)
         files = f"{self._num_files:,}/{len(self._size_of):,} files"
         trouble = f" ({self._num_troubled:,} skipped or partial)" if self._num_troubled else ""
-        self._bar.set_postfix_str(f"{files}{trouble}, {frames:,} frames, {rate:,.0f} frames/s", refresh=False)
+        self._bar.set_description_str(
+            f"{files}{trouble}, {frames:,} frames, {rate:,.0f} frames/s", refresh=False
+        )
         self._bar.update(self._bytes_done + inside - self._bar.n)
 
 

@@ -87,6 +87,19 @@ class Watcher(Protocol):
         """A file is finished or skipped."""
 
 
+class Unwatched:
+    """A watcher that shows nothing."""
+
+    def begins(self, plan: Plan) -> None:
+        """Nothing."""
+
+    def is_at(self, source: Source, progress: FrameProgress) -> None:
+        """Nothing."""
+
+    def has(self, source: Source, account: Account) -> None:
+        """Nothing."""
+
+
 def prepare(
     sources: Sequence[Source],
     store: Path,

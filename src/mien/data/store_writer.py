@@ -20,6 +20,7 @@ from mien.data.jpeg_tar import JpegTar
 from mien.data.parts import Fingerprint, Part, write_part
 from mien.data.sources import Source
 from mien.data.store_layout import FRAMES_SCHEMA, MEASURED_COLUMNS, TEMPORARY, StoreError, crops_path
+from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
 from mien.video import VideoError
 
@@ -88,7 +89,7 @@ class _UntilItBreaks:
     def __iter__(self) -> Iterator[SlotFaces]:
         try:
             yield from self._looked_at
-        except (VideoError, OSError) as error:
+        except (VideoError, LandmarksError, OSError) as error:
             self.message = str(error)
 
 

@@ -1,0 +1,110 @@
+"""How much slower is preparing videos than decoding them? Frames/s of both, on the same clips, in one run.
+
+    python benchmarks/prepare.py FOLDER_OF_CLIPS [--size 640x480] [--processes 2] [--rounds 3]
+
+Decoding is every frame to RGB with PyAV, one thread a process. Preparing is the whole of `mien prepare`:
+decoding, finding, tracking, aligning, JPEG, tables. Both run over the same number of processes, started anew
+each time; the two take turns. --size encodes the clips anew at that size first. Target at 640 x 480 with one
+face: at least 0.25 of decoding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+
+from mien.data.face_tracking import FaceTracking
+from mien.data.prepare import PrepareSettings, Unwatched, prepare
+from mien.data.sources import Source, list_sources
+from mien.data.worker_pool import Finished, run_in_processes
+from mien.video import read_frames, write_video
+
+
+class Decode:
+    """Counts a clip's frames, each converted to RGB."""
+
+    def __call__(self, source: Source, report: object) -> int:
+        """How many."""
+        return sum(frame.image_HWC.shape[2] == 3 for frame in read_frames(source.path))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--size", help="WIDTHxHEIGHT to encode the clips at first")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1, help="how often each clip is listed")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clips = resized(args.clips, folder / "clips", args.size) if args.size else args.clips
+        sources = repeated(list_sources([clips]).sources, folder / "links", args.repeat)
+        ratios = []
+        for number in range(args.rounds):
+            decoding = decode_rate(sources, args.processes)
+            preparing = prepare_rate(sources, folder / f"store{number}", args.processes)
+            ratios.append(preparing / decoding)
+            print(
+                f"decode {decoding:,.0f} frames/s, prepare {preparing:,.0f} frames/s: ratio {ratios[-1]:.3f}",
+                flush=True,
+            )
+    print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.3f} over {args.processes} processes")
+
+
+def decode_rate(sources: tuple[Source, ...], processes: int) -> float:
+    began = time.perf_counter()
+    events = run_in_processes(Decode(), sources, workers=min(processes, len(sources)))
+    frames = sum(event.result for event in events if isinstance(event, Finished))
+    return frames / (time.perf_counter() - began)
+
+
+def prepare_rate(sources: tuple[Source, ...], store: Path, processes: int) -> float:
+    settings = PrepareSettings()
+    began = time.perf_counter()
+    accounts = prepare(
+        sources,
+        store,
+        FaceTracking(settings.tracking),
+        settings=settings,
+        workers=processes,
+        watcher=Unwatched(),
+    )
+    return sum(account.num_decoded for account in accounts) / (time.perf_counter() - began)
+
+
+def resized(clips: Path, folder: Path, size: str) -> Path:
+    """The clips scaled to fit, on black, H.264."""
+    width, height = map(int, size.split("x"))
+    folder.mkdir()
+    for source in list_sources([clips]).sources:
+        target = folder / f"{source.video.replace('/', '-')}.mp4"
+        images = (fitted(frame.image_HWC, width, height) for frame in read_frames(source.path))
+        write_video(target, images, frames_per_second=25)
+    return folder
+
+
+def fitted(image_HWC, width: int, height: int):  # type: ignore[no-untyped-def]
+    scale = min(width / image_HWC.shape[1], height / image_HWC.shape[0])
+    inner = cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+    bottom, right = height - inner.shape[0] - top, width - inner.shape[1] - left
+    return cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT)
+
+
+def repeated(sources: tuple[Source, ...], folder: Path, times: int) -> tuple[Source, ...]:
+    return tuple(
+        Source(source.path, f"{number}/{source.video}", source.identity, source.source_path)
+        for number in range(times)
+        for source in sources
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""How the faces of a video are found: by the models, or by landmarks that lie beside the video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from mien.faces.align import crop_contract
+from mien.faces.contract import CropContract
+from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.faces.mediapipe_finder import MediaPipeFinder
+from mien.faces.models import find_models
+from mien.faces.track import SlotFaces, TrackSettings, track_faces
+
+_DEFAULTS = TrackSettings()
+
+
+class FaceTracking:
+    """Settings and finder together. Pickled it is its arguments; where it arrives, models load at first use.
+
+    `models` is the folder of their weights, or None for the installed ones; MissingModelsError when it is
+    used and they are not there.
+    """
+
+    def __init__(
+        self, settings: TrackSettings = _DEFAULTS, *, landmarks: str = "detect", models: Path | None = None
+    ) -> None:
+        if landmarks not in ("detect", "beside"):
+            raise ValueError(f"landmarks = {landmarks!r}: expected detect or beside")
+        self.settings = settings
+        self.landmarks = landmarks
+        self.models = models
+
+    @property
+    def contract(self) -> CropContract:
+        """How the crops are made."""
+        return crop_contract(self._finder)
+
+    def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
+        """What became of each decoded frame, as a stream."""
+        return track_faces(path, finder=self._finder, settings=self.settings)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _face_tracking, (self.settings, self.landmarks, self.models)
+
+    @cached_property
+    def _finder(self) -> MediaPipeFinder | FaceLandmarksBeside:
+        if self.landmarks == "beside":
+            return FaceLandmarksBeside()
+        return MediaPipeFinder(find_models(self.models))
+
+
+def _face_tracking(settings: TrackSettings, landmarks: str, models: Path | None) -> FaceTracking:
+    return FaceTracking(settings, landmarks=landmarks, models=models)
