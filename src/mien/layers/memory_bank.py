@@ -21,10 +21,6 @@ class BankRows:
     def __len__(self) -> int:
         return len(self.rows_MD)
 
-    def part(self, rows: slice) -> BankRows:
-        """Some of the rows."""
-        return BankRows(self.rows_MD[rows], self.identity_M[rows], self.video_M[rows])
-
 
 class MemoryBank(nn.Module):
     """A ring of `size` rows, the oldest overwritten first, all of it in the state dict."""
@@ -57,15 +53,19 @@ class MemoryBank(nn.Module):
         self.filled = min(self.filled + num_rows, self.size)
 
     def split(self, candidates_of_full: int, *, generator: torch.Generator) -> tuple[BankRows, BankRows]:
-        """(candidates, negatives): the filled rows in a random order, cut in two.
+        """(candidates, negatives): the filled rows, drawn into two parts.
 
         `candidates_of_full` of a full bank's rows are candidates, and the same share of a part-filled one's.
         The same generator state gives the same split, and all processes get the first one's.
         """
         order = shared_permutation(self.filled, generator=generator, device=self.rows_MD.device)
-        shuffled = BankRows(self.rows_MD[order], self.identity_M[order], self.video_M[order])
         num_candidates = round(self.filled * candidates_of_full / self.size)
-        return shuffled.part(slice(num_candidates)), shuffled.part(slice(num_candidates, None))
+        return self._rows_at(order[:num_candidates]), self._rows_at(order[num_candidates:])
+
+    def _rows_at(self, places: Tensor) -> BankRows:
+        # Read in the order in which they lie: several times as fast, and to a loss the order is nothing.
+        places = places.sort().values
+        return BankRows(self.rows_MD.index_select(0, places), self.identity_M[places], self.video_M[places])
 
     def get_extra_state(self) -> Tensor:
         """Pointer and filled count, which live on the host so that no step waits for the device."""
