@@ -42,16 +42,19 @@ class LinearReadout:
 def fit_readout(features_ND: Floats, labels_NA: Floats, *, strength: float) -> LinearReadout:
     """Least squares on labels 0/1 with a ridge penalty of `strength` times the number of rows.
 
-    Present and absent rows weigh the same in all for each column; NaN labels (not coded) have no weight. A
-    column that is all one value reads out as that value.
+    NaN labels (not coded) have no weight. A column that is all one value reads out as that value, a column
+    without any label as NaN.
     """
     features_ND = features_ND.astype(np.float64)
     mean_D, scale_D = features_ND.mean(axis=0), features_ND.std(axis=0)
     scale_D = np.where(scale_D > 1e-9, scale_D, 1.0)
     standard_ND = (features_ND - mean_D) / scale_D
-    columns = [_ridge(standard_ND, labels_N, strength) for labels_N in labels_NA.T]
-    weights_DA = np.stack([weights_D for weights_D, _ in columns], axis=1)
-    return LinearReadout(mean_D, scale_D, weights_DA, np.array([bias for _, bias in columns]))
+    weights_DA, bias_A = np.zeros((features_ND.shape[1], labels_NA.shape[1])), np.zeros(labels_NA.shape[1])
+    for coded_N, columns in _columns_by_coding(labels_NA):
+        weights_DA[:, columns], bias_A[columns] = _ridge(
+            standard_ND[coded_N], labels_NA[coded_N][:, columns].astype(np.float64), strength
+        )
+    return LinearReadout(mean_D, scale_D, weights_DA, bias_A)
 
 
 def out_of_fold_scores(
@@ -121,18 +124,21 @@ def identity_accuracy(
     return float((named == subject_N[~train_N & in_N]).mean())
 
 
-def _ridge(standard_ND: Floats, labels_N: Floats, strength: float) -> tuple[Floats, float]:
-    coded_N = ~np.isnan(labels_N)
-    x_ND, y_N = standard_ND[coded_N], labels_N[coded_N].astype(np.float64)
-    if len(np.unique(y_N)) < 2:
-        return np.zeros(standard_ND.shape[1]), float(y_N.mean()) if len(y_N) else float("nan")
-    weight_N = np.where(y_N == 1, 0.5 / (y_N == 1).mean(), 0.5 / (y_N != 1).mean())
-    centre_D, middle = np.average(x_ND, axis=0, weights=weight_N), np.average(y_N, weights=weight_N)
-    x_ND, y_N = x_ND - centre_D, y_N - middle
-    gram_DD = (x_ND * weight_N[:, None]).T @ x_ND
-    gram_DD[np.diag_indices_from(gram_DD)] += strength * len(y_N)
-    weights_D: Floats = np.linalg.solve(gram_DD, x_ND.T @ (weight_N * y_N))
-    return weights_D, float(middle - centre_D @ weights_D)
+def _columns_by_coding(labels_NA: Floats) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+    """Columns that are coded in the same rows share their normal equations: (those rows, those columns)."""
+    coded_AN, group_A = np.unique(~np.isnan(labels_NA).T, axis=0, return_inverse=True)
+    return [(coded_N, np.flatnonzero(group_A == group)) for group, coded_N in enumerate(coded_AN)]
+
+
+def _ridge(standard_ND: Floats, labels_NA: Floats, strength: float) -> tuple[Floats, Floats]:
+    if not len(labels_NA):
+        return np.zeros((standard_ND.shape[1], labels_NA.shape[1])), np.full(labels_NA.shape[1], np.nan)
+    centre_D, middle_A = standard_ND.mean(axis=0), labels_NA.mean(axis=0)
+    centred_ND = standard_ND - centre_D
+    gram_DD = centred_ND.T @ centred_ND
+    gram_DD[np.diag_indices_from(gram_DD)] += strength * len(labels_NA)
+    weights_DA: Floats = np.linalg.solve(gram_DD, centred_ND.T @ (labels_NA - middle_A))
+    return weights_DA, middle_A - centre_D @ weights_DA
 
 
 def _auc(labels_N: Floats, scores_N: Floats) -> float:

@@ -93,7 +93,7 @@ def random_motion(
 
 
 def random_intensities(generator: np.random.Generator, seconds_T: NDArray[np.float64]) -> Floats:
-    """(T, A) intensities 0-1: overlapping expressions, about three in two seconds, so that little is still."""
+    """(T, A) intensities 0-1: overlapping expressions, about three in two seconds: little is still."""
     intensity_TA = np.zeros((len(seconds_T), len(DRAWN_ACTION_UNITS)), dtype=np.float32)
     start = generator.uniform(-1.2, 0.0)
     while start < seconds_T[-1]:

@@ -1,0 +1,187 @@
+"""The stages of the demo: draw, prepare, pretrain, embed, read out, show."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mien.commands.demo_folder import DemoFolder
+from mien.commands.demo_story import demo_page
+from mien.commands.embedding import embed_sources
+from mien.commands.prepare_progress import ProgressBar
+from mien.commands.pretraining import pretrain
+from mien.config import load_recipe, override, to_dict
+from mien.data.accounts import Account, format_accounts
+from mien.data.face_tracking import FaceTracking
+from mien.data.prepare import PrepareSettings, prepare
+from mien.data.sources import list_sources
+from mien.data.store import TrackStore
+from mien.datasets.drawn import Drawn
+from mien.evaluate.keyed_faces import store_faces
+from mien.evaluate.read_outs import LabelledFaces, ReadOut, read_out
+from mien.evaluate.untrained import untrained_twin
+from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
+from mien.train.encoder_file import Encoder, load_encoder
+from mien.train.recipe import find_recipe
+from mien.visualise.demo_page import write_demo_page
+
+RECIPE = "clp-demo"
+PIXELS_SIDE = 16
+FIRST_READOUT_PERSON = 50_000
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """How much is drawn. People of the read-out are never people of the pretraining."""
+
+    num_people: int = 60
+    videos_per_person: int = 4
+    num_readout_people: int = 24
+    readout_videos_per_person: int = 4
+    frames_per_video: int = 50
+    seed: int = 0
+    workers: int = 2
+    landmarks: Literal["detect", "beside"] = "detect"
+
+    def __post_init__(self) -> None:
+        if self.num_readout_people < 6:
+            raise ValueError(f"num_readout_people = {self.num_readout_people}: at least 6, for three folds")
+
+    @property
+    def pretraining(self) -> DrawnVideos:
+        """What is drawn for the pretraining."""
+        return DrawnVideos(
+            num_people=self.num_people,
+            videos_per_person=self.videos_per_person,
+            frames_per_video=self.frames_per_video,
+            seed=self.seed,
+        )
+
+    @property
+    def readout(self) -> DrawnVideos:
+        """What is drawn for the read-out: other people."""
+        return DrawnVideos(
+            num_people=self.num_readout_people,
+            first_person=FIRST_READOUT_PERSON,
+            videos_per_person=self.readout_videos_per_person,
+            frames_per_video=self.frames_per_video,
+            seed=self.seed,
+        )
+
+
+@dataclass
+class Stages:
+    """Says what begins and keeps how long each stage took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        print(f"\n== {name}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+        print(f"   {self.seconds[name]:.0f} s", file=sys.stderr, flush=True)
+
+
+def run_demo(out: Path, settings: DemoSettings, *, recipe_assignments: Sequence[str] = ()) -> Path:
+    """Everything, into the folder `out`; the page's path. ValueError when `out` holds something else."""
+    folder, stages = DemoFolder(out), Stages()
+    folder.begin_anew(to_dict(settings))
+    with stages.stage("draw"):
+        for drawn, videos in ((folder.drawn, settings.pretraining), (folder.drawn_readout, settings.readout)):
+            write_drawn_videos(drawn, videos, processes=settings.workers)
+    with stages.stage("prepare"):
+        accounts = {
+            "pretraining": _prepare(folder.drawn, folder.store, settings),
+            "read-out": _prepare(folder.drawn_readout, folder.readout_store, settings),
+        }
+    with stages.stage("pretrain"):
+        path = find_recipe(RECIPE)
+        recipe = override(load_recipe(path), [f"run.seed={settings.seed}", *recipe_assignments])
+        pretrain(recipe, where=str(path), store=folder.store, out=folder.run)
+    with stages.stage("embed"):
+        trained = load_encoder(folder.encoder)
+        tables = [
+            (
+                f"{trained.training['settings']['method']['name'].upper()}, pretrained",
+                trained,
+                folder.features,
+            ),
+            ("the same encoder, untrained", untrained_twin(trained), folder.untrained_features),
+        ]
+        for _, encoder, table in tables:
+            embed_sources([folder.readout_store], encoder, table)
+    with stages.stage("read out"):
+        faces, pictures = _labelled_faces(folder, trained)
+        features = {name: _read_features(table) for name, _, table in tables}
+        features[f"{PIXELS_SIDE} x {PIXELS_SIDE} pixels"] = _pixels(folder.readout_store)
+        read_outs = [_told(read_out(name, rows_ND, faces)) for name, rows_ND in features.items()]
+    page = demo_page(
+        folder,
+        faces,
+        pictures,
+        nearest_by_ND=features[tables[0][0]],
+        read_outs=read_outs,
+        accounts=accounts,
+        seconds_by_stage=stages.seconds,
+    )
+    return write_demo_page(page, out)
+
+
+def _prepare(videos: Path, store: Path, settings: DemoSettings) -> list[Account]:
+    """As `mien prepare` does."""
+    prepare_settings = PrepareSettings(landmarks=settings.landmarks)
+    with ProgressBar() as progress:
+        accounts = prepare(
+            list_sources([videos]).sources,
+            store,
+            FaceTracking(prepare_settings.tracking, landmarks=prepare_settings.landmarks),
+            settings=prepare_settings,
+            workers=settings.workers,
+            watcher=progress,
+        )
+    print(format_accounts(accounts, max_files=0), file=sys.stderr)
+    return accounts
+
+
+def _labelled_faces(folder: DemoFolder, encoder: Encoder) -> tuple[LabelledFaces, NDArray[np.uint8]]:
+    """Labels of the rows of the feature tables, in their order, and the faces as the encoder sees them."""
+    frames = Drawn(folder.drawn_readout).frames()
+    size_px = encoder.inputs.frame_size_px
+    keyed = list(store_faces(TrackStore.open(folder.readout_store), size_px=size_px))
+    rows_N = frames.positions([face.key.path for face in keyed], [face.key.frame for face in keyed])
+    assert (rows_N >= 0).all(), "every drawn frame has labels"
+    chosen = frames.rows(rows_N)
+    faces = LabelledFaces(chosen.action_units, chosen.occurrence_NA, chosen.subject_N, chosen.videos())
+    return faces, np.stack([face.crop_HWC for face in keyed])
+
+
+def _read_features(table: Path) -> NDArray[np.float32]:
+    columns = pq.read_table(table)
+    names = [name for name in columns.column_names if name[0] == "f" and name[1:].isdigit()]
+    return np.stack([columns[name].to_numpy() for name in names], axis=1)
+
+
+def _pixels(store: Path) -> NDArray[np.float32]:
+    """What no network is needed for: the crops themselves, made small."""
+    small = [face.crop_HWC for face in store_faces(TrackStore.open(store), size_px=PIXELS_SIDE)]
+    return np.stack(small).reshape(len(small), -1).astype(np.float32)
+
+
+def _told(result: ReadOut) -> ReadOut:
+    print(
+        f"{result.name}: mean ROC-AUC {result.mean_auc:.3f}, identity {result.identity_accuracy:.2f}",
+        file=sys.stderr,
+    )
+    return result
