@@ -118,6 +118,8 @@ def prepare(
     contract or other settings; StoreWriteError when it takes no more; StrictError if `strict` and a file is
     broken, empty or without a face.
     """
+    if workers < 0:
+        raise ValueError(f"--workers {workers}: expected 0 or more")
     header = StoreHeader(tracking.contract, to_dict(settings), str(shard))
     with told_as_write_error(store):
         store.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,94 @@
+"""The verbs prepare, merge and inspect as a user types them, on videos with landmarks beside."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mien.cli import main
+from mien.data.store import TrackStore
+from mien.faces.landmarks_beside import COLUMNS, landmarks_path
+
+
+@pytest.fixture
+def folder(plant, tmp_path):
+    """Three videos with the points of a face that drifts to the right, one of them without any point."""
+    for number, name in enumerate(("anna/a.mp4", "anna/b.mp4", "ben/c.mp4")):
+        video = plant(tmp_path / "videos" / name, "L" * 30, seed=number)
+        write_landmarks(video, num_frames=30 if name != "ben/c.mp4" else 0)
+    return tmp_path / "videos"
+
+
+def write_landmarks(video, *, num_frames):
+    template = np.array([[12, 14], [24, 14], [18, 22], [13, 30], [23, 30]], float)
+    with landmarks_path(video).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for frame in range(num_frames):
+            writer.writerow([frame, 0, *(template + np.array([0.1 * frame, 0])).ravel()])
+
+
+def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    options = ["--landmarks", "beside", "--workers", "2", "--set", "jpeg.quality=95"]
+    assert main(["prepare", str(folder), "--out", store, *options]) == 0
+    out = capsys.readouterr().out
+    assert "3 videos of 2 identities; 3 other files left aside" in out
+    assert "90 decoded = 60 written + 30 no_face" in out
+    assert "skipped: ben/c.mp4: no face in any of its 30 frames" in out
+    whole = TrackStore.open(store)
+    assert whole.contract.detector == "landmarks beside the video"
+    assert whole.header.settings["jpeg"]["quality"] == 95
+    assert whole.read_clip(0, 0, 9, 2).shape == (9, 256, 256, 3)
+
+    for shard in ("1/2", "2/2"):
+        place = str(tmp_path / f"shard{shard[0]}")
+        assert main(["prepare", str(folder), "--out", place, "--shard", shard, *options]) == 0
+    merged = str(tmp_path / "merged")
+    assert main(["merge", str(tmp_path / "shard1"), str(tmp_path / "shard2"), "--out", merged]) == 0
+    assert (tmp_path / "merged/manifest.parquet").read_bytes() == (
+        tmp_path / "store/manifest.parquet"
+    ).read_bytes()
+
+    assert main(["inspect", merged, "--out", str(tmp_path / "page")]) == 0
+    assert (tmp_path / "page/index.html").exists()
+    assert (tmp_path / "page/contact-sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["VIDEOS", "--shard", "3/2"], "shard 3/2: expected i/n with 1 <= i <= n"),
+        (["VIDEOS", "--set", "jpeg.qualty=9"], "unknown key 'qualty'; did you mean 'quality'?"),
+        (["VIDEOS", "--set", "jpeg.quality=900"], "JPEG quality 900: expected 1 .. 100"),
+        (["VIDEOS", "--strict"], "ben/c.mp4: no face in any of its 30 frames"),
+        (["VIDEOS", "--workers", "-1"], "--workers -1: expected 0 or more"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_status_1(folder, tmp_path, capsys, arguments, says):
+    given = [str(folder) if word == "VIDEOS" else word for word in arguments]
+    workers = [] if "--workers" in given else ["--workers", "0"]
+    status = main(["prepare", *given, *workers, "--out", str(tmp_path / "store"), "--landmarks", "beside"])
+    assert status == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_video_without_its_landmarks_is_a_recorded_skip(folder, tmp_path, capsys):
+    landmarks_path(folder / "anna/b.mp4").unlink()
+    store = str(tmp_path / "store")
+    assert main(["prepare", str(folder), "--out", store, "--landmarks", "beside", "--workers", "0"]) == 0
+    assert "skipped: anna/b.mp4" in capsys.readouterr().out
+
+
+def test_the_command_line_imports_nothing_heavy_before_it_knows_the_arguments():
+    code = (
+        "import sys; from mien.cli import main\ntry: main(['prepare', '--help'])\nexcept SystemExit: pass\n"
+    )
+    code += "print(sorted({'torch', 'cv2', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("[]")
