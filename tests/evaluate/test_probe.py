@@ -17,7 +17,6 @@ from mien.evaluate.protocols import protocol_for
 from mien.evaluate.systems import FrozenSystem, intensity_readout, run_folds
 from mien.evaluate.targets import ExpressionTargets, OccurrenceTargets, targets_of
 
-
 FAST = ProbeSettings(min_steps=150, learning_rate=0.01)
 
 

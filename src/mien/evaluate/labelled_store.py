@@ -1,0 +1,291 @@
+"""The coded frames of a labelled set as a track store: finder, alignment and contract as in pretraining.
+
+`mien prepare` looks at a video 25 times a second; labels lie on the frames themselves. So here each coded
+frame is cropped, whatever the frame rate, and a folder of pictures is a video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.config import to_dict
+from mien.data.accounts import Account
+from mien.data.assemble import assemble
+from mien.data.atomic import told_as_write_error
+from mien.data.lock import writing_to
+from mien.data.merge import require_same_settings
+from mien.data.parts import Fingerprint, read_part
+from mien.data.prepare import PrepareSettings
+from mien.data.sources import Source
+from mien.data.store_layout import HEADER, TEMPORARY, StoreHeader, part_path
+from mien.data.store_writer import skip_video, write_video
+from mien.data.worker_pool import Finished, Report, run_here, run_in_processes
+from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
+from mien.faces.align import crop_contract
+from mien.faces.contract import CropContract
+from mien.faces.follow import FaceFollower
+from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
+from mien.faces.mediapipe_finder import MediaPipeFinder
+from mien.faces.models import find_models
+from mien.faces.tracked import SlotFaces, TrackedFace
+from mien.video import Frame, ImageError, read_frames, read_image
+
+NOT_CODED = "not_coded"
+"""Why a decoded frame has no crop: it has no label."""
+
+MAX_OFFSET_SECONDS = 0.06
+"""How far a frame may lie from the time that a label gives."""
+
+_PICTURES_OF_A_JOB = 500
+
+
+@dataclass(frozen=True)
+class Job:
+    """The coded frames of one video, or of one folder of pictures, in the order in which they are looked at.
+
+    rows: their numbers in the labelled set. pictures: their paths; empty for a video. ordered: the pictures
+    follow each other in time, and so does the face.
+    """
+
+    source: Source
+    rows: tuple[int, ...]
+    pictures: tuple[Path, ...]
+    frames: tuple[int, ...]
+    seconds: tuple[float, ...]
+    ordered: bool
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The pictures, or the one video."""
+        return self.pictures or (self.source.path,)
+
+    def require_files(self) -> None:
+        """DatasetError naming the first file that is not there."""
+        for path in self.files:
+            if not path.is_file():
+                raise DatasetError(f"{path}: no such file, but it is labelled")
+
+    def fingerprint(self) -> Fingerprint:
+        """Of names, sizes and coded frames: enough to tell that the same is to be done."""
+        lines = [f"{path.name} {path.stat().st_size}" for path in self.files]
+        text = "\n".join([*lines, *map(str, self.frames), *map(str, self.seconds)])
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return Fingerprint(str(self.source.path.absolute()), len(lines), 0, digest)
+
+
+@dataclass(frozen=True)
+class FaceFinding:
+    """How faces are found; travels to the workers by pickle, models load there."""
+
+    settings: PrepareSettings
+    models: Path | None = None
+
+    @property
+    def contract(self) -> CropContract:
+        """How the crops are made."""
+        return crop_contract(self.finder)
+
+    @cached_property
+    def finder(self) -> MediaPipeFinder | FaceLandmarksBeside:
+        """Detector and mesh, or the landmarks that lie beside a video or a folder of pictures."""
+        if self.settings.landmarks == "beside":
+            return FaceLandmarksBeside()
+        return MediaPipeFinder(find_models(self.models))
+
+    def start(self, path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+        """What looks at the frames of one video, in order."""
+        if isinstance(self.finder, FaceLandmarksBeside):
+            return LandmarksFile(path).look
+        return FaceFollower(self.finder, self.settings.tracking).look
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FaceFinding, (self.settings, self.models)
+
+
+def prepare_labelled(
+    frames: LabelledFrames,
+    root: Path,
+    store: Path,
+    finding: FaceFinding,
+    *,
+    workers: int,
+    after_video: Callable[[Account], None] = lambda account: None,
+) -> list[Account]:
+    """Crop the largest face of every coded frame into `store`; the accounts of all videos.
+
+    Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again.
+    `workers` processes, 0 does everything in this one. ContractMismatchError or StoreError when the store was
+    begun otherwise.
+    """
+    header = StoreHeader(
+        finding.contract, to_dict(finding.settings) | {"frames": "coded frames of a labelled set"}
+    )
+    with told_as_write_error(store):
+        store.mkdir(parents=True, exist_ok=True)
+    with writing_to(store):
+        _open_or_begin(store, header)
+        every = jobs_of(frames, root)
+        for job in every:
+            job.require_files()
+        jobs = [job for job in every if not _is_done(store, job)]
+        work = _PrepareJob(store, finding)
+        events = run_in_processes(work, jobs, workers=workers) if workers and jobs else run_here(work, jobs)
+        for event in events:
+            if isinstance(event, Finished):
+                after_video(event.result)
+        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        with told_as_write_error(store):
+            return assemble(store)
+
+
+def jobs_of(frames: LabelledFrames, root: Path) -> list[Job]:
+    """The coded frames by video; the same frames give the same jobs."""
+    rows_of: dict[str, list[int]] = {}
+    for row, video in enumerate(frames.videos().tolist()):
+        rows_of.setdefault(video, []).append(row)
+    jobs: list[Job] = []
+    for video, rows in sorted(rows_of.items()):
+        jobs += _jobs_of_video(frames, root, video, rows)
+    return jobs
+
+
+def _jobs_of_video(frames: LabelledFrames, root: Path, video: str, rows: list[int]) -> list[Job]:
+    if frames.frame_N[rows[0]] != PICTURE:
+        return [_video_job(frames, root, video, rows)]
+    if not np.isnan(frames.seconds_N[rows]).any():
+        rows.sort(key=lambda row: frames.seconds_N[row])
+        return [_picture_job(frames, root, video, rows, name=_store_name(video), ordered=True)]
+    rows.sort(key=lambda row: frames.path_N[row])
+    parts = [rows[first : first + _PICTURES_OF_A_JOB] for first in range(0, len(rows), _PICTURES_OF_A_JOB)]
+    return [
+        _picture_job(frames, root, video, part, name=f"{_store_name(video)}/part{number:05d}", ordered=False)
+        for number, part in enumerate(parts)
+    ]
+
+
+def _video_job(frames: LabelledFrames, root: Path, video: str, rows: list[int]) -> Job:
+    source = Source(root / video, _store_name(video), str(frames.subject_N[rows[0]]), video)
+    numbers, seconds = frames.frame_N[rows].tolist(), frames.seconds_N[rows].tolist()
+    return Job(source, tuple(rows), (), tuple(numbers), tuple(seconds), ordered=True)
+
+
+def _picture_job(
+    frames: LabelledFrames, root: Path, video: str, rows: list[int], *, name: str, ordered: bool
+) -> Job:
+    """Pictures count from 0 in the order of `rows`; pictures of unknown time count as one a second."""
+    paths = tuple(root / path for path in frames.path_N[rows].tolist())
+    seconds = frames.seconds_N[rows].tolist() if ordered else [float(k) for k in range(len(rows))]
+    source = Source(root / video, name, str(frames.subject_N[rows[0]]), video)
+    return Job(source, tuple(rows), paths, tuple(range(len(rows))), tuple(seconds), ordered=ordered)
+
+
+def _store_name(video: str) -> str:
+    """A path below the store's folders, whatever the labelled set's paths look like."""
+    path = PurePosixPath(video)
+    parts = [{"..": "up"}.get(part, part) for part in path.with_suffix("").parts if part not in ("/", ".")]
+    return "/".join(parts) or "pictures"
+
+
+@dataclass(frozen=True)
+class _PrepareJob:
+    """The work of one process."""
+
+    store: Path
+    finding: FaceFinding
+
+    def __call__(self, job: Job, report: Report, /) -> Account:
+        fingerprint = job.fingerprint()
+        look = self.finding.start(job.source.path)
+        looked_at = _pictures(job, look, self.finding) if job.pictures else _video_frames(job, look)
+        try:
+            return write_video(
+                self.store,
+                job.source,
+                looked_at,
+                fingerprint=fingerprint,
+                frames_per_second=_frames_per_second(job),
+                jpeg=self.finding.settings.jpeg,
+            )
+        except ImageError as error:
+            return skip_video(self.store, job.source, str(error), fingerprint=fingerprint)
+
+
+def _pictures(
+    job: Job, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]], finding: FaceFinding
+) -> Iterator[SlotFaces]:
+    for number, (path, seconds) in enumerate(zip(job.pictures, job.seconds, strict=True)):
+        looking = look if job.ordered else finding.start(job.source.path)
+        yield _largest(Frame(seconds, number, lambda path=path: read_image(path)), looking)  # type: ignore[misc]
+
+
+def _video_frames(
+    job: Job, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]
+) -> Iterator[SlotFaces]:
+    coded = {frame for frame in job.frames if frame != BY_TIME}
+    times = np.sort([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
+    for frame in read_frames(job.source.path):
+        if frame.source_frame_index in coded or _is_near(frame.seconds, times):
+            yield _largest(frame, look)
+        else:
+            yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), NOT_CODED)
+
+
+def _largest(frame: Frame, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]) -> SlotFaces:
+    """The largest face of a frame; its slot is the frame itself, so that every coded frame has a row."""
+    faces, reason = look(frame)
+    if not faces:
+        return SlotFaces(frame.source_frame_index, frame.seconds, (), (), reason)
+    face = max(faces, key=_box_area)
+    return SlotFaces(frame.source_frame_index, frame.seconds, (frame.source_frame_index,), (face,), "")
+
+
+def _box_area(face: TrackedFace) -> float:
+    left, top, right, bottom = face.box_xyxy_px
+    return (right - left) * (bottom - top)
+
+
+def _is_near(seconds: float, times: NDArray[np.float64]) -> bool:
+    place = int(np.searchsorted(times, seconds))
+    near = times[max(0, place - 1) : place + 1]
+    return bool(len(near) and np.abs(near - seconds).min() <= MAX_OFFSET_SECONDS)
+
+
+def _frames_per_second(job: Job) -> float:
+    """NaN for pictures whose times are not known, and for a single one."""
+    steps = np.diff(job.seconds)
+    return (
+        float(1 / np.median(steps)) if job.ordered and len(steps) and np.median(steps) > 0 else float("nan")
+    )
+
+
+def _is_done(store: Path, job: Job) -> bool:
+    path = store / part_path(job.source.video)
+    return path.exists() and read_part(path).fingerprint.sha256 == job.fingerprint().sha256
+
+
+def _open_or_begin(store: Path, header: StoreHeader) -> None:
+    with told_as_write_error(store):
+        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        if not (store / HEADER).exists():
+            header.write(store)
+    begun = StoreHeader.read(store)
+    begun.contract.require_same(header.contract, ours=str(store), theirs="this run")
+    require_same_settings(begun, header, ours=str(store), theirs="this run")
+
+
+def reasons_without_face(accounts: Sequence[Account]) -> Counter[str]:
+    """Coded frames by the reason for which they have no face, over all videos."""
+    reasons: Counter[str] = Counter()
+    for account in accounts:
+        reasons.update({why: n for why, n in account.not_written.items() if why != NOT_CODED})
+    return reasons

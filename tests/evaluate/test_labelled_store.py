@@ -1,0 +1,164 @@
+"""Every coded frame of a labelled set becomes one crop, found again by its label; mismatches are errors."""
+
+import csv
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.data.prepare import PrepareSettings
+from mien.data.store import TrackStore
+from mien.data.store_layout import StoreError
+from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
+from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
+from mien.evaluate.matching import match_faces
+from mien.faces.contract import ContractMismatchError
+from mien.faces.landmarks_beside import COLUMNS
+from mien.video import write_video
+
+BESIDE = FaceFinding(PrepareSettings(landmarks="beside"))
+POINTS = (60, 60, 100, 60, 80, 80, 64, 100, 96, 100)
+SIZE_PX = 160
+
+
+def _picture(level):
+    return np.full((SIZE_PX, SIZE_PX, 3), level, np.uint8)
+
+
+def _landmarks(path, frames):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([frame, 0, *POINTS] for frame in frames)
+
+
+def _labelled(paths, frames, seconds, subjects):
+    N = len(paths)
+    return LabelledFrames(
+        action_units=(1,),
+        path_N=np.array(paths),
+        frame_N=np.array(frames, np.int64),
+        seconds_N=np.array(seconds, np.float64),
+        subject_N=np.array(subjects),
+        occurrence_NA=(np.arange(N) % 2).astype(np.float32)[:, None],
+    )
+
+
+@pytest.fixture
+def sequence(tmp_path):
+    """Six pictures of one task, brightness 20 apart; the label of each names its picture."""
+    folder = tmp_path / "set" / "F001" / "T1"
+    folder.mkdir(parents=True)
+    for k in range(6):
+        cv2.imwrite(str(folder / f"{10 + k}.png"), _picture(20 * k + 20))
+    _landmarks(tmp_path / "set/F001/T1.landmarks.csv", range(6))
+    order = [3, 0, 5, 1, 2, 4]  # labels need not come in the order of time
+    paths = [f"F001/T1/{10 + k}.png" for k in order]
+    return tmp_path / "set", _labelled(paths, [PICTURE] * 6, [k / 25 for k in order], ["F001"] * 6), order
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Twelve frames at 30 fps, brightness 20 apart; frames 2, 3 and 9 are coded."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "a.mp4", (_picture(20 * k + 20) for k in range(12)), frames_per_second=30)
+    _landmarks(folder / "a.landmarks.csv", range(12))
+    return tmp_path, _labelled(["videos/a.mp4"] * 3, [2, 3, 9], [np.nan] * 3, ["ann"] * 3)
+
+
+def _brightness(labelled_faces, rows):
+    return labelled_faces.faces.read(np.array(rows), size_px=64).mean(axis=(1, 2, 3))
+
+
+def test_each_picture_is_found_again_by_its_label(sequence, tmp_path):
+    root, frames, order = sequence
+    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    assert found.frames.path_N.tolist() == frames.path_N.tolist()
+    np.testing.assert_allclose(_brightness(found, range(6)), [20 * k + 20 for k in order], atol=2)
+    assert found.num_without_face == 0
+
+
+def test_only_coded_frames_of_a_video_are_cropped_whatever_its_rate(video, tmp_path):
+    root, frames = video
+    accounts = prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    assert accounts[0].num_written == 3
+    assert accounts[0].not_written == {"not_coded": 9}
+    np.testing.assert_allclose(_brightness(found, range(3)), [60, 80, 200], atol=6)
+
+
+def test_frames_known_by_time_get_their_number(video, tmp_path):
+    root, frames = video
+    by_time = dataclasses.replace(
+        frames, frame_N=np.full(3, BY_TIME), seconds_N=np.array([2 / 30, 3 / 30 + 0.001, 9 / 30])
+    )
+    prepare_labelled(by_time, root, tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(by_time, root, TrackStore.open(tmp_path / "store"))
+    assert found.frames.frame_N.tolist() == [2, 3, 9]
+    np.testing.assert_allclose(_brightness(found, range(3)), [60, 80, 200], atol=6)
+
+
+def test_a_frame_without_a_face_is_left_out_and_counted(sequence, tmp_path):
+    root, frames, _ = sequence
+    _landmarks(root / "F001/T1.landmarks.csv", [0, 1, 2, 4])
+    accounts = prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    assert found.num_without_face == 2
+    assert sorted(found.frames.path_N.tolist()) == [f"F001/T1/{10 + k}.png" for k in (0, 1, 2, 4)]
+    assert reasons_without_face(accounts) == {"no_face": 2}
+
+
+def test_a_second_run_does_nothing_and_a_changed_list_is_done_again(sequence, tmp_path):
+    root, frames, _ = sequence
+    done = []
+    for labelled in (frames, frames, frames.rows([0, 1, 2])):
+        before = len(done)
+        prepare_labelled(labelled, root, tmp_path / "store", BESIDE, workers=0, after_video=done.append)
+        done.append(None)
+        assert len(done) - before - 1 == {0: 1, 2: 0, 3: 1}[before]
+
+
+def test_workers_write_the_same_store(sequence, tmp_path):
+    root, frames, _ = sequence
+    for name, workers in (("one", 0), ("two", 1)):
+        prepare_labelled(frames, root, tmp_path / name, BESIDE, workers=workers)
+    one, two = ((tmp_path / name / "frames.parquet").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_store_that_was_cropped_otherwise_is_refused(sequence, tmp_path):
+    root, frames, _ = sequence
+    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    other = FaceFinding(PrepareSettings(landmarks="beside", min_run_frames=3))
+    with pytest.raises(StoreError, match="min_run_frames"):
+        prepare_labelled(frames, root, tmp_path / "store", other, workers=0)
+    store = TrackStore.open(tmp_path / "store")
+    wider = dataclasses.replace(store.contract, margin=0.5)
+    with pytest.raises(ContractMismatchError, match="margin"):
+        wider.require_same(store.contract, ours="encoder", theirs="store")
+
+
+def test_single_pictures_are_looked_at_one_by_one_in_parts(tmp_path):
+    paths = [f"p/{k:04d}.png" for k in range(1201)]
+    frames = _labelled(paths, [PICTURE] * 1201, [np.nan] * 1201, paths)
+    jobs = jobs_of(frames, tmp_path)
+    assert [len(job.rows) for job in jobs] == [500, 500, 201]
+    assert not jobs[0].ordered
+    assert sorted(row for job in jobs for row in job.rows) == list(range(1201))
+
+
+def test_a_labelled_file_that_is_missing_is_named(video, tmp_path):
+    root, frames = video
+    gone = dataclasses.replace(frames, path_N=np.array(["videos/b.mp4"] * 3))
+    with pytest.raises(DatasetError, match=r"b.mp4: no such file, but it is labelled"):
+        prepare_labelled(gone, root, tmp_path / "store", BESIDE, workers=0)
+
+
+def test_a_store_of_other_videos_is_refused(sequence, video, tmp_path):
+    root, frames, _ = sequence
+    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    with pytest.raises(DatasetError, match="none of its frames is coded"):
+        match_faces(video[1], video[0], TrackStore.open(tmp_path / "store"))
