@@ -1,0 +1,192 @@
+"""How much of a person is in the features: identity, pose and light beside the action units, as numbers.
+
+All of them on the same frames for every encoder, none of them on training subjects' labels alone: whoever is
+tested by a read-out of action units, pose or light was not seen by it. Identity is read from other videos of
+the same people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score, silhouette_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mien.datasets.base import LabelledFrames
+from mien.evaluate.metrics import mean_defined
+from mien.evaluate.neighbours import agreement, nearest_of_others, standardised
+from mien.evaluate.readout import identity_accuracy
+
+Floats = NDArray[np.floating[Any]]
+
+MAX_FRAMES = 3000
+NUM_QUERIES = 300
+NUM_NEIGHBOURS = 10
+POSE_PENALTY = 100.0
+
+
+@dataclass(frozen=True)
+class PersonIndependence:
+    """NaN where a number is undefined: identity with one video a person, action units never coded.
+
+    identity_accuracy: share of frames whose person a linear read-out names from that person's other videos.
+    identity_retrieval: share of frames whose nearest frame of another video shows the same person.
+    silhouette_by_*: -1 to 1, of the standardised features; by action unit the mean over them.
+    neighbours_share: overlap of action units with the nearest frames of other people; by_chance: with random.
+    r2_*: of ridge regression across people; 1 is read exactly, 0 or less is not read.
+    """
+
+    action_unit_auc: float
+    identity_accuracy: float
+    identity_chance: float
+    identity_retrieval: float
+    silhouette_by_action_unit: float
+    silhouette_by_subject: float
+    neighbours_share: float
+    neighbours_share_by_chance: float
+    r2_yaw: float
+    r2_pitch: float
+    r2_brightness: float
+    num_frames: int
+    num_subjects: int
+
+    @property
+    def index(self) -> float:
+        """Action unit information less identity information, each from 0 (chance) to 1 (all).
+
+        (2 AUC - 1) - (accuracy - chance) / (1 - chance). An untrained encoder lies near what its pixels give;
+        +1 would be every action unit and nobody, -1 everybody and no action unit.
+        """
+        identity = (self.identity_accuracy - self.identity_chance) / (1 - self.identity_chance)
+        return 2 * self.action_unit_auc - 1 - identity
+
+    def to_dict(self) -> dict[str, float]:
+        """All numbers and the index."""
+        return dataclasses.asdict(self) | {"index": self.index}
+
+
+def person_independence(
+    features_ND: Floats,
+    frames: LabelledFrames,
+    *,
+    pose_N3: Floats,
+    brightness_N: Floats,
+    action_unit_auc: float,
+) -> PersonIndependence:
+    """All numbers for these frames (at most 3 000: see `sample_of`)."""
+    subject_N, video_N = frames.subject_N, frames.videos()
+    found = _neighbour_agreement(features_ND, frames.occurrence_NA, subject_N)
+    by_au, by_subject = _silhouettes(features_ND, frames.occurrence_NA, subject_N)
+    accuracy, chance = _identity(features_ND, subject_N, video_N)
+    yaw, pitch, light = (
+        _r2_across_people(features_ND, values, subject_N)
+        for values in (pose_N3[:, 0], pose_N3[:, 1], brightness_N)
+    )
+    return PersonIndependence(
+        action_unit_auc=action_unit_auc,
+        identity_accuracy=accuracy,
+        identity_chance=chance,
+        identity_retrieval=_retrieval(features_ND, subject_N, video_N),
+        silhouette_by_action_unit=by_au,
+        silhouette_by_subject=by_subject,
+        neighbours_share=found[0],
+        neighbours_share_by_chance=found[1],
+        r2_yaw=yaw,
+        r2_pitch=pitch,
+        r2_brightness=light,
+        num_frames=len(subject_N),
+        num_subjects=len(np.unique(subject_N)),
+    )
+
+
+def sample_of(frames: LabelledFrames, *, num_frames: int = MAX_FRAMES, seed: int = 0) -> NDArray[np.int64]:
+    """Sorted rows, as evenly over videos as they go, the same for every encoder."""
+    order = np.random.default_rng(seed).permutation(frames.num_frames)
+    _, video = np.unique(frames.videos()[order], return_inverse=True)
+    nth = _number_within(video)
+    chosen: NDArray[np.int64] = np.sort(order[np.argsort(nth, kind="stable")[:num_frames]])
+    return chosen
+
+
+def _number_within(group_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0 for the first row of each group, 1 for its second, ..."""
+    order = np.argsort(group_N, kind="stable")
+    starts = np.flatnonzero(np.diff(group_N[order], prepend=-1))
+    lengths = np.diff(np.append(starts, len(group_N)))
+    nth = np.empty(len(group_N), np.int64)
+    nth[order] = np.arange(len(group_N)) - np.repeat(starts, lengths)
+    return nth
+
+
+def _identity(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any]) -> tuple[float, float]:
+    """Accuracy and chance among the people with two videos or more."""
+    pairs = np.unique(np.stack([subject_N, video_N], axis=1), axis=0)
+    subjects, videos = np.unique(pairs[:, 0], return_counts=True)
+    several = subjects[videos > 1]
+    if len(several) < 2:
+        return float("nan"), float("nan")
+    return identity_accuracy(features_ND, subject_N, video_N), 1 / len(several)
+
+
+def _retrieval(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any]) -> float:
+    """Of frames whose person has another video: is the nearest frame of all other videos that person's?"""
+    rows_ND = standardised(features_ND)
+    hits = []
+    for query in _queries(len(rows_ND)):
+        elsewhere = video_N != video_N[query]
+        if not (subject_N[elsewhere] == subject_N[query]).any():
+            continue
+        likeness_N = np.where(elsewhere, rows_ND @ rows_ND[query], -np.inf)
+        hits.append(float(subject_N[likeness_N.argmax()] == subject_N[query]))
+    return mean_defined(hits)
+
+
+def _silhouettes(features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[Any]) -> tuple[float, float]:
+    rows_ND = standardised(features_ND)
+    by_au = []
+    for labels_N in occurrence_NA.T:
+        coded_N = ~np.isnan(labels_N)
+        if len(np.unique(labels_N[coded_N])) == 2:
+            by_au.append(float(silhouette_score(rows_ND[coded_N], labels_N[coded_N])))
+    several = 1 < len(np.unique(subject_N)) < len(subject_N)
+    return mean_defined(by_au), float(silhouette_score(rows_ND, subject_N)) if several else float("nan")
+
+
+def _neighbour_agreement(
+    features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[Any]
+) -> tuple[float, float]:
+    """With the nearest frames of other people, and with random frames of other people."""
+    num_neighbours = min(NUM_NEIGHBOURS, len(np.unique(subject_N)) - 1)
+    if occurrence_NA.shape[1] == 0 or num_neighbours < 1:
+        return float("nan"), float("nan")
+    queries = _queries(len(subject_N))
+    noise_ND = np.random.default_rng(0).normal(size=(len(subject_N), 8))
+    near, random = (
+        nearest_of_others(rows_ND, subject_N, num_neighbours=num_neighbours, queries=queries)
+        for rows_ND in (features_ND, noise_ND)
+    )
+    return agreement(occurrence_NA, queries, near), agreement(occurrence_NA, queries, random)
+
+
+def _r2_across_people(features_ND: Floats, values_N: Floats, subject_N: NDArray[Any]) -> float:
+    """NaN with fewer than three people, or values that do not vary."""
+    num_people = len(np.unique(subject_N))
+    if num_people < 3 or not np.isfinite(values_N).all() or np.ptp(values_N) == 0:
+        return float("nan")
+    model = make_pipeline(StandardScaler(), Ridge(POSE_PENALTY))
+    folds = GroupKFold(min(5, num_people))
+    predicted_N = cross_val_predict(model, features_ND, values_N, groups=subject_N, cv=folds)
+    return float(r2_score(values_N, predicted_N))
+
+
+def _queries(num_rows: int) -> NDArray[np.int64]:
+    """Rows that are asked for their neighbours, spread evenly."""
+    rows: NDArray[np.int64] = np.unique(np.linspace(0, num_rows - 1, NUM_QUERIES).astype(np.int64))
+    return rows

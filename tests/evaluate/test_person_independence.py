@@ -1,0 +1,94 @@
+"""The numbers tell features of the person from features of the face's action."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mien.datasets.base import LabelledFrames
+from mien.evaluate.person_independence import person_independence, sample_of
+
+
+@pytest.fixture(scope="module")
+def people():
+    """12 people, 3 videos each, 20 frames a video; AU12 and AU1 at random; yaw and light vary by frame."""
+    generator = np.random.default_rng(0)
+    person = np.repeat(np.arange(12), 60)
+    video = np.tile(np.repeat(np.arange(3), 20), 12)
+    N = len(person)
+    frames = LabelledFrames(
+        action_units=(1, 12),
+        path_N=np.array([f"s{p:02d}/{v}.mp4" for p, v in zip(person, video, strict=True)]),
+        frame_N=np.tile(np.arange(20), 36),
+        seconds_N=np.zeros(N),
+        subject_N=np.array([f"s{p:02d}" for p in person]),
+        occurrence_NA=(generator.random((N, 2)) < 0.4).astype(np.float32),
+    )
+    pose_N3 = generator.normal(size=(N, 3)) * 10
+    return frames, person, pose_N3, generator.random(N)
+
+
+def _measure(people, features_ND, auc=0.5):
+    frames, _, pose_N3, brightness_N = people
+    return person_independence(
+        features_ND, frames, pose_N3=pose_N3, brightness_N=brightness_N, action_unit_auc=auc
+    )
+
+
+def _noise(columns, seed=1):
+    return np.random.default_rng(seed).normal(size=(720, columns))
+
+
+def test_features_of_the_person_name_the_person_and_no_action(people):
+    own = np.random.default_rng(2).normal(size=(12, 8))[people[1]]
+    found = _measure(people, own + 0.2 * _noise(8))
+    assert found.identity_accuracy > 0.95
+    assert found.identity_retrieval > 0.95
+    assert found.silhouette_by_subject > 0.3
+    assert found.silhouette_by_action_unit < 0.05
+    assert found.neighbours_share == pytest.approx(found.neighbours_share_by_chance, abs=0.06)
+    assert found.index == pytest.approx(-1, abs=0.1)
+
+
+def test_features_of_the_action_share_action_and_name_nobody(people):
+    found = _measure(people, people[0].occurrence_NA + 0.05 * _noise(2), auc=1.0)
+    assert found.identity_accuracy < 0.25
+    assert found.silhouette_by_action_unit > 0.3
+    assert found.silhouette_by_subject < 0.05
+    assert found.neighbours_share > 0.95
+    assert found.index > 0.85
+
+
+def test_noise_is_at_chance_everywhere(people):
+    found = _measure(people, _noise(8))
+    assert found.identity_accuracy == pytest.approx(found.identity_chance, abs=0.06)
+    assert found.identity_retrieval < 0.25
+    assert abs(found.silhouette_by_subject) < 0.1
+    assert found.r2_yaw < 0.05
+    assert abs(found.index) < 0.1
+
+
+def test_pose_and_light_are_read_where_they_are(people):
+    features_ND = np.column_stack([people[2][:, 0], people[3], _noise(4)])
+    found = _measure(people, features_ND)
+    assert found.r2_yaw > 0.8
+    assert found.r2_brightness > 0.7
+    assert found.r2_pitch < 0.1
+
+
+def test_one_video_a_person_leaves_identity_undefined(people):
+    frames = dataclasses.replace(people[0], path_N=people[0].subject_N)
+    found = person_independence(
+        _noise(4), frames, pose_N3=people[2], brightness_N=people[3], action_unit_auc=0.5
+    )
+    assert np.isnan(found.identity_accuracy)
+    assert np.isnan(found.identity_retrieval)
+    assert np.isnan(found.index)
+
+
+def test_the_sample_is_even_over_videos_and_always_the_same(people):
+    rows = sample_of(people[0], num_frames=72)
+    _, counts = np.unique(people[0].videos()[rows], return_counts=True)
+    assert counts.tolist() == [2] * 36
+    assert rows.tolist() == sample_of(people[0], num_frames=72).tolist()
+    assert sample_of(people[0], num_frames=10**6).tolist() == list(range(720))
