@@ -95,7 +95,8 @@ def draw_frames(body: Body, clip: Clip, video: VideoSettings) -> Iterator[tuple[
 def label_table(clip: Clip, points_T5x2: Floats, *, frames_per_second: float, occurs_at: float) -> pa.Table:
     """One row a frame: intensities left and right, occurrence, pose, gaze, light, five points in px.
 
-    Occurrence is 1 where the stronger side reaches `occurs_at`.
+    Occurrence is 1 where the stronger side reaches `occurs_at`. Angles have the signs of a face finder's mesh:
+    yaw to the right of the picture, pitch up, roll clockwise as seen; gaze is relative to the head.
     """
     coded_TA2 = coded_intensity(clip.driving_TA2)
     nuisance, num_frames = clip.nuisance, len(coded_TA2)
@@ -107,10 +108,12 @@ def label_table(clip: Clip, points_T5x2: Floats, *, frames_per_second: float, oc
         name = ACTION_UNITS[unit].column
         columns[f"{name}_left"], columns[f"{name}_right"] = coded_TA2[:, at, 0], coded_TA2[:, at, 1]
         columns[name] = (coded_TA2[:, at].max(axis=1) >= occurs_at).astype(np.int8)
-    for at, name in enumerate(("yaw_degrees", "pitch_degrees", "roll_degrees")):
-        columns[name] = nuisance.pose_T3[:, at]
-    for at, name in enumerate(("gaze_yaw_degrees", "gaze_pitch_degrees")):
-        columns[name] = nuisance.gaze_T2[:, at]
+    columns["yaw_degrees"], columns["roll_degrees"] = nuisance.pose_T3[:, 0], nuisance.pose_T3[:, 2]
+    columns["pitch_degrees"] = -nuisance.pose_T3[:, 1]
+    columns["gaze_yaw_degrees"], columns["gaze_pitch_degrees"] = (
+        nuisance.gaze_T2[:, 0],
+        -nuisance.gaze_T2[:, 1],
+    )
     for at, axis in enumerate("xyz"):
         columns[f"light_{axis}"] = nuisance.key_direction_T3[:, at]
     columns["light_strength"] = nuisance.key_strength_T

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.render.rasterise import FAR_CM, rasterise
+
+FIELD = float(np.pi / 2)  # at 10 cm the picture is 20 cm high
+
+
+def _draw(vertices, triangles, attributes, size_px: int = 100):
+    arrays = (
+        np.array(vertices, dtype=np.float32),
+        np.array(triangles, dtype=np.int32),
+        np.array(attributes, dtype=np.float32),
+    )
+    return rasterise(*arrays, size_px=size_px, field_of_view_radians=FIELD)
+
+
+def test_a_triangle_covers_its_area():
+    _, depth = _draw([(-5, -5, -10), (5, -5, -10), (-5, 5, -10)], [(0, 1, 2)], np.zeros((3, 3)))
+    assert (depth < FAR_CM).sum() == pytest.approx(50 * 50 / 2, rel=0.05)
+
+
+def test_the_nearer_triangle_hides_the_farther_in_either_order():
+    shape = [(-5, -5), (5, -5), (0, 5)]
+    vertices = [(x, y, -10) for x, y in shape] + [(x * 2, y * 2, -20) for x, y in shape]
+    colours = [(1, 0, 0)] * 3 + [(0, 1, 0)] * 3
+    for order in ([(0, 1, 2), (3, 4, 5)], [(3, 4, 5), (0, 1, 2)]):
+        drawn, _ = _draw(vertices, order, colours)
+        assert drawn[55, 50].tolist() == pytest.approx([1, 0, 0])
+
+
+def test_a_triangle_seen_from_behind_is_not_drawn():
+    _, depth = _draw([(-5, -5, -10), (5, -5, -10), (-5, 5, -10)], [(0, 2, 1)], np.zeros((3, 3)))
+    assert (depth == FAR_CM).all()
+
+
+def test_up_is_up_and_right_is_right():
+    _, depth = _draw([(4, 4, -10), (8, 4, -10), (4, 8, -10)], [(0, 1, 2)], np.zeros((3, 3)))
+    rows, columns = np.nonzero(depth < FAR_CM)
+    assert rows.max() < 50 < columns.min()
+
+
+def test_attributes_are_interpolated():
+    drawn, _ = _draw([(-5, -5, -10), (5, -5, -10), (0, 5, -10)], [(0, 1, 2)], np.eye(3))
+    np.testing.assert_allclose(drawn[57, 50], [1 / 3, 1 / 3, 1 / 3], atol=0.06)
+    assert drawn[57, 50].sum() == pytest.approx(1, abs=1e-4)
