@@ -39,6 +39,7 @@ class ClpSettings:
 
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms
+    views_in_clip: Literal["shared", "independent"] = "shared"  # one draw for a clip's frames, or one each
     margin: float = 0.03  # m, in Euclidean distance between unit embeddings
     triplet_weights: WeightForm = "inv_sqrt"  # lambda_j
     lambda_start: Literal[2, 1] = 2  # the first j
@@ -265,7 +266,8 @@ class Clp(Method):
         return min(fill if self.settings.min_fill is None else self.settings.min_fill, self.bank.size)
 
     def _pictures(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> _Pictures:
-        rows = [views.shared(batch.clip_BTHWC).flatten(0, 1)] if self.settings.uses_clip else []
+        draw = views.shared if self.settings.views_in_clip == "shared" else views.independent
+        rows = [draw(batch.clip_BTHWC).flatten(0, 1)] if self.settings.uses_clip else []
         num_clip_rows = len(rows[0]) if rows else 0
         if not self.settings.beta:
             return _Pictures(rows[0], num_clip_rows, torch.empty(0), rows[0][:0])

@@ -25,14 +25,16 @@ class TemporalRanking(Method):
 
     @dataclass(frozen=True)
     class Settings:
-        """The release's values, but for views shared in a clip: theirs are drawn frame by frame."""
+        """The release's values, but for the views: theirs are drawn frame by frame."""
 
         clip_len: int = 12  # anchor, its neighbour and ten more
         stride: int = 1  # raw frames
         margin: float = 0.03  # of squared distance on the unit sphere
         hidden_dims: tuple[int, ...] = ()  # the release's head is one linear map
         embedding_dim: int = 256
-        views: Literal["shared", "independent"] = "shared"  # within a clip
+        views_in_clip: Literal["shared", "independent"] = (
+            "shared"  # one draw for a clip's frames, or one each
+        )
 
         def __post_init__(self) -> None:
             if self.clip_len < 3:
@@ -54,7 +56,7 @@ class TemporalRanking(Method):
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """The ranking loss of the batch's clips."""
-        draw = views.shared if self.settings.views == "shared" else views.independent
+        draw = views.shared if self.settings.views_in_clip == "shared" else views.independent
         frames = draw(batch.clip_BTHWC)
         B, T = frames.shape[:2]
         unit_BTD = unit(self.head(self.backbone(frames.flatten(0, 1)))).view(B, T, -1)

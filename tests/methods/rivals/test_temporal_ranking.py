@@ -10,7 +10,7 @@ def test_loss_of_a_still_clip_is_the_margin_of_ten_pairs(build_method, noise_bat
 
 
 def test_views_may_be_drawn_frame_by_frame(build_method, noise_batch, views, generator):
-    method = build_method("temporal_ranking", views="independent").eval()
+    method = build_method("temporal_ranking", views_in_clip="independent").eval()
     batch = noise_batch(method)
     batch.clip_BTHWC[:] = batch.clip_BTHWC[:, :1]
     assert abs(method.training_step(batch, views, generator).loss.item() - 0.3) > 1e-3
