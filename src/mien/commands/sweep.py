@@ -1,0 +1,37 @@
+"""`mien sweep`: a table of runs from one file, methods x seeds x settings, one line a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """SWEEP --store STORE --out FOLDER [--labels TABLE] [--score-store STORE --score-labels TABLE]."""
+    parser.add_argument("sweep", help="a shipped sweep's name or a TOML file")
+    parser.add_argument("--store", type=Path, required=True, help="what every run trains on")
+    parser.add_argument("--out", type=Path, required=True, help="runs, logs and results.csv go here")
+    parser.add_argument("--labels", type=Path, help="labels of --store, for the methods that train on them")
+    parser.add_argument("--score-store", type=Path, help="other people, to read action units from")
+    parser.add_argument(
+        "--score-labels", type=Path, help="action units of --score-store: path, frame, AU01 ..."
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=0.0, help="begin no run after that long; 0: no limit"
+    )
+    parser.add_argument("--list", action="store_true", help="say what would run, and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is not done yet; 0 when the table is complete, 1 when a run failed or time was out."""
+    from mien.commands.sweep_plan import plan_runs, read_sweep
+    from mien.commands.sweeping import Places, describe, run_sweep
+
+    sweep, where = read_sweep(args.sweep)
+    planned = plan_runs(sweep, where=where)
+    if args.list:
+        print(describe(planned))
+        return 0
+    places = Places(args.store, args.out, args.labels, args.score_store, args.score_labels)
+    complete = run_sweep(sweep, planned, places, max_minutes=args.max_minutes)
+    return 0 if complete else 1
