@@ -36,6 +36,6 @@ def similarity(first: Pattern, second: Pattern) -> float:
 
 
 def _standardised(values: NDArray[np.number]) -> Pattern:
-    centred = values.astype(np.float32) - np.float32(values.mean())
-    norm = float(np.linalg.norm(centred))
-    return centred / np.float32(norm) if norm > 1e-3 else np.zeros_like(centred)
+    centred = values.astype(np.float32) - np.float32(cv2.mean(values)[0])
+    norm = cv2.norm(centred)
+    return centred * np.float32(1 / norm if norm > 1e-3 else 0)

@@ -28,11 +28,22 @@ RIGHT_EYE_CORNERS = (362, 263)
 NOSE_TIP = (4, 1)
 LEFT_MOUTH_CORNER = (61,)
 RIGHT_MOUTH_CORNER = (291,)
-_FIVE_POINTS = (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)
 _LEFT_SIDE = (33, 234, 127, 132, 93)  # eye corner and outline, with the rows opposite
 _RIGHT_SIDE = (263, 454, 356, 361, 323)
 _FOREHEAD = (10, 109, 338)
 _CHIN = (152, 148, 377)
+
+
+def _means_9x468() -> Points:
+    """Rows that average the mesh to the five points, then to both sides, forehead and chin."""
+    groups = (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER)
+    weights = np.zeros((9, 468))
+    for row, members in enumerate((*groups, _LEFT_SIDE, _RIGHT_SIDE, _FOREHEAD, _CHIN)):
+        weights[row, list(members)] = 1 / len(members)
+    return weights
+
+
+_MEANS_9X468 = _means_9x468()
 
 
 class FaceMesh:
@@ -53,15 +64,12 @@ class FaceMesh:
 
 
 def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region) -> Mesh:
-    in_picture = map_points(to_picture, points_468x3[:, :2])
-    five = np.stack([in_picture[list(rows)].mean(axis=0) for rows in _FIVE_POINTS])
-    pose = pose_from_axes(
-        points_468x3[list(_RIGHT_SIDE)].mean(axis=0) - points_468x3[list(_LEFT_SIDE)].mean(axis=0),
-        points_468x3[list(_CHIN)].mean(axis=0) - points_468x3[list(_FOREHEAD)].mean(axis=0),
-    )
+    means_9x3 = _MEANS_9X468 @ points_468x3
+    left, right, forehead, chin = means_9x3[5:]
+    pose = pose_from_axes(right - left, chin - forehead)
     return Mesh(
-        points_5x2_px=five,
-        box_xyxy_px=bounding_box(in_picture),
+        points_5x2_px=map_points(to_picture, means_9x3[:5, :2]),
+        box_xyxy_px=bounding_box(map_points(to_picture, points_468x3[:, :2])),
         score=1 / (1 + math.exp(-max(-80.0, logit))),
         yaw_degrees=pose.yaw_degrees,
         pitch_degrees=pose.pitch_degrees,

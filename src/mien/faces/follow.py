@@ -63,8 +63,13 @@ class FaceFollower:
     def look(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
         """The faces of the next frame, and the reason where there are none."""
         image_HWC = frame.image_HWC
-        before = [] if self._scene_ends(image_HWC, frame.seconds) else self._tracks
-        seen, reason = self._followed(image_HWC, before, frame.seconds - self._seconds)
+        scene_similarity = self._scene_similarity(image_HWC)
+        goes_on = (
+            scene_similarity >= self._settings.min_scene_similarity
+            and frame.seconds - self._seconds <= self._settings.max_gap_seconds
+        )
+        before = self._tracks if goes_on else []
+        seen, reason = self._followed(image_HWC, before, frame.seconds, scene_similarity)
         self._frames_until_search -= 1
         if not seen or len(seen) < len(before) or self._frames_until_search <= 0:
             seen, reason = self._searched(image_HWC, seen)
@@ -72,24 +77,27 @@ class FaceFollower:
         self._tracks, self._seconds = seen, frame.seconds
         return tuple(_tracked_face(sighting) for sighting in seen), "" if seen else reason
 
-    def _scene_ends(self, image_HWC: NDArray[np.uint8], seconds: float) -> bool:
+    def _scene_similarity(self, image_HWC: NDArray[np.uint8]) -> float:
         before, self._scene = self._scene, scene_pattern(image_HWC)
-        if before is None or seconds - self._seconds > self._settings.max_gap_seconds:
-            return True
-        return similarity(before, self._scene) < self._settings.min_scene_similarity
+        return -1.0 if before is None else similarity(before, self._scene)
 
     def _followed(
-        self, image_HWC: NDArray[np.uint8], tracks: list[_Sighting], elapsed_seconds: float
+        self, image_HWC: NDArray[np.uint8], tracks: list[_Sighting], seconds: float, scene_similarity: float
     ) -> tuple[list[_Sighting], str]:
         """The tracks that go on in this picture, and why the last one does not where none does."""
+        settings = self._settings
+        in_still_scene = scene_similarity >= settings.still_scene_similarity
+        min_similarity = (
+            settings.min_face_similarity_in_still_scene if in_still_scene else settings.min_face_similarity
+        )
         seen, reason = [], NO_FACE
         for track in tracks:
             mesh = self._finder.mesh(image_HWC, track.mesh.region)
             reason = self._objection(mesh, image_HWC)
-            if mesh is None or reason or not self._can_move(track.mesh.region, mesh.region, elapsed_seconds):
+            if mesh is None or reason or not self._can_move(track.mesh.region, mesh.region, seconds):
                 continue
             sighting = self._sighting(image_HWC, mesh, track.track_number)
-            if similarity(track.pattern, sighting.pattern) >= self._settings.min_face_similarity:
+            if similarity(track.pattern, sighting.pattern) >= min_similarity:
                 seen.append(sighting)
         apart = stand_apart(
             [sighting.mesh.box_xyxy_px for sighting in seen], max_overlap=self._settings.max_overlap
@@ -139,9 +147,9 @@ class FaceFollower:
         inside = share_inside(mesh.box_xyxy_px, width_px=width_px, height_px=height_px)
         return FACE_CUT_OFF if inside < self._settings.min_share_inside else ""
 
-    def _can_move(self, old: Region, new: Region, elapsed_seconds: float) -> bool:
-        """Whether a face can have gone from the one place and size to the other."""
-        steps = max(1.0, elapsed_seconds / _STEP_SECONDS)
+    def _can_move(self, old: Region, new: Region, seconds: float) -> bool:
+        """Whether a face can have gone from the one place and size to the other by now."""
+        steps = max(1.0, (seconds - self._seconds) / _STEP_SECONDS)
         shift_px = math.hypot(new.centre_x_px - old.centre_x_px, new.centre_y_px - old.centre_y_px)
         growth = abs(math.log(new.side_px / old.side_px))
         max_growth = math.log(self._settings.max_size_ratio)

@@ -31,9 +31,9 @@ def pose_from_axes(across_3: Points, down_3: Points) -> Pose:
 
     Axes are x to the right, y down, z away from the camera; `down` is made perpendicular to `across` first.
     """
-    across = across_3 / np.linalg.norm(across_3)
+    across = across_3 / math.hypot(*across_3)
     down = down_3 - across * (across @ down_3)
-    down = down / np.linalg.norm(down)
+    down = down / math.hypot(*down)
     backwards_z = across[0] * down[1] - across[1] * down[0]  # third axis: across x down
     return Pose(
         yaw_degrees=math.degrees(math.atan2(across[2], math.hypot(across[0], across[1]))),

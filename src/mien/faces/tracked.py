@@ -21,11 +21,11 @@ FACES_OVERLAP = "faces_overlap"  # two faces too close to be told apart
 class TrackSettings:
     """When a face is believed, and when two frames show the same one.
 
-    The five limits of sameness hold for neighbouring frames; docs/faces.md says how they were chosen. A track
+    The limits of sameness hold for neighbouring frames; docs/faces.md says how they were chosen. A track
     that breaks one of them ends, and the face goes on as a new track.
     """
 
-    detect_every_frames: int = 10  # frames looked at between two looks at the whole picture
+    detect_every_frames: int = 25  # frames looked at between two looks at the whole picture
     min_mesh_score: float = 0.5
     min_face_px: float = 48  # longer side of the face's box; the crop enlarges such a face 3.6 times
     min_share_inside: float = 0.7  # of the face's box within the picture
@@ -33,8 +33,10 @@ class TrackSettings:
     max_overlap: float = 0.3  # intersection over union of two faces' boxes
     max_gap_seconds: float = 0.2  # between frames looked at
     min_scene_similarity: float = 0.55  # of the whole picture, -1 to 1
+    still_scene_similarity: float = 0.9  # from here on the scene can hardly have been cut
     min_face_similarity: float = 0.55  # of the aligned face's lines, -1 to 1
-    max_shift: float = 0.25  # of the face's centre in 40 ms, as a share of the region's side
+    min_face_similarity_in_still_scene: float = 0.4
+    max_shift: float = 0.15  # of the face's centre in 40 ms, as a share of the region's side
     max_size_ratio: float = 1.15  # of the region's side in 40 ms
 
     def __post_init__(self) -> None:

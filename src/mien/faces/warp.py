@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.boxes import bounding_box
 from mien.faces.finder import Points, Region
 
 _SHRINK_BELOW = 0.6  # output pixels an input pixel; a bilinear tap skips pixels below about a half
@@ -55,30 +58,43 @@ def warp(
     image_HWC: NDArray[np.uint8], matrix_2x3: Points, size_px: int, *, border: int = cv2.BORDER_CONSTANT
 ) -> NDArray[np.uint8]:
     """The square of `size_px` that the similarity makes of the picture, averaging where it shrinks much."""
-    if np.hypot(matrix_2x3[0, 0], matrix_2x3[1, 0]) < _SHRINK_BELOW:
-        image_HWC, matrix_2x3 = _shrunk(image_HWC, matrix_2x3, size_px)
-    warped: NDArray[np.uint8] = cv2.warpAffine(
-        image_HWC, matrix_2x3, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=border
-    )
-    return warped
+    part_HWC, matrix = _part(image_HWC, matrix_2x3, size_px)
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    if scale < _SHRINK_BELOW:
+        part_HWC, matrix = _shrunk(part_HWC, matrix, scale)
+    part_HWC = cv2.cvtColor(
+        part_HWC, cv2.COLOR_RGB2RGBA
+    )  # OpenCV warps four colours in half the time of three
+    warped = cv2.warpAffine(part_HWC, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=border)
+    square: NDArray[np.uint8] = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
+    return square
+
+
+def _part(image_HWC: NDArray[np.uint8], matrix_2x3: Points, size_px: int) -> tuple[NDArray[np.uint8], Points]:
+    """The part of the picture that the map uses, and the map from there."""
+    height, width = image_HWC.shape[:2]
+    corners = np.array([(0.0, 0.0), (size_px, 0.0), (0.0, size_px), (size_px, size_px)])
+    left, top, right, bottom = bounding_box(map_points(invert_similarity(matrix_2x3), corners))
+    x0, y0 = min(max(int(left) - 3, 0), width - 1), min(max(int(top) - 3, 0), height - 1)
+    x1, y1 = min(max(int(right) + 4, x0 + 1), width), min(max(int(bottom) + 4, y0 + 1), height)
+    return image_HWC[y0:y1, x0:x1], _from_part(matrix_2x3, np.ones(2), np.array([x0, y0]))
 
 
 def _shrunk(
-    image_HWC: NDArray[np.uint8], matrix_2x3: Points, size_px: int
+    image_HWC: NDArray[np.uint8], matrix_2x3: Points, scale: float
 ) -> tuple[NDArray[np.uint8], Points]:
-    """The part of the picture that the map uses, averaged down to its scale, and the map from there on."""
+    """The picture averaged down to the map's scale, and the map from there."""
     height, width = image_HWC.shape[:2]
-    corners = np.array([(0, 0), (size_px, 0), (0, size_px), (size_px, size_px)], dtype=float)
-    corners = map_points(invert_similarity(matrix_2x3), corners)
-    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 1, height - 1))
-    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 3, (x0 + 1, y0 + 1), (width, height))
-    scale = np.hypot(matrix_2x3[0, 0], matrix_2x3[1, 0])
-    small_size = np.maximum(1, np.rint(scale * np.array([x1 - x0, y1 - y0]))).astype(int)
-    small = cv2.resize(image_HWC[y0:y1, x0:x1], small_size.tolist(), interpolation=cv2.INTER_AREA)
-    steps = np.array([x1 - x0, y1 - y0]) / small_size  # input pixels a small pixel
-    shift = (steps - 1) / 2 + (x0, y0)  # centre of the first small pixel
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    small = cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA)
+    steps = np.array([width, height]) / size  # input pixels a small pixel
+    return small, _from_part(matrix_2x3, steps, (steps - 1) / 2)
+
+
+def _from_part(matrix_2x3: Points, steps_2: Points, first_2: Points) -> Points:
+    """The map of a picture whose first pixel lies at `first` and whose pixels are `steps` apart."""
     linear = matrix_2x3[:, :2]
-    return small, np.column_stack([linear * steps, linear @ shift + matrix_2x3[:, 2]])
+    return np.column_stack([linear * steps_2, linear @ first_2 + matrix_2x3[:, 2]])
 
 
 def _complex(points_Px2: Points) -> NDArray[np.complex128]:
