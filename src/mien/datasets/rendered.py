@@ -15,7 +15,7 @@ from mien.render.actions import UNIT_NUMBERS
 
 @DATASETS.register("rendered")
 class Rendered:
-    """`labels.parquet` beside the folder `mp4`; all frames are coded; the intensity is the stronger side's."""
+    """`labels.parquet` beside the folder `mp4`; all frames are coded, intensity by the stronger side."""
 
     name: ClassVar[str] = "rendered"
     action_units: ClassVar[tuple[int, ...]] = UNIT_NUMBERS

@@ -41,6 +41,7 @@ def hair_height(position_V3: Floats, person: Person, material_V: NDArray[np.str_
             softness_cm=0.9,
         )
         crown = 0.45 + 0.55 * smoothstep(2.0, 9.0, position_V3[:, 1])
+        crown *= 1 - smoothstep(6.0, 6.8, np.abs(position_V3[:, 0])) * smoothstep(5.0, 3.8, position_V3[:, 1])
         locks = 1 + 0.25 * np.sin(1.3 * position_V3 + person.texture_seed % 97).prod(axis=1)
         height = _VOLUME_CM[person.hair_style] * person.hair_thickness_cm * mask * crown * locks
     return np.where(body, height, 0).astype(np.float32)

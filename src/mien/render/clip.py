@@ -95,7 +95,7 @@ def draw_frames(body: Body, clip: Clip, video: VideoSettings) -> Iterator[tuple[
 def label_table(clip: Clip, points_T5x2: Floats, *, frames_per_second: float, occurs_at: float) -> pa.Table:
     """One row a frame: intensities left and right, occurrence, pose, gaze, light, five points in px.
 
-    Occurrence is 1 where the stronger side reaches `occurs_at`. Angles have the signs of a face finder's mesh:
+    Occurrence is 1 where the stronger side reaches `occurs_at`. Angles have a face finder's signs:
     yaw to the right of the picture, pitch up, roll clockwise as seen; gaze is relative to the head.
     """
     coded_TA2 = coded_intensity(clip.driving_TA2)
