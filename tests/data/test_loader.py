@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from mien.data.clips import ClipPool, NoClipsError
 from mien.data.loader import ClipDataset, DataSettings, EpochPlan, clip_loader
+from mien.data.store import TrackStore
 from mien.train.method import ClipBatch, ClipRequest
 
 REQUEST = ClipRequest(clip_len=3, stride=2, num_far_frames=2, min_gap_frames=4)
@@ -38,12 +40,12 @@ class ArrayStore:
         return frames
 
 
-def batches(*, workers=0, steps=range(4), rank=0, num_ranks=1, num_videos=10, clips_per_video=2, seed=0):
+def batches(*, steps=range(4), rank=0, num_ranks=1, num_videos=10, clips_per_video=2, seed=0):
     store = ArrayStore(num_videos)
     pool = ClipPool(store, REQUEST)
     plan = EpochPlan(pool.num_videos, clips_per_video, clips_per_step=6, seed=seed)
     dataset = ClipDataset(store, pool, frame_size_px=8, seed=seed)
-    settings = DataSettings(clips_per_step=6, frame_size_px=8, workers=workers)
+    settings = DataSettings(clips_per_step=6, frame_size_px=8, workers=0)
     return list(clip_loader(dataset, plan, steps=steps, settings=settings, rank=rank, num_ranks=num_ranks))
 
 
@@ -59,10 +61,26 @@ def test_a_batch_holds_uint8_clips_far_frames_and_whose_they_are():
     assert torch.equal(position_BT.diff(dim=1), torch.full((6, 2), 2))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_the_number_of_workers(workers):
-    for alone, shared in zip(batches(), batches(workers=workers), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+def test_batches_do_not_depend_on_the_number_of_workers(disc_store):
+    store = TrackStore.open(disc_store)
+    pool = ClipPool(store, REQUEST)
+    dataset = ClipDataset(store, pool, frame_size_px=8, seed=0)
+    plan = EpochPlan(pool.num_videos, 2, clips_per_step=6, seed=0)
+    alone, shared = (
+        list(clip_loader(dataset, plan, steps=range(4), settings=DataSettings(workers=workers)))
+        for workers in (0, 2)
+    )
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+def test_workers_begin_after_the_training_process_has_used_its_thread_pools(disc_store):
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 0)
+    test_batches_do_not_depend_on_the_number_of_workers(disc_store)
+    cv2.setNumThreads(threads)
 
 
 def test_a_loader_begun_in_the_middle_gives_what_is_left():

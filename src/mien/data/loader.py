@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -165,6 +167,7 @@ def clip_loader(
         num_workers=settings.workers,
         prefetch_factor=settings.prefetch_steps if settings.workers else None,
         worker_init_fn=_begin_worker,
+        multiprocessing_context=_worker_context() if settings.workers else None,
         generator=torch.Generator(),  # else the loader draws from the global state at every start
         pin_memory=pin_memory,
     )
@@ -195,6 +198,13 @@ def _epoch_order(seed: int, epoch: int, num_videos: int, clips_per_video: int) -
 
 def _collate(rows: list[Clips]) -> Clips:
     return Clips(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _worker_context() -> BaseContext:
+    """Workers come from a server without threads: OpenCV's and OpenMP's pools do not survive a fork."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _begin_worker(_worker: int) -> None:
