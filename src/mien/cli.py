@@ -14,7 +14,11 @@ VERBS = {
     "merge": "the stores of several shards -> one",
     "inspect": "a page and a contact sheet of a store",
     "pretrain": "a store of face tracks -> an encoder",
+    "sweep": "many runs from one file -> a table, a line a run",
     "embed": "pictures, videos or a store -> a table of features",
+    "evaluate": "an encoder and a labelled set -> the field's protocol, and a report",
+    "compare": "two evaluations on the same frames -> which is better, with intervals",
+    "render": "a morphable face model -> videos of people with known action units",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }
 
