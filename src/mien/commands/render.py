@@ -69,10 +69,11 @@ def _draw_sheets(args: argparse.Namespace, settings: SetSettings) -> int:
     name, part = next(iter(settings.parts.items()))
     numbers = range(part.first_identity, part.first_identity + min(part.identities, 40))
     people = [make_person(settings, name, number, num_identity_shapes=num_shapes) for number in numbers]
+    plain = next((person for person in people if not person.beard and not person.glasses), people[0])
     args.out.mkdir(parents=True, exist_ok=True)
     sheets = {
         "people.png": people_sheet(stage, people, columns=8, size_px=192),
-        "units.png": unit_sheet(stage, people[0], units=UNIT_NUMBERS, size_px=224),
+        "units.png": unit_sheet(stage, plain, units=UNIT_NUMBERS, size_px=224),
     }
     for file, picture in sheets.items():
         if not cv2.imwrite(str(args.out / file), picture[..., ::-1]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.facs import ACTION_UNITS
-from mien.render.actions import UNIT_NUMBERS
+from mien.render.actions import RENDERED_UNITS, UNIT_NUMBERS
 from mien.render.arrays import floats
 from mien.render.body import Body, Moment, Stage, neutral_moment
 from mien.render.person import Person
@@ -41,19 +42,32 @@ def people_sheet(stage: Stage, people: Sequence[Person], *, columns: int, size_p
 
 
 def unit_sheet(stage: Stage, person: Person, *, units: Sequence[int], size_px: int) -> Picture:
-    """One row a unit: intensity 0 to 5, and at last 5 on the left side alone where the unit has sides."""
+    XX
     body = Body(stage, person)
     pictures = []
     for unit in units:
-        at = UNIT_NUMBERS.index(unit)
-        for step in range(7):
-            moment = neutral_moment()
-            moment.intensity_A2[at] = (min(step, 5), min(step, 5) if step < 6 else 0)
-            picture = _portrait(body, moment, half_height_cm=10.5, size_px=size_px)
-            caption = f"{ACTION_UNITS[unit].column} {step if step < 6 else 'left'}"
-            cv2.putText(picture, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
-            pictures.append(picture)
+        name = ACTION_UNITS[unit].column
+        for step in range(6):
+            moment = _moment(unit, step, step)
+            pictures.append(_captioned(body, moment, f"{name} {step}", size_px=size_px))
+        if RENDERED_UNITS[unit].unilateral:
+            pictures.append(_captioned(body, _moment(unit, 5, 0), f"{name} left", size_px=size_px))
+        else:
+            turned = replace(_moment(unit, 5, 5), yaw_degrees=35.0)
+            pictures.append(_captioned(body, turned, f"{name} turned", size_px=size_px))
     return _grid(pictures, columns=7)
+
+
+def _moment(unit: int, left: float, right: float) -> Moment:
+    moment = neutral_moment()
+    moment.intensity_A2[UNIT_NUMBERS.index(unit)] = (left, right)
+    return moment
+
+
+def _captioned(body: Body, moment: Moment, caption: str, *, size_px: int) -> Picture:
+    picture = _portrait(body, moment, half_height_cm=10.5, size_px=size_px)
+    cv2.putText(picture, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+    return picture
 
 
 def _portrait(body: Body, moment: Moment, *, half_height_cm: float, size_px: int) -> Picture:
