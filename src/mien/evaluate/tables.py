@@ -1,0 +1,277 @@
+"""The report's tables as plain data: each row says whether it was measured here, published, or is a floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.evaluate.intervals import Interval, PairedTest
+from mien.evaluate.metrics import mean_defined
+from mien.evaluate.paper import PaperRow, paper_rows
+from mien.evaluate.person_independence import PersonIndependence
+from mien.evaluate.results import Result
+from mien.evaluate.scoring import Comparison
+
+MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is printed, and what is told when one asks for more."""
+
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    label: str
+    kind: str
+    cells: tuple[Cell, ...]
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, what to know about it, and rows of as many cells as there are columns."""
+
+    name: str  # of the LaTeX label
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(
+                    f"{self.title}, {row.label}: {len(row.cells)} cells, {len(self.columns)} columns"
+                )
+
+
+def f1_table(results: Sequence[Result]) -> Table:
+    """F1 an action unit beside floors and, for a set of the paper, its table."""
+    first = results[0].occurrence_scores
+    numbers = first.action_units
+    floors = [
+        _floor("base rate: frames in which it is present", first.base_rate),
+        _floor("always on: F1 of predicting it everywhere", first.always_on),
+    ]
+    published = [_published(row) for row in paper_rows(results[0].predictions.about.dataset)]
+    return Table(
+        "f1",
+        "F1 by action unit, %",
+        (*(f"AU{number}" for number in numbers), "mean"),
+        (*floors, *(_f1_row(result) for result in results), *published),
+        "Mean of the folds' F1 at threshold 0.5, last epoch. Square brackets: 95 % interval of the mean over "
+        "action units, people resampled. * copied in the paper from the method's own article. Published rows "
+        "come from other crops, other weights and, where the paper does not say, perhaps other folds.",
+    )
+
+
+def auc_table(results: Sequence[Result]) -> Table:
+    """ROC-AUC an action unit, which no threshold and no base rate flatters."""
+    summaries = [(result, result.occurrence_scores) for result in results]
+    rows = [
+        Row(
+            result.label,
+            MEASURED,
+            (
+                *(_interval_cell(interval) for interval in summary.roc_auc),
+                Cell(_percent(summary.roc_auc_mean)),
+            ),
+        )
+        for result, summary in summaries
+    ]
+    numbers = summaries[0][1].action_units
+    chance = Row("chance", FLOOR, tuple(Cell("50.0") for _ in range(len(numbers) + 1)))
+    return Table(
+        "auc",
+        "ROC-AUC by action unit, %",
+        (*(f"AU{number}" for number in numbers), "mean"),
+        (chance, *rows),
+        "Over pairs of frames tested by the same model. NaN: only one class among the coded frames.",
+    )
+
+
+def summary_table(results: Sequence[Result]) -> Table:
+    """All mean scores of each system."""
+    columns = (
+        "F1",
+        "95 % interval",
+        "F1 pooled",
+        "F1, chosen thresholds",
+        "ROC-AUC",
+        "average precision",
+        "balanced accuracy",
+        "calibration error",
+        "ICC(3,1)",
+        "seconds",
+    )
+    return Table(
+        "summary",
+        "Means over action units, %",
+        columns,
+        tuple(_summary_row(result) for result in results),
+        "Chosen thresholds: the best on a third of the training subjects, for a model of the others; never "
+        "on test subjects. Calibration error: lower is better; heads are fitted with presence and absence "
+        "weighted alike, so their probabilities are meant for 0.5, not for the base rate. ICC(3,1): ridge "
+        "regression of the intensities on frozen features.",
+    )
+
+
+def expression_table(results: Sequence[Result]) -> Table:
+    """Accuracy a class beside the paper's rows, in the paper's order of columns."""
+    dataset, names = results[0].predictions.about.dataset, results[0].predictions.outputs
+    published = paper_rows(dataset)
+    order = tuple(published[0].values) if published else names
+    rows = [_expression_row(result, order) for result in results]
+    return Table(
+        "expressions",
+        "Accuracy by expression, %",
+        (*order, "mean of classes", "all faces"),
+        (*rows, *(_published(row, extra=1) for row in published)),
+        "Share of each class that is named rightly; their mean is the paper's “Average”.",
+    )
+
+
+def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
+    """What is in the features of each encoder besides action units."""
+    columns = (
+        "index",
+        "AU ROC-AUC",
+        "identity named",
+        "by chance",
+        "identity retrieved",
+        "silhouette AU",
+        "silhouette person",
+        "neighbours share AUs",
+        "by chance",
+        "R² yaw",
+        "R² pitch",
+        "R² brightness",
+    )
+    return Table(
+        "person",
+        "Person-independence: action units set against identity",
+        columns,
+        tuple(_person_row(name, numbers) for name, numbers in measured),
+        "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 the features tell "
+        "more of the action than of the person. Identity is named by a linear read-out from other videos of "
+        "the same people; retrieved: the nearest frame of any other video shows the same person. Neighbours: "
+        "overlap of action units with the ten nearest frames of other people. R²: ridge regression across "
+        "people.",
+    )
+
+
+def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) -> Table:
+    """Differences of F1 between systems on the same frames."""
+    return Table(
+        "paired",
+        "Differences of F1, points",
+        (*outputs, "mean", "95 % interval", "p"),
+        tuple(_comparison_row(comparison) for comparison in comparisons),
+        "Second less first, the same frames and folds. p: sign-flip test over people of the mean; a dagger "
+        "marks action units with p < 0.05 after Holm's correction for their number.",
+    )
+
+
+def _f1_row(result: Result) -> Row:
+    summary = result.occurrence_scores
+    mean = summary.f1_mean
+    bounds = f"{_percent(mean.low)} to {_percent(mean.high)}"
+    cells = (*(_interval_cell(interval) for interval in summary.f1), Cell(_percent(mean.value), bounds))
+    return Row(f"{result.label} [{bounds}]", MEASURED, cells)
+
+
+def _summary_row(result: Result) -> Row:
+    summary = result.occurrence_scores
+    mean = summary.f1_mean
+    values = (
+        summary.f1_pooled,
+        summary.f1_chosen,
+        [summary.roc_auc_mean],
+        summary.average_precision,
+        summary.balanced_accuracy,
+        summary.calibration_error,
+        summary.icc,
+    )
+    cells = (
+        Cell(_percent(mean.value)),
+        Cell(f"{_percent(mean.low)} to {_percent(mean.high)}"),
+        *(Cell(_percent(mean_defined(value))) for value in values),
+        Cell(f"{result.predictions.about.seconds:.0f}"),
+    )
+    return Row(result.label, MEASURED, cells)
+
+
+def _expression_row(result: Result, order: Sequence[str]) -> Row:
+    scores, names = result.expressions, list(result.predictions.outputs)
+    assert scores is not None
+    values = [scores.accuracy_C[names.index(name)] for name in order]
+    cells = (*values, scores.mean_class_accuracy, scores.accuracy)
+    return Row(result.label, MEASURED, tuple(Cell(_percent(value)) for value in cells))
+
+
+def _person_row(name: str, numbers: PersonIndependence) -> Row:
+    values = (
+        numbers.index,
+        numbers.action_unit_auc,
+        numbers.identity_accuracy,
+        numbers.identity_chance,
+        numbers.identity_retrieval,
+        numbers.silhouette_by_action_unit,
+        numbers.silhouette_by_subject,
+        numbers.neighbours_share,
+        numbers.neighbours_share_by_chance,
+        numbers.r2_yaw,
+        numbers.r2_pitch,
+        numbers.r2_brightness,
+    )
+    return Row(name, MEASURED, tuple(Cell("undefined" if math.isnan(v) else f"{v:.2f}") for v in values))
+
+
+def _comparison_row(comparison: Comparison) -> Row:
+    cells = [
+        Cell(_points(test) + ("†" if p < 0.05 else ""), f"p {test.p_value:.3f}, corrected {p:.3f}")
+        for test, p in zip(comparison.each, comparison.corrected_p, strict=True)
+    ]
+    mean = comparison.mean
+    bounds = f"{100 * mean.difference.low:+.1f} to {100 * mean.difference.high:+.1f}"
+    cells += [Cell(_points(mean)), Cell(bounds), Cell(f"{mean.p_value:.3f}")]
+    return Row(f"{comparison.a} → {comparison.b}", MEASURED, tuple(cells))
+
+
+def _published(row: PaperRow, *, extra: int = 0) -> Row:
+    """`extra` empty cells at the end, for columns that the paper does not have."""
+    cells = [Cell(_plain(value)) for value in (*row.values.values(), row.average)]
+    label = f"{row.method}{'*' if row.copied else ''}"
+    return Row(label, PUBLISHED, (*cells, *(Cell("") for _ in range(extra))), row.repair)
+
+
+def _floor(label: str, value_A: NDArray[np.floating[Any]]) -> Row:
+    cells = (*(Cell(_percent(value)) for value in value_A), Cell(_percent(mean_defined(value_A))))
+    return Row(label, FLOOR, cells)
+
+
+def _interval_cell(interval: Interval) -> Cell:
+    return Cell(_percent(interval.value), f"{_percent(interval.low)} to {_percent(interval.high)}")
+
+
+def _points(test: PairedTest) -> str:
+    return f"{100 * test.difference.value:+.1f}"
+
+
+def _percent(share: float) -> str:
+    return _plain(100 * float(share))
+
+
+def _plain(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.1f}"

@@ -1,0 +1,82 @@
+"""Tables as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from mien.evaluate.tables import PUBLISHED, Row, Table
+
+_LATEX = str.maketrans(
+    {
+        "&": r"\&",
+        "%": r"\%",
+        "_": r"\_",
+        "#": r"\#",
+        "→": r"$\to$",
+        "²": r"\textsuperscript{2}",
+        "†": r"\textdagger{}",
+        "“": "``",
+        "”": "''",
+        "<": r"\textless{}",
+    }
+)
+
+
+def as_markdown(table: Table) -> str:
+    """A heading, a pipe table and the note."""
+    lines = [
+        f"## {table.title}",
+        "",
+        _pipe(["", *table.columns]),
+        _pipe(["---", *("---:" for _ in table.columns)]),
+    ]
+    lines += [_pipe([_label(row), *(cell.text for cell in row.cells)]) for row in table.rows]
+    return "\n".join([*lines, "", table.note, ""])
+
+
+def as_latex(table: Table) -> str:
+    """A table environment with booktabs rules; a rule before the published rows."""
+    columns = "l" + "r" * len(table.columns)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row(["", *table.columns]),
+        r"\midrule",
+    ]
+    published = False
+    for row in table.rows:
+        if row.kind == PUBLISHED and not published:
+            published = True
+            lines.append(r"\midrule")
+        lines.append(_latex_row([_label(row), *(cell.text for cell in row.cells)]))
+    caption = f"{table.title}. {table.note}".translate(_LATEX)
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", rf"\label{{tab:{table.name}}}"]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the columns of the first one; ValueError without any."""
+    if not rows:
+        raise ValueError("no rows to write")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _label(row: Row) -> str:
+    return f"{row.label} (published)" if row.kind == PUBLISHED else row.label
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
