@@ -1,0 +1,155 @@
+"""Frames worth looking at: where a head is right and where it is wrong, and who looks alike elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.data.views import evaluation_views
+from mien.datasets.base import LabelledFrames
+from mien.evaluate.activation_map import REGIONS, activation_maps, region_maps
+from mien.evaluate.head import ProbeHead
+from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.neighbours import nearest_of_others
+from mien.train.encoder_file import Encoder
+
+Floats = NDArray[np.floating[Any]]
+
+PICTURES_OF_A_KIND = 4
+
+
+@dataclass(frozen=True)
+class MappedFace:
+    """A face, where the head looked for one region's action units, and what it said of them.
+
+    picture_HWC: uint8, as the encoder saw it. heat_HW: 0 to 1, the coarse map.
+    """
+
+    picture_HWC: NDArray[np.uint8]
+    heat_HW: Floats
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An encoder, a head fitted on its frozen features, in evaluation mode, and the faces they read."""
+
+    encoder: Encoder
+    head: ProbeHead
+    data: LabelledFaces
+
+
+@dataclass(frozen=True)
+class RegionExamples:
+    """Faces of one region of action units: all read rightly, and something read wrongly."""
+
+    region: str
+    hits: list[MappedFace]
+    misses: list[MappedFace]
+
+
+@dataclass(frozen=True)
+class NeighbourStrip:
+    """Frames of one video in the order of time; below each, the nearest frames of other people.
+
+    rows_QK: numbers of frames, the query first.
+    """
+
+    rows_QK: NDArray[np.int64]
+
+
+def region_examples(
+    reading: Reading, test_rows: NDArray[np.int64], probability_MA: Floats
+) -> list[RegionExamples]:
+    """Hits and misses among tested rows, a region at a time; probability row m is that of test_rows[m]."""
+    frames = reading.data.frames
+    examples = []
+    for region, members in REGIONS.items():
+        columns = [c for c, number in enumerate(frames.action_units) if number in members]
+        if not columns:
+            continue
+        labels = frames.occurrence_NA[test_rows][:, columns]
+        hit, miss = _hits_and_misses(labels, probability_MA[:, columns], frames.subject_N[test_rows])
+        shown = [
+            [_mapped(reading, row, region, columns) for row in test_rows[chosen]] for chosen in (hit, miss)
+        ]
+        examples.append(RegionExamples(region, *shown))
+    return examples
+
+
+def neighbour_strip(
+    features_ND: Floats, frames: LabelledFrames, *, num_queries: int = 8, num_neighbours: int = 3
+) -> NeighbourStrip:
+    """Frames spread over the liveliest video, with their neighbours; ValueError for too few people."""
+    videos = frames.videos()
+    names, sizes = np.unique(videos, return_counts=True)
+    lively = [_changes(frames.occurrence_NA[videos == name]) for name in names]
+    enough = sizes >= min(num_queries, int(sizes.max()))
+    video = names[int(np.where(enough, lively, -1.0).argmax())]
+    rows = np.flatnonzero(videos == video)
+    rows = rows[np.argsort(frames.seconds_N[rows] * 1e6 + frames.frame_N[rows], kind="stable")]
+    queries = rows[np.unique(np.linspace(0, len(rows) - 1, num_queries).astype(int))]
+    near = nearest_of_others(features_ND, frames.subject_N, num_neighbours=num_neighbours, queries=queries)
+    return NeighbourStrip(np.column_stack([queries, near]))
+
+
+def _hits_and_misses(
+    labels_MA: Floats, probability_MA: Floats, subject_M: NDArray[np.str_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The surest frames with something present and all right, and the surest wrong ones; of many people."""
+    coded_MA = ~np.isnan(labels_MA)
+    margin_MA = np.where(coded_MA, (2 * np.nan_to_num(labels_MA) - 1) * (2 * probability_MA - 1), np.inf)
+    worst_M = margin_MA.min(axis=1)
+    something_M = (labels_MA == 1).any(axis=1) & np.isfinite(worst_M)
+    hits = np.argsort(-np.where(something_M & (worst_M > 0), worst_M, -np.inf), kind="stable")
+    hits = hits[: int((something_M & (worst_M > 0)).sum())]
+    misses = np.argsort(np.where(something_M, worst_M, np.inf), kind="stable")
+    misses = misses[: int((something_M & (worst_M < 0)).sum())]
+    return _of_different_people(hits, subject_M), _of_different_people(misses, subject_M)
+
+
+def _of_different_people(rows: NDArray[np.int64], subject_M: NDArray[np.str_]) -> NDArray[np.int64]:
+    """The first few, each of another person than those before it."""
+    _, first = np.unique(subject_M[rows], return_index=True)
+    return rows[np.sort(first)[:PICTURES_OF_A_KIND]]
+
+
+@torch.inference_mode()
+def _mapped(reading: Reading, row: int, region: str, columns: Sequence[int]) -> MappedFace:
+    encoder, head, frames = reading.encoder, reading.head, reading.data.frames
+    inputs = encoder.inputs
+    picture = reading.data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
+    views = evaluation_views(
+        torch.from_numpy(picture).to(encoder.device), output_size_px=inputs.input_size_px
+    )
+    maps_NDHW = encoder.backbone.feature_maps(views)
+    logits_A = head(maps_NDHW.mean(dim=(2, 3)))[0].cpu().numpy()
+    maps_NAHW = activation_maps(maps_NDHW, head).maps_NAHW
+    heat = region_maps(maps_NAHW, frames.action_units)[region][0].float().cpu().numpy()
+    first = (inputs.frame_size_px - inputs.input_size_px) // 2
+    cut = slice(first, first + inputs.input_size_px)
+    probability_A = 1 / (1 + np.exp(-logits_A))
+    words = tuple(
+        _verdict(frames.action_units[c], frames.occurrence_NA[row, c], probability_A[c]) for c in columns
+    )
+    return MappedFace(picture[0, cut, cut], heat, tuple(word for word in words if word))
+
+
+def _verdict(number: int, label: float, probability: float) -> str:
+    """ "" for an action unit rightly absent or not coded."""
+    if np.isnan(label) or (label == 0 and probability <= 0.5):
+        return ""
+    kind = {(1, True): "hit", (1, False): "missed", (0, True): "false alarm"}[
+        int(label), bool(probability > 0.5)
+    ]
+    return f"AU{number} {kind} ({probability:.2f})"
+
+
+def _changes(occurrence_TA: Floats) -> float:
+    """Action units that are both present and absent in these frames."""
+    return float((np.nan_to_num(occurrence_TA).std(axis=0) > 0.2).sum())

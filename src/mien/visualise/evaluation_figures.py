@@ -1,0 +1,166 @@
+"""The evaluation's figures as inline SVG: F1 against base rate, maps of features, confusion matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.evaluate.feature_map import FeatureMap
+from mien.evaluate.metrics import always_on_f1
+from mien.evaluate.results import Result
+
+Floats = NDArray[np.floating[Any]]
+
+_SIDE = 300
+_PERSON_HUES = 10
+
+
+def f1_against_base_rate(results: Sequence[Result]) -> str:
+    """A dot an action unit and system, over the floor of predicting everything."""
+    left, top, width, height = 44, 10, 560, 300
+    scores_of_all = [result.occurrence_scores for result in results]
+    x_most = _quarter_above(rate for scores in scores_of_all for rate in scores.base_rate)
+    y_most = _quarter_above(
+        (*always_on_f1(np.array([x_most])), *(f1.value for scores in scores_of_all for f1 in scores.f1))
+    )
+
+    def place(rate: float, f1: float) -> tuple[float, float]:
+        return left + rate / x_most * width, top + (1 - f1 / y_most) * height
+
+    rates = np.linspace(0, x_most, 101)
+    floor = " ".join(
+        "{:.1f},{:.1f}".format(*place(r, f)) for r, f in zip(rates, always_on_f1(rates), strict=True)
+    )
+    drawn = _axes(left, top, width, height, x_name="base rate", y_name="F1", x_most=x_most, y_most=y_most)
+    drawn += f'<polyline class="floor" points="{floor}"/>'
+    x, y = place(0.8 * x_most, always_on_f1(np.array([0.8 * x_most]))[0])
+    drawn += _text(x, y + 22, "predicting it everywhere", "middle")
+    for number, result in enumerate(results):
+        scores = result.occurrence_scores
+        values = zip(scores.action_units, scores.base_rate, scores.f1, strict=True)
+        for unit, rate, interval in values:
+            if math.isfinite(rate) and math.isfinite(interval.value):
+                x, y = place(rate, interval.value)
+                drawn += _dot(x, y, f"s{number}", f"{result.label}, AU{unit}: F1 {interval.value:.3f}", 4.5)
+                if number == 0:
+                    drawn += _text(x, y - 8, f"{unit}", "middle")
+    return _svg(left + width + 12, top + height + 40, drawn, "F1 against base rate")
+
+
+def feature_map_figure(found: FeatureMap, *, coloured_by: str) -> str:
+    """The points of one map, coloured by "action unit" (present, absent) or by "person"."""
+    points = found.point_M2
+    low, high = points.min(axis=0), points.max(axis=0)
+    scaled = 12 + (points - low) / np.maximum(high - low, 1e-9) * (_SIDE - 24)
+    _, person = np.unique(found.subject_M, return_inverse=True)
+    drawn = ""
+    for (x, y), present, who, name in zip(scaled, found.present_M, person, found.subject_M, strict=True):
+        style = f"p{who % _PERSON_HUES}" if coloured_by == "person" else f"a{int(present)}"
+        drawn += _dot(x, y, style, f"{name}, {'present' if present else 'absent'}", 3.6)
+    return _svg(_SIDE, _SIDE, drawn, f"features coloured by {coloured_by}")
+
+
+def confusion_figure(confusion_CC: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Rows true, columns predicted; shade and number are shares of the row."""
+    cell, left, top = 52, 90, 24
+    share_CC = confusion_CC / np.maximum(confusion_CC.sum(axis=1, keepdims=True), 1)
+    drawn = ""
+    for i, name in enumerate(names):
+        drawn += _text(left - 8, top + (i + 0.5) * cell + 4, name, "end")
+        drawn += _text(left + (i + 0.5) * cell, top - 8, name, "middle")
+        for j, share in enumerate(share_CC[i]):
+            x, y = left + j * cell, top + i * cell
+            drawn += f'<rect class="heat" x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" '
+            drawn += (
+                f'fill-opacity="{0.06 + 0.94 * share:.2f}"><title>{confusion_CC[i, j]} faces</title></rect>'
+            )
+            style = "onheat" if share > 0.5 else ""
+            drawn += _text(x + cell / 2 - 1, y + cell / 2 + 4, f"{100 * share:.0f}", "middle", style)
+    return _svg(left + len(names) * cell, top + len(names) * cell, drawn, "confusion of expressions")
+
+
+def label_share_chart(results: Sequence[Result]) -> str:
+    """Mean F1 against the share of labelled people, a line a system; "" with one share only."""
+    shares = sorted({result.predictions.about.share_of_labels for result in results})
+    if len(shares) < 2:
+        return ""
+    left, top, width, height = 44, 10, 560, 220
+    places = {share: left + width * (k + 0.5) / len(shares) for k, share in enumerate(shares)}
+    drawn = _axes(left, top, width, height, x_name="", y_name="mean F1")
+    drawn += "".join(
+        _text(x, top + height + 16, f"{100 * share:g} % of labels", "middle") for share, x in places.items()
+    )
+    for number, (name, of_system) in enumerate(_by_system(results).items()):
+        points = [
+            (
+                places[r.predictions.about.share_of_labels],
+                top + height * (1 - r.occurrence_scores.f1_mean.value),
+                r,
+            )
+            for r in sorted(of_system, key=lambda r: r.predictions.about.share_of_labels)
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
+        drawn += f'<polyline class="s{number}" points="{line}"/>'
+        for x, y, r in points:
+            drawn += _dot(x, y, f"s{number}", f"{name}: {r.occurrence_scores.f1_mean.value:.3f}", 4.5)
+    return _svg(left + width + 12, top + height + 40, drawn, "F1 against the share of labels")
+
+
+def _by_system(results: Sequence[Result]) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(f"{result.predictions.about.system} ({result.predictions.about.mode})", []).append(
+            result
+        )
+    return found
+
+
+def _quarter_above(values: Iterable[float]) -> float:
+    """The least of .25, .5, .75 and 1 that no value exceeds."""
+    highest = max((value for value in values if math.isfinite(value)), default=1.0)
+    return min(1.0, max(0.25, math.ceil(4 * highest) / 4))
+
+
+def _axes(
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    *,
+    x_name: str,
+    y_name: str,
+    x_most: float = 1.0,
+    y_most: float = 1.0,
+) -> str:
+    """A frame from 0 to the two greatest values, with five ticks a side."""
+    drawn = ""
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = top + (1 - tick) * height
+        drawn += f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>'
+        drawn += _text(left - 6, y + 4, f"{tick * y_most:g}", "end")
+        if x_name:
+            drawn += _text(left + tick * width, top + height + 16, f"{tick * x_most:g}", "middle")
+    return (
+        drawn
+        + _text(left + width / 2, top + height + 34, x_name, "middle")
+        + _text(left + 4, top + 12, y_name)
+    )
+
+
+def _dot(x: float, y: float, style: str, title: str, radius: float) -> str:
+    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"'
+    return f'<circle class="{style}" {place}><title>{escape(title)}</title></circle>'
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", style: str = "") -> str:
+    kind = f' class="{style}"' if style else ""
+    return f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(width: float, height: float, drawn: str, label: str) -> str:
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{drawn}</svg>'

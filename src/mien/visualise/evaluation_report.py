@@ -1,0 +1,185 @@
+"""A whole report from results: report.html, report.md, tables.tex, scores.csv in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mien.data.atomic import write_bytes
+from mien.evaluate.person_independence import PersonIndependence
+from mien.evaluate.results import Result, in_order, long_rows
+from mien.evaluate.scoring import Comparison, compare
+from mien.evaluate.tables import (
+    Table,
+    auc_table,
+    comparison_table,
+    expression_table,
+    f1_table,
+    person_table,
+    summary_table,
+)
+from mien.evaluate.text_reports import as_csv, as_latex, as_markdown
+from mien.visualise.report_page import ReportPage, figures_of, write_report_page
+
+_TOYS = {
+    "drawn": "These faces are drawn. The figures show that the parts work and compare encoders on a toy; "
+    "they say nothing about real faces.",
+    "rendered": "These faces are rendered from a face model, with known action units. The figures compare "
+    "encoders; they say little about real faces.",
+}
+
+
+@dataclass(frozen=True)
+class ReportParts:
+    """What results alone do not tell; pictures are fields of `ReportPage`."""
+
+    persons: Sequence[tuple[str, PersonIndependence]] = ()
+    comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
+    facts: tuple[tuple[str, str], ...] = ()
+    counts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> ReportPage:
+    """All four files into `out`; the page that was written."""
+    results = in_order(results)
+    page = page_of(results, parts)
+    out.mkdir(parents=True, exist_ok=True)
+    write_report_page(page, out / "report.html")
+    texts = {
+        "report.md": _markdown(page),
+        "tables.tex": "\n".join(as_latex(table) for table in page.tables),
+        "scores.csv": as_csv(long_rows(results)),
+    }
+    for name, text in texts.items():
+        write_bytes(out / name, text.encode(), temporary_folder=out)
+    return page
+
+
+def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
+    """The page of results that are in order."""
+    dataset = results[0].predictions.about.dataset
+    comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
+    page = ReportPage(
+        dataset=dataset,
+        systems=tuple(dict.fromkeys(result.predictions.about.system for result in results)),
+        verdict=(*(_in_words(result, parts) for result in _headline(results)), *map(_told, comparisons)),
+        tables=_tables(results, comparisons, parts),
+        facts=(*_facts(results), *parts.facts),
+        warning=_TOYS.get(dataset, ""),
+        counts=parts.counts,
+        notes=(*parts.notes, *_undefined(results), *_missing_modes(results)),
+    )
+    return dataclasses.replace(page, **figures_of(results), **parts.pictures)
+
+
+def compared(results: Sequence[Result]) -> list[Comparison]:
+    """The first system against each other one in the same mode, all labels; nothing for expressions."""
+    whole = [r for r in results if r.predictions.about.share_of_labels == 1 and r.occurrences is not None]
+    found = []
+    for mode in dict.fromkeys(result.predictions.about.mode for result in whole):
+        first, *others = [result for result in whole if result.predictions.about.mode == mode]
+        for other in others:
+            names = (other.label, first.label)
+            found.append(compare(other.predictions, first.predictions, names=names))
+    return found
+
+
+def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
+    """The very first against each other one, whatever their modes and shares of labels."""
+    if results[0].occurrences is None:
+        return []
+    first, *others = results
+    return [compare(o.predictions, first.predictions, names=(o.label, first.label)) for o in others]
+
+
+def _tables(
+    results: Sequence[Result], comparisons: Sequence[Comparison], parts: ReportParts
+) -> tuple[Table, ...]:
+    if results[0].expressions is not None:
+        return (expression_table(results),)
+    tables = [f1_table(results), summary_table(results), auc_table(results)]
+    if comparisons:
+        tables.append(comparison_table(comparisons, results[0].predictions.outputs))
+    if parts.persons:
+        tables.append(person_table(parts.persons))
+    return tuple(tables)
+
+
+def _headline(results: Sequence[Result]) -> list[Result]:
+    """All labels, frozen where that was tried."""
+    whole = [result for result in results if result.predictions.about.share_of_labels == 1]
+    frozen = [result for result in whole if result.predictions.about.mode == "frozen"]
+    return frozen or whole
+
+
+def _in_words(result: Result, parts: ReportParts) -> str:
+    if result.expressions is not None:
+        mean = result.expressions.mean_class_accuracy
+        return f"{result.label}: {100 * mean:.1f} % mean accuracy of the classes."
+    scores = result.occurrence_scores
+    f1 = scores.f1_mean
+    words = (
+        f"{result.label}: mean F1 {100 * f1.value:.1f} % ({100 * f1.low:.1f} to {100 * f1.high:.1f}), "
+        f"where predicting everything gives {100 * scores.always_on.mean():.1f}; "
+        f"ROC-AUC {100 * scores.roc_auc_mean:.1f} %"
+    )
+    index = {name: numbers.index for name, numbers in parts.persons}.get(result.predictions.about.system)
+    return words + ("." if index is None else f"; person-independence index {index:+.2f}.")
+
+
+def _told(comparison: Comparison) -> str:
+    gain, p_value = comparison.mean.difference, comparison.mean.p_value
+    sure = "" if p_value < 0.05 else " (may be chance)"
+    return (
+        f"{comparison.b} against {comparison.a}: {100 * gain.value:+.1f} points of F1 "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), p = {p_value:.3f}{sure}."
+    )
+
+
+def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
+    about = results[0].predictions.about
+    predictions = results[0].predictions
+    encoders = {
+        r.predictions.about.system: f"{r.predictions.about.encoder} {r.predictions.about.encoder_sha256[:16]}"
+        for r in results
+    }
+    return (
+        (
+            "frames tested",
+            f"{len(predictions.path_N):,} of {len(set(predictions.subject_N.tolist()))} people",
+        ),
+        ("protocol", f"{about.protocol}, hash {about.protocol_digest} ({about.protocol_source})"),
+        ("frame list", f"hash {about.frames_digest}"),
+        ("crop contract", about.contract_digest),
+        *((f"encoder {name}", told) for name, told in encoders.items()),
+        ("settings", ", ".join(f"{key} {value}" for key, value in about.settings.items() if key != "mode")),
+        ("mien", about.mien_version),
+    )
+
+
+def _undefined(results: Sequence[Result]) -> list[str]:
+    """The same line once, whatever the number of systems."""
+    lines = [line for r in results if r.occurrences is not None for line in r.occurrences.notes]
+    return list(dict.fromkeys(lines))
+
+
+def _missing_modes(results: Sequence[Result]) -> list[str]:
+    modes = {result.predictions.about.mode for result in results}
+    missing = [mode for mode in ("affine+stats", "stats", "frozen") if mode not in modes]
+    if not missing:
+        return []
+    return [f"not tried: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."]
+
+
+def _markdown(page: ReportPage) -> str:
+    lines = [f"# {page.dataset}", "", *([f"**{page.warning}**", ""] if page.warning else [])]
+    lines += [f"- {line}" for line in page.verdict]
+    lines += ["", *(as_markdown(table) for table in page.tables), "## What was tested", ""]
+    lines += [f"- {name}: {value}" for name, value in page.facts]
+    lines += [f"- {line}" for line in (*page.counts, *page.notes)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,150 @@
+"""The evaluation's page: one HTML file that needs no other, with tables, figures and faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.atomic import write_bytes
+from mien.evaluate.examples import MappedFace, NeighbourStrip, RegionExamples
+from mien.evaluate.feature_map import FeatureMap
+from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.results import Result
+from mien.evaluate.tables import Table
+from mien.visualise.activation_overlay import overlay
+from mien.visualise.demo_page import picture_url
+from mien.visualise.evaluation_figures import (
+    confusion_figure,
+    f1_against_base_rate,
+    feature_map_figure,
+    label_share_chart,
+)
+
+_FACE_PX = 128
+
+
+@dataclass(frozen=True)
+class Face:
+    """A picture inside the page, and the words below it."""
+
+    url: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """Hits and misses of one region of the face."""
+
+    name: str
+    hits: tuple[Face, ...]
+    misses: tuple[Face, ...]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One encoder's map, twice coloured."""
+
+    name: str
+    unit_figure: str
+    person_figure: str
+    by_unit: str
+    by_person: str
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """What the page shows; what is empty is left out. The first table comes before the figures."""
+
+    dataset: str
+    systems: tuple[str, ...]
+    verdict: tuple[str, ...]
+    tables: tuple[Table, ...]
+    facts: tuple[tuple[str, str], ...]
+    warning: str = ""
+    counts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    rate_figure: str = ""
+    rate_labels: tuple[str, ...] = ()
+    share_figure: str = ""
+    share_labels: tuple[str, ...] = ()
+    confusions: tuple[tuple[str, str], ...] = ()
+    map_unit: str = ""
+    maps: tuple[Map, ...] = ()
+    region_system: str = ""
+    regions: tuple[Region, ...] = ()
+    strip_system: str = ""
+    strip: tuple[tuple[Face, ...], ...] = field(default=())
+
+
+def write_report_page(page: ReportPage, path: Path) -> None:
+    """The page at `path`, at once or not at all."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    html = environment.get_template("evaluation.html").render(page=page)
+    write_bytes(path, html.encode(), temporary_folder=path.parent)
+
+
+def figures_of(results: Sequence[Result]) -> dict[str, Any]:
+    """The page's fields that follow from the scores alone."""
+    whole = [r for r in results if r.predictions.about.share_of_labels == 1]
+    if results[0].expressions is not None:
+        pictures = [
+            (r.label, confusion_figure(r.expressions.confusion_CC, r.predictions.outputs))
+            for r in whole
+            if r.expressions is not None
+        ]
+        return {"confusions": tuple(pictures)}
+    one_mode = [r for r in whole if r.predictions.about.mode == _mode_to_draw(whole)]
+    systems = dict.fromkeys(f"{r.predictions.about.system} ({r.predictions.about.mode})" for r in results)
+    return {
+        "rate_figure": f1_against_base_rate(one_mode),
+        "rate_labels": tuple(r.label for r in one_mode),
+        "share_figure": label_share_chart(results),
+        "share_labels": tuple(systems),
+    }
+
+
+def map_of(name: str, found: FeatureMap) -> Map:
+    """One encoder's two pictures."""
+    return Map(
+        name,
+        feature_map_figure(found, coloured_by="action unit"),
+        feature_map_figure(found, coloured_by="person"),
+        f"{found.silhouette_by_action_unit:.3f}",
+        f"{found.silhouette_by_subject:.3f}",
+    )
+
+
+def region_of(examples: RegionExamples) -> Region:
+    """Faces with the map drawn over them."""
+    hits, misses = (tuple(_mapped_face(face) for face in kind) for kind in (examples.hits, examples.misses))
+    return Region(examples.region, hits, misses)
+
+
+def strip_of(strip: NeighbourStrip, data: LabelledFaces) -> tuple[tuple[Face, ...], ...]:
+    """A column a query: its face, then its neighbours'."""
+    return tuple(tuple(_face(data, int(row)) for row in column) for column in strip.rows_QK)
+
+
+def _mode_to_draw(results: Sequence[Result]) -> str:
+    """Frozen where it was tried, else the first."""
+    modes = [result.predictions.about.mode for result in results]
+    return "frozen" if "frozen" in modes else modes[0]
+
+
+def _mapped_face(face: MappedFace) -> Face:
+    return Face(picture_url(overlay(face.picture_HWC, face.heat_HW)), ", ".join(face.words))
+
+
+def _face(data: LabelledFaces, row: int) -> Face:
+    picture: NDArray[np.uint8] = data.faces.read(np.array([row]), size_px=_FACE_PX)[0]
+    present = np.flatnonzero(data.frames.occurrence_NA[row] == 1)
+    words = " ".join(f"AU{data.frames.action_units[column]}" for column in present) or "no AU"
+    return Face(picture_url(picture), f"{data.frames.subject_N[row]}: {words}")
