@@ -1,0 +1,48 @@
+"""`mien compare`: predictions of several systems -> all scores anew, with paired tests between them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """PREDICTIONS... [--out DIR]."""
+    parser.add_argument(
+        "predictions",
+        nargs="+",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="Parquet files of `mien evaluate`, or folders of them; the first is compared with all others",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write a report there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every score; the tests are between systems tested on the same frames, folds and labels."""
+    from mien.evaluate.predictions import read_predictions, require_comparable
+    from mien.evaluate.results import Result, in_order
+    from mien.evaluate.text_reports import as_markdown
+    from mien.visualise.evaluation_report import ReportParts, compared_with_first, page_of, write_report
+
+    paths = _files(args.predictions)
+    every = [read_predictions(path) for path in paths]
+    for path, predictions in zip(paths[1:], every[1:], strict=True):
+        require_comparable(every[0], predictions, names=(str(paths[0]), str(path)))
+    results = [Result.of(predictions) for predictions in every]
+    parts = ReportParts(comparisons=tuple(compared_with_first(results)))
+    page = write_report(results, parts, args.out) if args.out else page_of(in_order(results), parts)
+    print("\n".join([*(as_markdown(table) for table in page.tables), *page.verdict]))
+    return 0
+
+
+def _files(given: list[Path]) -> list[Path]:
+    """Files as they are, the .parquet files of folders by name; ValueError when there is none."""
+    found: list[Path] = []
+    for path in given:
+        found += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not found:
+        raise ValueError(
+            f"{', '.join(map(str, given))}: no .parquet file there; expected those of `mien evaluate`"
+        )
+    return found

@@ -1,0 +1,124 @@
+"""`mien evaluate`: a labelled set and encoders -> scores by the paper's protocol, and a report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--dataset D --root PATH --store STORE --encoder FILE... --out DIR and what may be left out."""
+    what = parser.add_argument_group("what is tested")
+    what.add_argument(
+        "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rafdb, affectnet, table, ..."
+    )
+    what.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the set's folder; for `table` the table itself",
+    )
+    what.add_argument(
+        "--store", type=Path, required=True, metavar="STORE", help="its cropped faces; made when not there"
+    )
+    what.add_argument(
+        "--encoder",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="files that `mien pretrain` wrote; the first is compared with all others",
+    )
+    what.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for the report and the predictions"
+    )
+    what.add_argument(
+        "--occurs-at", type=float, metavar="X", help="intensity from which an AU is present (`table`)"
+    )
+    _add_contestants(parser)
+    _add_protocol(parser)
+    _add_means(parser)
+
+
+def _add_contestants(parser: argparse.ArgumentParser) -> None:
+    others = parser.add_argument_group("other systems, of the first encoder's architecture")
+    others.add_argument("--untrained", action="store_true", help="also with random weights")
+    others.add_argument(
+        "--supervised", action="store_true", help="also trained end to end from random weights"
+    )
+    others.add_argument(
+        "--imagenet", type=Path, metavar="WEIGHTS", help="also trained end to end from these public weights"
+    )
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("how it is tested")
+    how.add_argument(
+        "--modes",
+        nargs="+",
+        default=["affine+stats", "stats", "frozen"],
+        choices=["affine+stats", "stats", "frozen", "all"],
+        help="what of the encoder the probe may move; all: fine-tuning end to end (default: the first three)",
+    )
+    how.add_argument(
+        "--shares",
+        nargs="+",
+        type=float,
+        default=[100.0],
+        metavar="PERCENT",
+        help="shares of the training people whose labels are used, as 1 5 10 100 (frozen and all)",
+    )
+    how.add_argument("--protocol", metavar="NAME", help="a named list of subjects, or a file with one")
+    how.add_argument(
+        "--folds", type=int, default=3, help="where the set has no list or split (default: %(default)s)"
+    )
+    how.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="assignments",
+        metavar="key=value",
+        help="a setting of the probe, as epochs=15, batch_size=128 or learning_rate=0.001",
+    )
+
+
+def _add_means(parser: argparse.ArgumentParser) -> None:
+    means = parser.add_argument_group("means")
+    means.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    means.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    means.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Test every system and write the report."""
+    from mien.commands.evaluating import EvaluateRequest, evaluate
+    from mien.config import build, override
+    from mien.evaluate.probe import ProbeSettings
+
+    if not args.encoder:
+        raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
+    request = EvaluateRequest(
+        dataset=args.dataset,
+        root=args.root,
+        store=args.store,
+        encoders=tuple(args.encoder),
+        out=args.out,
+        modes=tuple(args.modes),
+        shares=tuple(percent / 100 for percent in args.shares),
+        protocol=args.protocol,
+        num_folds=args.folds,
+        untrained=args.untrained,
+        supervised=args.supervised,
+        imagenet=args.imagenet,
+        occurs_at=args.occurs_at,
+        workers=args.workers,
+        device=args.device,
+        models=args.models,
+        settings=build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set"),
+    )
+    page = evaluate(request)
+    print("\n" + "\n".join(page.verdict))
+    print(
+        f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
+    )
+    return 0

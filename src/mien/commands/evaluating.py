@@ -1,0 +1,298 @@
+"""What `mien evaluate` does, stage by stage: labels, faces, systems, measurements, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.data.atomic import write_bytes
+from mien.data.prepare import PrepareSettings
+from mien.data.store import TrackStore
+from mien.data.store_layout import MANIFEST, StoreHeader
+from mien.datasets.base import DATASETS, LabelledFrames, LabelledSet
+from mien.datasets.published import Published, check_counts
+from mien.datasets.table import Table as OwnTable
+from mien.evaluate.evaluation import (
+    Contestant,
+    Trial,
+    contestant_from_file,
+    features_of,
+    from_public_weights,
+    newly_initialised,
+    try_system,
+)
+from mien.evaluate.examples import Reading, neighbour_strip, region_examples
+from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
+from mien.evaluate.labelled_store import FaceFinding, prepare_labelled, reasons_without_face
+from mien.evaluate.matching import LabelledFaces, match_faces
+from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
+from mien.evaluate.predictions import write_predictions
+from mien.evaluate.probe import ProbeSettings, fit_head, predict
+from mien.evaluate.protocols import Protocol, load_protocol, protocol_for
+from mien.evaluate.results import Result, label_of
+from mien.evaluate.targets import targets_of
+from mien.evaluate.trunk import TrunkMode
+from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.train.encoder_file import Encoder
+from mien.visualise.evaluation_report import ReportParts, write_report
+from mien.visualise.report_page import ReportPage, map_of, region_of, strip_of
+
+Features = dict[str, NDArray[np.float32]]
+
+_MAPS = 4  # systems whose features are drawn side by side
+_BRIGHTNESS_PX = 32
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """The command line, checked."""
+
+    dataset: str
+    root: Path
+    store: Path
+    encoders: tuple[str, ...]  # FILE or NAME=FILE
+    out: Path
+    modes: tuple[str, ...]
+    shares: tuple[float, ...]
+    protocol: str | None
+    num_folds: int
+    untrained: bool
+    supervised: bool
+    imagenet: Path | None
+    occurs_at: float | None
+    workers: int
+    device: str
+    models: Path | None
+    settings: ProbeSettings
+
+
+def evaluate(request: EvaluateRequest) -> ReportPage:
+    """Everything; what is finished is told as it comes."""
+    contestants = _contestants(request)
+    labelled = _labelled_set(request)
+    frames = labelled.frames()
+    counts = _told_counts(labelled, frames)
+    data, without_face = _faces(request, frames, contestants[0].encoder)
+    protocol = _protocol(request, data.frames)
+    _say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
+    folds = protocol.folds(data.frames.subject_N)
+    trial = Trial(request.dataset, data, protocol, folds, request.settings, workers=request.workers)
+    features = {one.name: _features(one, trial) for one in contestants}
+    results = list(_results(request, trial, contestants, features))
+    parts = ReportParts(
+        persons=_persons(trial, features, results),
+        facts=_facts(request, frames, data, without_face),
+        counts=tuple(counts),
+        pictures=_pictures(trial, contestants, features),
+    )
+    page = write_report(results, parts, request.out)
+    _keep_numbers(request.out, parts)
+    return page
+
+
+def _contestants(request: EvaluateRequest) -> list[Contestant]:
+    modes = tuple(TrunkMode(mode) for mode in request.modes)
+    found = []
+    for given in request.encoders:
+        name, _, path = given.rpartition("=")
+        file = Path(path)
+        found.append(contestant_from_file(file, name=name or file.stem, modes=modes, device=request.device))
+    like = found[0].encoder
+    if request.untrained:
+        found.append(newly_initialised(like, name="untrained", modes=modes))
+    if request.supervised:
+        found.append(newly_initialised(like, name="supervised", modes=(TrunkMode.ALL,)))
+    if request.imagenet is not None:
+        found.append(
+            from_public_weights(
+                like, request.imagenet, name="supervised, ImageNet start", modes=(TrunkMode.ALL,)
+            )
+        )
+    names = [contestant.name for contestant in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
+    return found
+
+
+def _labelled_set(request: EvaluateRequest) -> LabelledSet:
+    cls = DATASETS.get(request.dataset)
+    if cls is OwnTable:
+        return OwnTable(request.root, occurs_at=request.occurs_at)
+    if request.occurs_at is not None:
+        raise ValueError(f"--occurs-at is for the data set `table`; {request.dataset} has its own rule")
+    return cls(request.root)
+
+
+def _told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
+    _say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
+    published: Published | None = getattr(labelled, "published", None)
+    if published is None:
+        return []
+    lines = [str(check) for check in check_counts(frames, published)]
+    for line in lines:
+        _say(line)
+    return lines
+
+
+def _faces(
+    request: EvaluateRequest, frames: LabelledFrames, encoder: Encoder
+) -> tuple[LabelledFaces, dict[str, int]]:
+    """Prepared where that is not done yet; the contract is compared before any work."""
+    root = request.root.parent if request.root.is_file() else request.root
+    without_face: dict[str, int] = {}
+    if _is_to_be_prepared(request.store):
+        finding = _finding(encoder, request.models)
+        encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
+        _say(f"cropping the coded frames into {request.store} ({request.workers} processes)")
+        accounts = prepare_labelled(
+            frames,
+            root,
+            request.store,
+            finding,
+            workers=request.workers,
+            after_video=lambda account: _say(f"  {account.video}: {account.num_written:,} faces"),
+        )
+        without_face = dict(reasons_without_face(accounts))
+    store = TrackStore.open(request.store)
+    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
+    data = match_faces(frames, root, store)
+    _say(f"{data.frames.num_frames:,} coded frames have a face, {data.num_without_face:,} have none")
+    return data, without_face
+
+
+def _is_to_be_prepared(store: Path) -> bool:
+    """A store of `mien prepare` is taken as it is; one of our own is looked over for what has changed."""
+    if not (store / MANIFEST).exists():
+        return True
+    return "frames" in StoreHeader.read(store).settings
+
+
+def _finding(encoder: Encoder, models: Path | None) -> FaceFinding:
+    """Faces are found as for the encoder's pretraining."""
+    beside = encoder.contract.detector == FaceLandmarksBeside.detector
+    return FaceFinding(PrepareSettings(landmarks="beside" if beside else "detect"), models)
+
+
+def _protocol(request: EvaluateRequest, frames: LabelledFrames) -> Protocol:
+    if request.protocol is not None:
+        return load_protocol(request.protocol)
+    return protocol_for(request.dataset, frames, num_folds=request.num_folds)
+
+
+def _features(contestant: Contestant, trial: Trial) -> NDArray[np.float32]:
+    _say(f"{contestant.name}: features of {trial.data.frames.num_frames:,} faces")
+    return features_of(contestant, trial.data, workers=trial.workers)
+
+
+def _results(
+    request: EvaluateRequest, trial: Trial, contestants: list[Contestant], features: Features
+) -> Iterator[Result]:
+    for contestant in contestants:
+        for mode in contestant.modes:
+            for share in _shares(request.shares, mode):
+                predictions = try_system(
+                    trial, contestant, mode, features[contestant.name], share_of_labels=share
+                )
+                name = f"{contestant.name} {mode.value} {100 * share:g}".replace("/", "_").replace(" ", ".")
+                write_predictions(request.out / "predictions" / f"{name}.parquet", predictions)
+                result = Result.of(predictions)
+                _say(f"{label_of(predictions.about)}: {_score(result)} in {predictions.about.seconds:.0f} s")
+                yield result
+
+
+def _shares(shares: tuple[float, ...], mode: TrunkMode) -> tuple[float, ...]:
+    """Fewer labels in the modes in which they are usually reported."""
+    return shares if mode in (TrunkMode.FROZEN, TrunkMode.ALL) else (max(shares),)
+
+
+def _score(result: Result) -> str:
+    if result.expressions is not None:
+        return f"mean class accuracy {100 * result.expressions.mean_class_accuracy:.1f} %"
+    mean = result.occurrence_scores.f1_mean
+    return f"mean F1 {100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+
+
+def _persons(trial: Trial, features: Features, results: list[Result]) -> list[tuple[str, PersonIndependence]]:
+    """For every system whose frozen features were probed for action units."""
+    rows = sample_of(trial.data.frames)
+    frames = trial.data.frames.rows(rows)
+    pictures = trial.data.faces.read(rows, size_px=_BRIGHTNESS_PX)
+    found = []
+    for result in results:
+        about = result.predictions.about
+        if about.mode == "frozen" and about.share_of_labels == 1 and result.occurrences is not None:
+            numbers = person_independence(
+                features[about.system][rows],
+                frames,
+                pose_N3=trial.data.pose_N3[rows],
+                brightness_N=pictures.mean(axis=(1, 2, 3)),
+                action_unit_auc=result.occurrences.roc_auc_mean,
+            )
+            found.append((about.system, numbers))
+    return found
+
+
+def _pictures(trial: Trial, contestants: list[Contestant], features: Features) -> dict[str, Any]:
+    """The page's maps, activation maps and neighbours; empty for expressions."""
+    if not trial.data.frames.action_units:
+        return {}
+    first = contestants[0]
+    pictures = _maps(trial, contestants, features)
+    pictures |= {"region_system": first.name, "regions": _regions(trial, first, features[first.name])}
+    frames = trial.data.frames
+    num_neighbours = min(3, len(np.unique(frames.subject_N)) - 1)
+    if num_neighbours:
+        strip = neighbour_strip(features[first.name], frames, num_neighbours=num_neighbours)
+        pictures |= {"strip_system": first.name, "strip": strip_of(strip, trial.data)}
+    return pictures
+
+
+def _maps(trial: Trial, contestants: list[Contestant], features: Features) -> dict[str, Any]:
+    frames = trial.data.frames
+    column = column_to_show(frames)
+    rows = frames_to_map(frames, column)
+    if len(rows) < 10:
+        return {}
+    labels, subjects = frames.occurrence_NA[rows, column], frames.subject_N[rows]
+    shown = [one for one in contestants if one.modes != (TrunkMode.ALL,)][:_MAPS]
+    maps = tuple(map_of(one.name, feature_map(features[one.name][rows], labels, subjects)) for one in shown)
+    return {"maps": maps, "map_unit": f"AU{frames.action_units[column]}"}
+
+
+def _regions(trial: Trial, contestant: Contestant, features_ND: NDArray[np.float32]) -> tuple[Any, ...]:
+    """Of the first fold, with the head that was fitted for it."""
+    fold, targets = trial.folds[0], targets_of(trial.data.frames)
+    features = torch.from_numpy(features_ND)
+    head = fit_head(features, targets, fold.train, trial.settings)
+    probability = predict(features, head, targets, fold.test)
+    reading = Reading(contestant.encoder, head.to(contestant.encoder.device), trial.data)
+    return tuple(region_of(one) for one in region_examples(reading, fold.test, probability))
+
+
+def _facts(
+    request: EvaluateRequest, frames: LabelledFrames, data: LabelledFaces, without_face: dict[str, int]
+) -> tuple[tuple[str, str], ...]:
+    reasons = ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in without_face.items())
+    used = f"{data.frames.num_frames:,} of {frames.num_frames:,} coded frames have a face"
+    return (("faces", used + (f" (without: {reasons})" if reasons else "")), ("store", str(request.store)))
+
+
+def _keep_numbers(out: Path, parts: ReportParts) -> None:
+    """What the predictions do not hold, for `mien compare`."""
+    kept = {
+        "persons": {name: numbers.to_dict() for name, numbers in parts.persons},
+        "facts": parts.facts,
+        "counts": parts.counts,
+    }
+    write_bytes(out / "measures.json", json.dumps(kept, indent=2).encode(), temporary_folder=out)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
