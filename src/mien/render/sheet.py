@@ -42,7 +42,7 @@ def people_sheet(stage: Stage, people: Sequence[Person], *, columns: int, size_p
 
 
 def unit_sheet(stage: Stage, person: Person, *, units: Sequence[int], size_px: int) -> Picture:
-    XX
+    """One row a unit: intensity 0 to 5, then 5 on the left side alone or, where it has no sides, turned."""
     body = Body(stage, person)
     pictures = []
     for unit in units:
