@@ -238,20 +238,22 @@ def keeps_contract():
 def drop_in(tmp_path, monkeypatch):
     """`drop_in(package, file, code)`: the package as if `file` lay in its folder; undone after the test."""
     dropped, registries = [], {"methods": METHODS, "backbones": BACKBONES}
-    before = {name: dict(registry._entries) for name, registry in registries.items()}
 
     def drop(package, file, code):
-        (tmp_path / file).write_text(code)
+        folder = tmp_path / "dropped" / package
+        folder.mkdir(parents=True)
+        (folder / file).write_text(code)
         module = importlib.import_module(f"mien.{package}")
-        monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path)])
+        monkeypatch.setattr(module, "__path__", [*module.__path__, str(folder)])
         dropped.append((package, file.removesuffix(".py")))
 
     yield drop
     for package, stem in dropped:
-        sys.modules.pop(f"mien.{package}.{stem}", None)
-        registries[package]._imported.discard(stem)
-        registries[package]._entries.clear()
-        registries[package]._entries.update(before[package])
+        module, registry = f"mien.{package}.{stem}", registries[package]
+        sys.modules.pop(module, None)
+        registry._imported.discard(stem)
+        for name in [name for name, entry in registry._entries.items() if entry.__module__ == module]:
+            del registry._entries[name]
 
 
 def _sgd(method):
