@@ -66,7 +66,8 @@ def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
     """All frames of a video in the order of presentation, one at a time.
 
     OSError where the file cannot be opened. VideoError where it holds no video; where some of it cannot be
-    decoded, every frame that can is yielded first, then VideoError says how many parts were lost.
+    decoded, every frame that can is yielded first, then VideoError says how many could not. (A cut-off
+    Matroska or WebM file does not show it.)
     """
     with _opened(path) as (container, stream):
         stream.thread_count = threads
@@ -79,8 +80,8 @@ def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
             yield Frame(clock.seconds(picture.time), index, _later(convert, picture))
         if losses:
             raise VideoError(
-                f"{path}: damaged or cut short; {index + 1} frames were read and {len(losses)} parts "
-                f"could not be ({losses[0]}). Fetch or export the file again."
+                f"{path}: damaged or cut short: {index + 1} frames could be read, {len(losses)} could not "
+                f"({losses[0]}). Fetch or export the file again."
             )
         if index < 0:
             raise VideoError(f"{path}: its video stream holds no frame")
@@ -205,14 +206,16 @@ def _decode(container: Any, stream: Any, losses: list[str]) -> Iterator[Any]:
             return
         if packet is None:
             return
-        if packet.is_corrupt:
-            losses.append("a packet is incomplete")
         try:
             pictures = packet.decode()
         except av.error.FFmpegError as error:
             losses.append(error.strerror)
             continue
-        yield from pictures
+        for picture in pictures:
+            if picture.is_corrupt:
+                losses.append("a frame is incomplete")
+            else:
+                yield picture
 
 
 class _Clock:
