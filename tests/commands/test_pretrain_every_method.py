@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pandas as pd
@@ -104,3 +105,16 @@ def test_a_method_that_needs_labels_says_so(recipe, disc_store, tmp_path, capsys
     assert "set data.labels to a CSV or Parquet table with the columns path, frame, AU01" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS.names())
+def test_loss_falls_on_the_moving_discs(recipe, disc_store, tmp_path, name):
+    out = tmp_path / "out"
+    longer = ["run.steps=60", "run.log_every_steps=15", "run.checkpoint_every_steps=0"]
+    quicker = ["data.clips_per_step=12", "optimiser.rate_per_64_clips=0.01"]
+    # a band that moves to harder pairs is meant to raise the loss
+    still = ["method.window_steps=100"] if name in ("fabnet", "tcae") else []
+    assert pretrain(recipe(name), disc_store, out, *longer, *quicker, *still) == 0
+    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
