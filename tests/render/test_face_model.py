@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from mien.render.face_model import FaceModel, load_face_model
 from mien.render.obj_folder import FaceModelError
 
 
-def _write_obj(path: Path, model: FaceModel, vertices_V3: np.ndarray, *, quads: bool = False) -> None:
+def _write_obj(path: Path, model: FaceModel, vertices_V3: np.ndarray) -> None:
     lines = ["# a comment", *(f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in vertices_V3)]
     lines += [f"vt {u:.7f} {v:.7f}" for u, v in model.uv_U2]
     for number, name in enumerate(model.material_names):
@@ -21,9 +22,13 @@ def _write_obj(path: Path, model: FaceModel, vertices_V3: np.ndarray, *, quads: 
 
 
 @pytest.fixture
-def obj_folder(tiny_model: FaceModel, tmp_path: Path) -> Path:
-    folder = tmp_path / "FaceXModel"
-    folder.mkdir()
+def obj_folder(written_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written_folder, tmp_path / "FaceXModel"))
+
+
+@pytest.fixture(scope="module")
+def written_folder(tiny_model: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("FaceXModel")
     _write_obj(folder / "generic_neutral_mesh.obj", tiny_model, tiny_model.neutral_V3)
     for number, shape in enumerate(tiny_model.identity_KV3):
         _write_obj(folder / f"identity{number:03d}.obj", tiny_model, tiny_model.neutral_V3 + shape)
