@@ -1,7 +1,9 @@
 import pytest
 import torch
+from pytorch_metric_learning.losses import NTXentLoss
 
 from mien.layers.memory_bank import BankRows
+from mien.losses.unit import unit
 from mien.methods.moco import Moco
 
 SMALL = {"bank_size": 24, "key_batch_norm_groups": 1}
@@ -16,6 +18,25 @@ def test_worked_numbers(build_method, temperature, worked):
     keys = BankRows(torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([0]), torch.tensor([0]))
     loss = method._loss(torch.tensor([[1.0, 0.0, 0.0]]), keys).loss
     assert loss.item() == pytest.approx(worked, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.2])
+def test_loss_equals_pytorch_metric_learning(build_method, generator, temperature):
+    method = build_method("moco", bank_size=30, embedding_dim=8, temperature=temperature)
+    method.head = torch.nn.Identity()
+    query, key = unit(torch.randn(2, 5, 8, generator=generator))
+    method.bank.enqueue(unit(torch.randn(30, 8, generator=generator)), torch.arange(30), torch.arange(30))
+    loss = method._loss(query, BankRows(key, torch.arange(5), torch.arange(5))).loss
+    theirs = [
+        NTXentLoss(temperature)(
+            query[row : row + 1],
+            torch.tensor([0]),
+            ref_emb=torch.cat([key[row : row + 1], method.bank.rows_MD]),
+            ref_labels=torch.arange(31),
+        )
+        for row in range(5)
+    ]
+    torch.testing.assert_close(loss, torch.stack(theirs).mean(), atol=1e-5, rtol=1e-5)
 
 
 def test_warm_start_fills_the_bank_and_then_wants_no_more(build_method, noise_batch, views):
