@@ -36,7 +36,7 @@ class TrackSettings:
     still_scene_similarity: float = 0.9  # from here on the scene can hardly have been cut
     min_face_similarity: float = 0.55  # of the aligned face's lines, -1 to 1
     min_face_similarity_in_still_scene: float = 0.4
-    max_shift: float = 0.15  # of the face's centre in 40 ms, as a share of the region's side
+    max_shift: float = 0.2  # of the face's centre in 40 ms, as a share of the region's side
     max_size_ratio: float = 1.15  # of the region's side in 40 ms
 
     def __post_init__(self) -> None:
