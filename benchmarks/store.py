@@ -3,7 +3,7 @@
     python benchmarks/store.py VIDEO_OR_FOLDER... [--frames 4000] [--seconds 4]
 
 Faces of the videos given are found and cropped once, the same crops are written in every format, and then
-the formats take turns at reading: a random clip (9 frames, stride 2) and a random frame, decoded to 256 px RGB,
+the formats take turns at reading: a random clip (9 frames, stride 2) and a random frame, decoded to RGB,
 on one core, page cache warm. A second table compares JPEG qualities. docs/file-formats.md has the results.
 """
 
