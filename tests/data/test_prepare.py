@@ -260,6 +260,17 @@ def test_two_runs_do_not_write_to_one_store(planted_tree, tmp_path):
         prepare_planted(planted_tree, tmp_path)
 
 
+def test_a_file_whose_name_is_no_unicode_is_prepared(plant, tmp_path):
+    plant(tmp_path / "a.mp4", "L" * 20)
+    odd = tmp_path / "videos" / os.fsdecode(b"caf\xe9.mp4")
+    odd.parent.mkdir()
+    (tmp_path / "a.mp4").rename(odd)
+    (tmp_path / "videos" / os.fsdecode(b"\xff.mp4")).write_bytes(b"")
+    accounts = prepare_planted(tmp_path / "videos", tmp_path / "store")
+    assert [account.status for account in accounts] == ["skipped", "done"]
+    assert len(TrackStore.open(tmp_path / "store").read_frames(0, [0])) == 1
+
+
 def test_a_store_of_no_face_at_all_is_a_store_of_no_tracks(plant, tmp_path):
     plant(tmp_path / "videos/a.mp4", "." * 20)
     (account,) = prepare_planted(tmp_path / "videos", tmp_path / "store")

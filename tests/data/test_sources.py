@@ -133,6 +133,11 @@ def test_a_folder_that_cannot_be_read_is_named():
             closed.chmod(0o755)
 
 
+def test_a_name_in_another_encoding_is_written_with_escapes(tmp_path):
+    touch(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    assert named(tmp_path) == {"caf\\udce9.mp4": "caf\\udce9.mp4"}
+
+
 def test_a_link_that_leads_back_up_ends(tmp_path):
     touch(tmp_path / "a/b.mp4")
     (tmp_path / "a/up").symlink_to(tmp_path)

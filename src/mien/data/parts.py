@@ -87,7 +87,7 @@ def read_part(path: Path) -> Part:
 
 def read_rows(path: Path) -> pa.Table:
     """The rows of the part at `path`, without its metadata."""
-    return pq.read_table(path).replace_schema_metadata(None)
+    return pq.ParquetFile(path).read(use_threads=False).replace_schema_metadata(None)
 
 
 def list_parts(store: Path) -> Iterator[tuple[str, Path]]:

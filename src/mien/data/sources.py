@@ -118,11 +118,16 @@ def voxceleb_names(path: Path) -> tuple[str, str, str] | None:
     return identity[1], parts[-2], path.stem
 
 
+def storable(text: str) -> str:
+    """The text with what is no Unicode (from a file name in another encoding, say) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _source(path: Path, *, root: Path) -> Source:
-    relative = PurePosixPath(path.relative_to(root).as_posix())
+    relative = PurePosixPath(storable(path.relative_to(root).as_posix()))
     voxceleb = voxceleb_names(path)
     if voxceleb is not None:
-        return Source(path, "/".join(voxceleb), voxceleb[0], str(relative))
+        return Source(path, storable("/".join(voxceleb)), voxceleb[0], str(relative))
     identity = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
     return Source(path, str(relative), identity, str(relative))
 

@@ -18,7 +18,7 @@ from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
 from mien.data.atomic import replacing, told_as_write_error
 from mien.data.jpeg_tar import JpegTar
 from mien.data.parts import Fingerprint, Part, write_part
-from mien.data.sources import Source
+from mien.data.sources import Source, storable
 from mien.data.store_layout import FRAMES_SCHEMA, MEASURED_COLUMNS, TEMPORARY, StoreError, crops_path
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
@@ -72,7 +72,7 @@ def write_video(
 
 def skip_video(store: Path, source: Source, message: str, *, fingerprint: Fingerprint) -> Account:
     """Record that nothing of a source is written, and why."""
-    part = _part(source, fingerprint, 0.0, _Tally(), _Rows(), broken=message)
+    part = _part(source, fingerprint, 0.0, _Tally(), _Rows(), broken=storable(message))
     with told_as_write_error(store):
         (store / crops_path(source.video)).unlink(missing_ok=True)
         write_part(store, part, _Rows().table())
@@ -90,7 +90,7 @@ class _UntilItBreaks:
         try:
             yield from self._looked_at
         except (VideoError, LandmarksError, OSError) as error:
-            self.message = str(error)
+            self.message = storable(str(error))
 
 
 class _Tally:

@@ -74,8 +74,8 @@ def _track_row(
     label = [
         about["track_id"],
         about["identity"] if about["identity"] not in about["track_id"] else "",
-        f"{about['num_frames']} positions, {len(about['runs'])} runs",
-        f"{about['num_short_runs']} short runs" if about["num_short_runs"] else "",
+        f"positions {about['num_frames']}, runs {len(about['runs'])}",
+        f"short runs {about['num_short_runs']}" if about["num_short_runs"] else "",
     ]
     pictures = store.read_frames(track, positions, size_px=min(size_px, store.contract.crop_size_px))
     return [line for line in label if line], pictures

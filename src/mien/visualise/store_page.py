@@ -141,7 +141,7 @@ def _sheet_of_extremes(store: TrackStore, frames: pa.Table, *, num_pictures: int
             store.read_frames(track, [row - first_row[track]], size_px=size)[0]
             for row, track in ((int(row), int(track_of_row[row])) for row in worst)
         ]
-        numbers = ", ".join(f"{frames[name][int(row)].as_py():.3g}" for row in worst[[0, -1]])
+        numbers = ", ".join(f"{frames[name][int(row)].as_py():.4g}" for row in worst[[0, -1]])
         rows.append(([*_wrapped(title), numbers], np.stack(pictures)))
     return contact_sheet(rows, pictures_per_row=num_pictures)
 
