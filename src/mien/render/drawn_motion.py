@@ -1,4 +1,4 @@
-"""What a drawn face does over time: action units that rise, hold and fall; a drifting head and light."""
+"""What a drawn face does over time: action units that rise, hold and fall; a head and a light that wobble."""
 
 from __future__ import annotations
 
@@ -71,24 +71,25 @@ def random_motion(
 ) -> Motion:
     """A video's worth of events; the same generator state gives the same numbers.
 
-    Pose, light and exposure differ much from video to video and drift little within one.
+    Pose, light and exposure differ much from video to video. Within one they only wobble, at 1.5 to 4 Hz:
+    slower drift would tell the order of a clip's frames without any action unit.
     """
     seconds_T = np.arange(num_frames) / frames_per_second
 
-    def drift(offset: float, sway: float, *, columns: int = 1) -> Floats:
-        return _drift(generator, seconds_T, offset=offset, sway=sway, columns=columns)
+    def wobble(offset: float, sway: float, *, columns: int = 1) -> Floats:
+        return _wobble(generator, seconds_T, offset=offset, sway=sway, columns=columns)
 
-    light_3 = np.concatenate([generator.uniform((-1.3, -1.2), (1.3, 0.4)), [1.0]])
+    light_3 = np.concatenate([generator.uniform((-1.0, -1.0), (1.0, 0.4)), [1.0]])
     return Motion(
         intensity_TA=random_intensities(generator, seconds_T),
-        yaw_T=drift(18.0, 1.2)[:, 0],
-        pitch_T=drift(8.0, 0.8)[:, 0],
-        roll_T=drift(8.0, 1.0)[:, 0],
-        shift_T2=drift(0.07, 0.008, columns=2),
-        scale_T=1 + drift(0.06, 0.005)[:, 0],
-        light_T3=light_3 + drift(0.0, 0.03, columns=3),
-        exposure_T=np.exp(drift(0.3, 0.012)[:, 0]),
-        gaze_T2=np.clip(drift(0.25, 0.08, columns=2), -1, 1),
+        yaw_T=wobble(18.0, 1.0)[:, 0],
+        pitch_T=wobble(8.0, 0.7)[:, 0],
+        roll_T=wobble(8.0, 0.8)[:, 0],
+        shift_T2=wobble(0.07, 0.006, columns=2),
+        scale_T=1 + wobble(0.06, 0.004)[:, 0],
+        light_T3=light_3 + wobble(0.0, 0.03, columns=3),
+        exposure_T=np.exp(wobble(0.3, 0.015)[:, 0]),
+        gaze_T2=np.clip(wobble(0.25, 0.06, columns=2), -1, 1),
     )
 
 
@@ -117,7 +118,7 @@ def envelope(seconds_T: NDArray[np.float64], *, onset: float, apex: float, offse
     return smooth_T
 
 
-def _drift(
+def _wobble(
     generator: np.random.Generator,
     seconds_T: NDArray[np.float64],
     *,
@@ -125,10 +126,10 @@ def _drift(
     sway: float,
     columns: int,
 ) -> Floats:
-    """(T, columns): a constant within +-`offset` plus three slow waves of standard deviation `sway`."""
+    """(T, columns): a constant within +-`offset` plus three waves of standard deviation `sway`."""
     constant = generator.uniform(-offset, offset, columns)
-    hertz_3C = generator.uniform(0.1, 0.6, (3, columns))
+    hertz_3C = generator.uniform(1.5, 4.0, (3, columns))
     phase_3C = generator.uniform(0, 2 * np.pi, (3, columns))
     waves_TC = np.sin(2 * np.pi * hertz_3C * seconds_T[:, None, None] + phase_3C).sum(axis=1)
-    drift_TC: Floats = (constant + sway * waves_TC / np.sqrt(1.5)).astype(np.float32)
-    return drift_TC
+    moved_TC: Floats = (constant + sway * waves_TC / np.sqrt(1.5)).astype(np.float32)
+    return moved_TC
