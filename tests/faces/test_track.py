@@ -1,0 +1,63 @@
+"""From a file to faces: every decoded frame is accounted for once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.faces.track import TrackSettings, faces_in_picture, track_faces
+from mien.faces.tracked import BETWEEN_GRID_TIMES, NO_FACE
+from mien.video import VideoError, write_video
+
+
+def looks_of(video, finder):
+    return list(track_faces(video, finder=finder, settings=TrackSettings()))
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(10, 12), (25, 25), (30, 30), (50, 40)])
+def test_every_decoded_frame_is_told_once_and_slots_follow_time(
+    tmp_path, planted, planted_finder, paint_planted, *, rate, frames
+):
+    planted_finder.people = [planted(1, 300)]
+    image = paint_planted(planted_finder.people)
+    write_video(tmp_path / "clip.mp4", [image] * frames, frames_per_second=rate)
+    looks = looks_of(tmp_path / "clip.mp4", planted_finder)
+    assert [look.source_frame_index for look in looks] == list(range(frames))
+    assert all((look.reason == BETWEEN_GRID_TIMES) == (not look.slots) for look in looks)
+    slots = [slot for look in looks for slot in look.slots]
+    assert slots == list(range(len(slots)))
+    assert abs(len(slots) - frames / rate * 25) <= 1.01
+    assert all(abs(slot / 25 - look.seconds) <= 0.06 for look in looks for slot in look.slots)
+    assert {face.track_number for look in looks for face in look.faces} == {0}
+
+
+def test_frames_without_a_face_say_so(tmp_path, planted_finder, paint_planted):
+    write_video(tmp_path / "empty.mp4", [paint_planted([])] * 5, frames_per_second=25)
+    looks = looks_of(tmp_path / "empty.mp4", planted_finder)
+    assert [(look.faces, look.reason) for look in looks] == [((), NO_FACE)] * 5
+
+
+def test_a_broken_file_gives_its_faces_first(tmp_path, planted, planted_finder, paint_planted):
+    planted_finder.people = [planted(1, 300)]
+    whole = tmp_path / "whole.avi"
+    generator = np.random.default_rng(0)
+    grain = [generator.integers(0, 40, (360, 640, 3), dtype=np.uint8) for _ in range(12)]
+    write_video(whole, [paint_planted(planted_finder.people) // 2 + g for g in grain], frames_per_second=25)
+    content = bytearray(whole.read_bytes())
+    middle = content.index(b"mdat") + len(content) // 2
+    content[middle : middle + 4000] = bytes(4000)
+    whole.write_bytes(content)
+    looks = []
+    with pytest.raises(VideoError, match="damaged"):
+        for look in track_faces(whole, finder=planted_finder, settings=TrackSettings()):
+            looks.append(look)
+    assert len(looks) >= 3
+    assert all(look.faces for look in looks)
+
+
+def test_a_picture_s_faces_come_the_largest_first(planted, planted_finder, paint_planted):
+    planted_finder.people = [planted(1, 120, side=80.0), planted(2, 420, side=140.0)]
+    faces = faces_in_picture(
+        paint_planted(planted_finder.people), finder=planted_finder, settings=TrackSettings()
+    )
+    assert [face.box_xyxy_px[2] - face.box_xyxy_px[0] for face in faces] == [140.0, 80.0]
