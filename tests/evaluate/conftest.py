@@ -6,7 +6,7 @@ import pytest
 from mien.datasets.base import PICTURE, LabelledFrames
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def planted():
     """Frames of people with features: AU1 is a direction of them, AU2 noise, AU4 in part not coded."""
 
@@ -40,7 +40,7 @@ def planted():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def predictions_of():
     """Predictions from planted frames and given probabilities, in three folds."""
     from mien.evaluate.predictions import About, Predictions, output_names

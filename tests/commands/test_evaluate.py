@@ -1,0 +1,180 @@
+"""The whole verb on a few drawn faces: a report that stands alone, and predictions that say it all again."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from mien.backbones import build_backbone
+from mien.cli import main
+from mien.evaluate.predictions import read_predictions
+from mien.evaluate.scoring import summarise
+from mien.faces.align import crop_contract
+from mien.faces.contract import CropContract
+from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
+from mien.train.encoder_file import InputContract, save_encoder
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
+
+
+def _save(path, contract: CropContract):
+    settings = {"width": 4, "stem_stride": 4}
+    torch.manual_seed(0)
+    inputs = InputContract(contract, 36, 32, *IMAGENET)
+    save_encoder(
+        path,
+        build_backbone("resnet18", **settings),
+        backbone_name="resnet18",
+        backbone_settings=settings,
+        inputs=inputs,
+        training={},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_drawn_videos(
+        folder / "drawn", DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=10, side_px=96)
+    )
+    _save(folder / "a.safetensors", crop_contract(FaceLandmarksBeside()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(drawn):
+    out = drawn / "report"
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--encoder", f"ours={drawn / 'a.safetensors'}", "--untrained", "--supervised"]
+    arguments += ["--shares", "50", "100", "--out", str(out), *QUICK]
+    status = main(["evaluate", *arguments])
+    assert status == 0
+    return out
+
+
+def test_every_system_mode_and_share_leaves_its_predictions(report):
+    names = sorted(path.stem for path in (report / "predictions").iterdir())
+    modes = ["affine+stats.100", "frozen.100", "frozen.50", "stats.100"]
+    expected = [f"{system}.{mode}" for system in ("ours", "untrained") for mode in modes]
+    assert names == sorted([*expected, "supervised.all.100", "supervised.all.50"])
+    frozen = read_predictions(report / "predictions" / "ours.frozen.100.parquet")
+    assert len(frozen.path_N) == 120
+    assert not np.isnan(frozen.threshold_NA).any()
+    assert frozen.predicted_intensity_NA is not None
+    assert np.isfinite(summarise(frozen).icc).any()
+
+
+def test_the_page_needs_no_other_file_and_is_complete(report):
+    html = (report / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
+    for words in (
+        "These faces are drawn",
+        "F1 by action unit",
+        "Person-independence",
+        "Features of ten people",
+    ):
+        assert words in html
+    for words in (
+        "Where ours looks",
+        "nearest frames of other people",
+        "With fewer labelled people",
+        "supervised",
+    ):
+        assert words in html
+    assert html.count("<img") > 20
+
+
+def test_the_texts_hold_the_same_tables(report):
+    assert "## F1 by action unit" in (report / "report.md").read_text()
+    assert r"\begin{tabular}" in (report / "tables.tex").read_text()
+    assert (
+        (report / "scores.csv")
+        .read_text()
+        .startswith("system,mode,share_of_labels,output,score,value,low,high")
+    )
+
+
+def test_compare_recomputes_the_scores_from_the_predictions(report, capsys):
+    names = ("ours.frozen.100", "untrained.frozen.100")
+    files = [str(report / "predictions" / f"{name}.parquet") for name in names]
+    assert main(["compare", *files, "--out", str(report / "again")]) == 0
+    printed = capsys.readouterr().out
+    assert "untrained (frozen) → ours (frozen)" in printed
+    first, again = ((folder / "scores.csv").read_text().splitlines() for folder in (report, report / "again"))
+    assert set(again) <= set(first)
+
+
+def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
+    arguments = [
+        "evaluate",
+        "--dataset",
+        "drawn",
+        "--root",
+        str(drawn / "drawn"),
+        "--store",
+        str(drawn / "store"),
+    ]
+    arguments += [
+        "--encoder",
+        str(drawn / "a.safetensors"),
+        "--out",
+        str(drawn / "r2"),
+        "--modes",
+        "frozen",
+        *QUICK,
+    ]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "00001: " not in printed
+    assert "not tried: affine+stats, stats" in (drawn / "r2" / "report.html").read_text()
+
+
+def test_faces_cropped_otherwise_are_refused_before_any_work(drawn, report, capsys):
+    import dataclasses
+
+    contract = dataclasses.replace(crop_contract(FaceLandmarksBeside()), margin=0.3)
+    other = _save(drawn / "b.safetensors", contract)
+    arguments = [
+        "evaluate",
+        "--dataset",
+        "drawn",
+        "--root",
+        str(drawn / "drawn"),
+        "--store",
+        str(drawn / "store"),
+    ]
+    assert main([*arguments, "--encoder", str(other), "--out", str(drawn / "r3"), *QUICK]) == 1
+    assert "margin: 0.3" in capsys.readouterr().err
+    assert not (drawn / "r3").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--dataset": "drwan"}, "unknown data set 'drwan'; did you mean 'drawn'"),
+        ({"--root": "nowhere"}, "labels.csv: no such file"),
+        ({"--encoder": "none.safetensors"}, "none.safetensors"),
+        ({"--protocol": "bp4d-3fold"}, "has no part for"),
+        ({"--occurs-at": "2"}, "--occurs-at is for the data set `table`"),
+        ({"--set": "epoch=3"}, "unknown key 'epoch'"),
+    ],
+)
+def test_a_wrong_argument_says_what_was_expected(drawn, report, capsys, changes, message):
+    arguments = {
+        "--dataset": "drawn",
+        "--root": str(drawn / "drawn"),
+        "--store": str(drawn / "store"),
+        "--encoder": str(drawn / "a.safetensors"),
+        "--out": str(drawn / "r4"),
+    } | changes
+    assert main(["evaluate", *(word for pair in arguments.items() for word in pair), "--workers", "0"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_other_files_are_not_compared(tmp_path, capsys):
+    assert main(["compare", str(tmp_path)]) == 1
+    assert "no .parquet file there" in capsys.readouterr().err

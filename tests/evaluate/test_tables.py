@@ -1,0 +1,150 @@
+"""Tables say what was measured here and what was published; texts hold the same numbers."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+
+from mien.evaluate.results import Result, in_order, label_of, long_rows
+from mien.evaluate.scoring import compare
+from mien.evaluate.tables import (
+    FLOOR,
+    MEASURED,
+    PUBLISHED,
+    Cell,
+    Row,
+    Table,
+    auc_table,
+    comparison_table,
+    expression_table,
+    f1_table,
+    summary_table,
+)
+from mien.evaluate.text_reports import as_csv, as_latex, as_markdown
+
+BP4D = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+
+
+@pytest.fixture(scope="module")
+def results(predictions_of):
+    """Two systems on frames with BP4D's action units; the second never says yes."""
+    import dataclasses
+
+    from mien.datasets.base import PICTURE, LabelledFrames
+
+    generator = np.random.default_rng(0)
+    N = 360
+    frames = LabelledFrames(
+        action_units=BP4D,
+        path_N=np.array([f"{k}.jpg" for k in range(N)]),
+        frame_N=np.full(N, PICTURE),
+        seconds_N=np.zeros(N),
+        subject_N=np.repeat([f"s{k:02d}" for k in range(12)], 30),
+        occurrence_NA=(generator.random((N, 12)) < 0.4).astype(np.float32),
+    )
+    good = 0.5 * frames.occurrence_NA + 0.6 * generator.random((N, 12))
+    found = []
+    for name, probability in (("clp", good.clip(0, 1)), ("none", np.zeros((N, 12)))):
+        predictions = predictions_of(frames, probability, system=name)
+        about = dataclasses.replace(predictions.about, dataset="bp4d")
+        found.append(Result.of(dataclasses.replace(predictions, about=about)))
+    return found
+
+
+def test_the_f1_table_holds_floors_then_ours_then_the_papers_rows(results):
+    table = f1_table(results)
+    kinds = [row.kind for row in table.rows]
+    assert kinds == [FLOOR] * 2 + [MEASURED] * 2 + [PUBLISHED] * 25
+    assert table.columns == (*(f"AU{n}" for n in BP4D), "mean")
+    clp = next(row for row in table.rows if row.label == "CLP")
+    assert [cell.text for cell in clp.cells][-1] == "62.4"
+    assert next(row for row in table.rows if row.label == "TAE*").cells[-1].text == "60.3"
+
+
+def test_measured_cells_are_the_scores_in_percent(results):
+    row = f1_table(results).rows[2]
+    scores = results[0].occurrence_scores
+    assert row.cells[3].text == f"{100 * scores.f1[3].value:.1f}"
+    assert f"[{100 * scores.f1_mean.low:.1f} to" in row.label
+
+
+def test_a_system_that_never_says_yes_has_f1_zero_and_auc_one_half(results):
+    assert f1_table(results).rows[3].cells[-1].text == "0.0"
+    assert auc_table(results).rows[2].cells[-1].text == "50.0"
+    assert summary_table(results).rows[1].cells[0].text == "0.0"
+
+
+def test_a_significant_difference_carries_a_dagger(results):
+    comparison = compare(results[1].predictions, results[0].predictions, names=("none", "clp"))
+    row = comparison_table([comparison], results[0].predictions.outputs).rows[0]
+    assert row.label == "none → clp"
+    assert row.cells[0].text.startswith("+")
+    assert row.cells[0].text.endswith("†")
+
+
+def test_results_come_by_share_then_mode_then_as_given(results):
+    import dataclasses
+
+    def other(mode, share):
+        about = dataclasses.replace(results[0].predictions.about, mode=mode, share_of_labels=share)
+        return dataclasses.replace(
+            results[0], predictions=dataclasses.replace(results[0].predictions, about=about)
+        )
+
+    given = [other("all", 0.1), other("frozen", 1.0), other("affine+stats", 1.0)]
+    labels = [label_of(result.predictions.about) for result in in_order(given)]
+    assert labels == ["clp (affine+stats)", "clp (frozen)", "clp (fine-tuned, 10 % of labels)"]
+
+
+def test_expressions_stand_in_the_papers_order(results):
+    import dataclasses
+
+    predictions = results[0].predictions
+    N = len(predictions.path_N)
+    names = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
+    class_N = np.arange(N) % 7
+    probability = np.eye(7, dtype=np.float32)[np.where(class_N == 3, 0, class_N)]  # happy is never named
+    expressions = dataclasses.replace(
+        predictions,
+        about=dataclasses.replace(predictions.about, dataset="rafdb"),
+        outputs=names,
+        class_N=class_N,
+        probability_NA=probability,
+    )
+    table = expression_table([Result.of(expressions)])
+    assert table.columns[:7] == ("Neutral", "Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise")
+    assert [cell.text for cell in table.rows[0].cells[:7]] == ["100.0"] * 4 + ["0.0"] + ["100.0"] * 2
+    assert table.rows[0].cells[7].text == "85.7"
+    assert [row.kind for row in table.rows].count(PUBLISHED) == 8
+    assert {row["score"] for row in long_rows([Result.of(expressions)])} == {"accuracy"}
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="1 cells, 2 columns"):
+        Table("x", "X", ("a", "b"), (Row("r", MEASURED, (Cell("1"),)),))
+
+
+def test_markdown_and_latex_hold_every_row_and_say_what_was_published(results):
+    table = f1_table(results)
+    markdown, latex = as_markdown(table), as_latex(table)
+    assert len([line for line in markdown.splitlines() if line.startswith("|")]) == 2 + len(table.rows)
+    assert "| CLP (published) |" in markdown
+    assert latex.count(r" \\") == 1 + len(table.rows)
+    assert latex.count(r"\midrule") == 2
+    assert "F1 by action unit, \\%" in latex
+    assert "%" not in latex.replace(r"\%", "")
+
+
+def test_csv_rows_hold_every_score_with_its_bounds(results):
+    rows = list(csv.DictReader(io.StringIO(as_csv(long_rows(results)))))
+    f1 = next(row for row in rows if (row["system"], row["score"], row["output"]) == ("clp", "f1", "AU12"))
+    expected = results[0].occurrence_scores.f1[BP4D.index(12)]
+    assert float(f1["value"]) == pytest.approx(expected.value)
+    assert float(f1["low"]) == pytest.approx(expected.low)
+    assert math.isnan(float(next(row for row in rows if row["score"] == "icc")["value"]))
+    assert json.dumps(rows)
+    with pytest.raises(ValueError, match="no rows"):
+        as_csv([])
