@@ -20,6 +20,7 @@ from mien.evaluate.feature_table import FeatureTable
 from mien.evaluate.features import embed_frames, resize_crop
 from mien.evaluate.keyed_faces import KeyedFace, image_faces, store_faces, video_faces
 from mien.faces.contract import CropContract
+from mien.faces.landmarks_beside import LandmarksError
 from mien.train.encoder_file import Encoder
 from mien.video import ImageError, VideoError
 
@@ -126,11 +127,11 @@ class _Embedding:
             for face in faces:
                 found += 1
                 yield face
-        except (VideoError, ImageError) as error:
+        except (VideoError, ImageError, LandmarksError, OSError) as error:
             if self.strict:
                 raise
             self.account.num_unreadable += 1
-            print(f"embed: {error}", file=sys.stderr)
+            tqdm.write(f"embed: {error}", file=sys.stderr)
         else:
             self.account.num_without_face += not found
         self.account.num_sources += 1
@@ -162,6 +163,10 @@ def _pictures(given: Path) -> Iterator[Source]:
             root = given if given.is_dir() else given.parent
             relative = path.relative_to(root)
             yield Source(path, str(relative), relative.parts[0], str(relative))
+
+
+def _progress_bar() -> tqdm[None]:
+    return tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
 
 def _batches(faces: Iterator[KeyedFace], size: int) -> Iterator[list[KeyedFace]]:
