@@ -156,7 +156,8 @@ class _Job:
         settings = self.settings
         backbone = build_backbone(settings.backbone_name, **to_dict(settings.backbone))
         if settings.weights and fresh:
-            load_public_weights(backbone, Path(settings.weights))
+            sha256 = load_public_weights(backbone, Path(settings.weights))
+            self._say(f"begins with the weights of {settings.weights}, SHA-256 {sha256}")
         return backbone
 
     def _warm_start(self, trainer: Trainer, stop: StopRequest) -> None:
