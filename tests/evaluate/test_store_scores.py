@@ -36,3 +36,16 @@ def test_what_is_constant_in_a_video_is_gone_once_centred():
 def test_features_that_hold_the_person_name_it_from_other_videos():
     of_subject = np.eye(6)[SUBJECT_N.astype(int)]
     assert scores(of_subject + 0.01 * RNG.normal(size=(240, 6))).identity_accuracy == 1.0
+
+
+def test_a_rare_action_unit_is_predicted_as_readily_as_a_common_one():
+    rare_NA = (RNG.random((240, 1)) < 0.1).astype(float)
+    features = rare_NA + 0.3 * RNG.normal(size=(240, 1))
+    result = score_features(features, rare_NA, SUBJECT_N, VIDEO_N, num_folds=3)
+    assert result.f1_A[0] > 0.6
+
+
+def test_an_action_unit_that_never_occurs_has_no_auc_and_no_f1():
+    result = score_features(RNG.normal(size=(240, 3)), np.zeros((240, 1)), SUBJECT_N, VIDEO_N, num_folds=3)
+    assert np.isnan(result.auc_A[0])
+    assert result.f1_A[0] == 0.0

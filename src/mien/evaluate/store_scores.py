@@ -13,7 +13,7 @@ from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
 from mien.evaluate.folds import subject_folds
 from mien.evaluate.metrics import confusion_counts, mean_defined, mean_of_folds
-from mien.evaluate.readout import auc_by_fold, identity_accuracy, out_of_fold_scores
+from mien.evaluate.readout import auc_by_fold, choose_strength, fit_readout, identity_accuracy
 from mien.train.encoder_file import Encoder
 
 Floats = NDArray[np.floating[Any]]
@@ -80,14 +80,11 @@ def score_features(
     num_folds: int,
 ) -> StoreScores:
     """The scores of features already made; occurrence 1, 0 or NaN."""
-    scores_NA = out_of_fold_scores(features_ND, occurrence_NA, subject_N, num_folds=num_folds)
-    centred_NA = out_of_fold_scores(
-        centred_by_video(features_ND, video_N), occurrence_NA, subject_N, num_folds=num_folds
-    )
     fold_N = subject_folds(subject_N, num_folds=num_folds)
-    # presence and absence weigh alike in the read-out, so 0.5 lies between them
+    scores_NA, predicted_NA = _out_of_fold(features_ND, occurrence_NA, subject_N, fold_N)
+    centred_NA, _ = _out_of_fold(centred_by_video(features_ND, video_N), occurrence_NA, subject_N, fold_N)
     counts = [
-        confusion_counts(occurrence_NA[fold_N == fold], scores_NA[fold_N == fold] > 0.5)
+        confusion_counts(occurrence_NA[fold_N == fold], predicted_NA[fold_N == fold])
         for fold in range(num_folds)
     ]
     return StoreScores(
@@ -98,6 +95,39 @@ def score_features(
         identity_chance=1.0 / len(np.unique(subject_N)),
         num_frames=len(features_ND),
     )
+
+
+def _out_of_fold(
+    features_ND: Floats, labels_NA: Floats, subject_N: NDArray[Any], fold_N: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """(N, A) scores and predictions of every row by a read-out that has seen nobody of its fold.
+
+    Present is predicted above the middle between the mean training scores of absent and present rows, which
+    weighs the two alike however rare an action unit is.
+    """
+    scores_NA = np.zeros(labels_NA.shape)
+    predicted_NA = np.zeros(labels_NA.shape, dtype=bool)
+    for fold in np.unique(fold_N):
+        train_N, test_N = fold_N != fold, fold_N == fold
+        train_ND, train_NA = features_ND[train_N], labels_NA[train_N]
+        strength = choose_strength(train_ND, train_NA, subject_N[train_N])
+        readout = fit_readout(train_ND, train_NA, strength=strength)
+        middle_A = _middle(train_NA, readout.scores(train_ND))
+        scores_NA[test_N] = readout.scores(features_ND[test_N])
+        predicted_NA[test_N] = scores_NA[test_N] > middle_A
+    return scores_NA, predicted_NA
+
+
+def _middle(labels_NA: Floats, scores_NA: Floats) -> Floats:
+    """(A,) halfway between the two classes' mean scores; infinite, never exceeded, where one is missing."""
+    columns = list(zip(labels_NA.T, scores_NA.T, strict=True))
+    middles = [
+        (scores_N[labels_N == 0].mean() + scores_N[labels_N == 1].mean()) / 2
+        if (labels_N == 0).any() and (labels_N == 1).any()
+        else np.inf
+        for labels_N, scores_N in columns
+    ]
+    return np.array(middles)
 
 
 def centred_by_video(features_ND: Floats, video_N: NDArray[Any]) -> Floats:
