@@ -71,8 +71,9 @@ class Bp4d:
         if match is None:
             raise DatasetError(f"{path}: expected a name like F001_T1.csv or M018_T8.csv")
         subject, task = match.groups()
-        table = read_table(path)
-        require_columns(table, ["0", *map(str, self.action_units)], path=path)
+        columns_read = ["0", *map(str, self.action_units)]
+        table = read_table(path, only=columns_read)
+        require_columns(table, columns_read, path=path)
         frame_T = whole_numbers(table["0"], path=path, column="0", first_row=2)
         columns = {
             f"occurrence {number}": occurrences(

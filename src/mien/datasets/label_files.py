@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ NOT_CODED = 9
 MAX_INTENSITY = 5
 
 
-def read_table(path: Path, *, header: int | None = 0) -> pd.DataFrame:
+def read_table(path: Path, *, header: int | None = 0, only: Collection[str] | None = None) -> pd.DataFrame:
     """All cells of a CSV as stripped text, empty where empty; DatasetError when it is no such file.
 
-    A column heading loses the blanks around it.
+    A column heading loses the blanks around it. With `only`, columns of other headings are passed over.
     """
+    wanted = None if only is None else lambda heading: str(heading).strip() in only
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, header=header, skipinitialspace=True)
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, header=header, skipinitialspace=True, usecols=wanted
+        )
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

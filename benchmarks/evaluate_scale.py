@@ -1,0 +1,142 @@
+"""A dry run at BP4D's true size and layout: 41 people, 328 tasks, 146 847 frames, planted signals.
+
+    python benchmarks/evaluate_scale.py FOLDER [--share 0.1] [--workers 2]
+
+Writes small pictures with points beside them, crops them into a store, embeds them with a small untrained
+encoder, probes it in frozen mode over the three folds of the field, and prints minutes, processor time and
+memory of each stage. AU12 is the picture's brightness, AU4 its redness, all others are noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+
+from mien.backbones import build_backbone
+from mien.data.prepare import PrepareSettings
+from mien.data.store import TrackStore
+from mien.datasets.bp4d import Bp4d
+from mien.evaluate.evaluation import Contestant, Trial, features_of, try_system
+from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
+from mien.evaluate.matching import match_faces
+from mien.evaluate.probe import ProbeSettings
+from mien.evaluate.protocols import load_protocol
+from mien.evaluate.results import Result
+from mien.evaluate.trunk import TrunkMode
+from mien.faces.align import crop_contract
+from mien.faces.landmarks_beside import COLUMNS, FaceLandmarksBeside
+from mien.train.encoder_file import Encoder, InputContract
+
+NUM_FRAMES = 146_847
+SIDE_PX = 48
+POINTS = (17, 18, 31, 18, 24, 26, 18, 34, 30, 34)
+
+
+def main() -> None:
+    """All stages, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of the frames, for a look")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    root, store = args.folder / "BP4D", args.folder / "store"
+    with _told("write the fake set"):
+        write_fake_bp4d(root, num_frames=round(NUM_FRAMES * args.share))
+    with _told("read the labels"):
+        frames = Bp4d(root).frames()
+    print(f"{frames.num_frames:,} frames of {len(np.unique(frames.subject_N))} people")
+    with _told("crop into a store"):
+        finding = FaceFinding(PrepareSettings(landmarks="beside"))
+        prepare_labelled(frames, root, store, finding, workers=args.workers)
+    with _told("join labels and faces"):
+        data = match_faces(frames, root, TrackStore.open(store))
+    protocol = load_protocol("bp4d-3fold")
+    trial = Trial("bp4d", data, protocol, protocol.folds(data.frames.subject_N), ProbeSettings())
+    contestant = _contestant()
+    with _told("embed"):
+        features_ND = features_of(contestant, data, workers=args.workers - 1)
+    with _told("probe, frozen, three folds, thresholds chosen as well"):
+        predictions = try_system(trial, contestant, TrunkMode.FROZEN, features_ND)
+    with _told("score with intervals"):
+        scores = Result.of(predictions).occurrence_scores
+    for number, f1, floor in zip(scores.action_units, scores.f1, scores.always_on, strict=True):
+        print(f"AU{number}: F1 {f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f}), always on {floor:.3f}")
+
+
+def write_fake_bp4d(root: Path, *, num_frames: int) -> None:
+    """The layout of the real set; numbers of frames differ a little from task to task and add up."""
+    tasks = [(subject, f"T{k}") for subject in _subjects() for k in range(1, 9)]
+    generator = np.random.default_rng(0)
+    lengths = generator.multinomial(num_frames, np.full(len(tasks), 1 / len(tasks)))
+    for (subject, task), length in zip(tasks, lengths, strict=True):
+        active = generator.random((length, 99)) < 0.3
+        _write_codes(root / "AUCoding" / "AU_OCC" / f"{subject}_{task}.csv", active)
+        folder = root / "Sequences(2D+3D)" / subject / task
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_points(folder.with_name(f"{task}.landmarks.csv"), length)
+        tint = generator.integers(0, 30, 3)
+        for t in range(length):
+            picture = np.full((SIDE_PX, SIDE_PX, 3), 60 + 80 * active[t, 11], np.uint8) + tint.astype(
+                np.uint8
+            )
+            picture[..., 0] += np.uint8(50 * active[t, 3])
+            picture[generator.integers(0, SIDE_PX, 12), :, 1] += np.uint8(15)
+            (folder / f"{100 + t:04d}.jpg").write_bytes(simplejpeg.encode_jpeg(picture, 80))
+
+
+def _subjects() -> list[str]:
+    return [f"F{k:03d}" for k in range(1, 24)] + [f"M{k:03d}" for k in range(1, 19)]
+
+
+def _write_codes(path: Path, active_TA: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(range(100))
+        writer.writerows([100 + t, *row] for t, row in enumerate(active_TA.astype(int).tolist()))
+
+
+def _write_points(path: Path, length: int) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([t, 0, *POINTS] for t in range(length))
+
+
+def _contestant() -> Contestant:
+    torch.manual_seed(0)
+    settings = {"width": 8}
+    inputs = InputContract(
+        crop_contract(FaceLandmarksBeside()), 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
+    backbone = build_backbone("resnet18", **settings).eval()
+    encoder = Encoder(backbone, "resnet18", settings, inputs, source="untrained")
+    return Contestant("untrained", encoder, "", (TrunkMode.FROZEN,))
+
+
+@contextmanager
+def _told(stage: str) -> Iterator[None]:
+    began, cpu = time.monotonic(), _cpu_seconds()
+    yield
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    minutes, busy = (time.monotonic() - began) / 60, (_cpu_seconds() - cpu) / 60
+    print(f"{stage}: {minutes:.1f} min, {busy:.1f} min of processor, peak {peak:.2f} GB so far", flush=True)
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+if __name__ == "__main__":
+    main()
