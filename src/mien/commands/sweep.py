@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print(describe(planned))
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the run in progress is stopped too
     places = Places(args.store, args.out, args.labels, args.score_store, args.score_labels)
     complete = run_sweep(sweep, planned, places, max_minutes=args.max_minutes)
     return 0 if complete else 1
