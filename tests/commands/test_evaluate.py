@@ -130,6 +130,12 @@ def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "00001: " not in printed
+    assert "kept from" not in printed
+    assert main(arguments) == 0
+    assert "a (frozen): " in (again := capsys.readouterr().out)
+    assert "kept from an earlier run" in again
+    assert main([*arguments, "--set", "seed=1"]) == 0
+    assert "kept from" not in capsys.readouterr().out
     assert "not tried: affine+stats, stats" in (drawn / "r2" / "report.html").read_text()
 
 

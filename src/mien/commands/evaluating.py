@@ -22,6 +22,7 @@ from mien.datasets.table import Table as OwnTable
 from mien.evaluate.evaluation import (
     Contestant,
     Trial,
+    about_trial,
     contestant_from_file,
     features_of,
     from_public_weights,
@@ -33,7 +34,7 @@ from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
 from mien.evaluate.labelled_store import FaceFinding, prepare_labelled, reasons_without_face
 from mien.evaluate.matching import LabelledFaces, match_faces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
-from mien.evaluate.predictions import write_predictions
+from mien.evaluate.predictions import About, Predictions, read_predictions, write_predictions
 from mien.evaluate.probe import ProbeSettings, fit_head, predict
 from mien.evaluate.protocols import Protocol, load_protocol, protocol_for
 from mien.evaluate.results import Result, label_of
@@ -197,14 +198,27 @@ def _results(
     for contestant in contestants:
         for mode in contestant.modes:
             for share in _shares(request.shares, mode):
-                predictions = try_system(
-                    trial, contestant, mode, features[contestant.name], share_of_labels=share
-                )
                 name = f"{contestant.name} {mode.value} {100 * share:g}".replace("/", "_").replace(" ", ".")
-                write_predictions(request.out / "predictions" / f"{name}.parquet", predictions)
+                path = request.out / "predictions" / f"{name}.parquet"
+                about = about_trial(trial, contestant, mode, share, seconds=0)
+                predictions = _kept(path, about)
+                told = "kept from an earlier run"
+                if predictions is None:
+                    features_ND = features[contestant.name]
+                    predictions = try_system(trial, contestant, mode, features_ND, share_of_labels=share)
+                    write_predictions(path, predictions)
+                    told = f"in {predictions.about.seconds:.0f} s"
                 result = Result.of(predictions)
-                _say(f"{label_of(predictions.about)}: {_score(result)} in {predictions.about.seconds:.0f} s")
+                _say(f"{label_of(about)}: {_score(result)} {told}")
                 yield result
+
+
+def _kept(path: Path, about: About) -> Predictions | None:
+    """The predictions of an earlier run, when that was the very same trial."""
+    if not path.exists():
+        return None
+    predictions = read_predictions(path)
+    return predictions if predictions.about.tells_the_same(about) else None
 
 
 def _shares(shares: tuple[float, ...], mode: TrunkMode) -> tuple[float, ...]:

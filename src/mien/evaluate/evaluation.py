@@ -104,24 +104,14 @@ def try_system(
     intensities = (
         intensity_readout(features_ND, trial.data.frames, trial.folds, tested.rows) if whole else None
     )
-    about = _about(trial, contestant, mode, share_of_labels, seconds=time.monotonic() - began)
+    about = about_trial(trial, contestant, mode, share_of_labels, seconds=time.monotonic() - began)
     return _predictions(trial, tested, about, intensities)
 
 
-def _system(
-    trial: Trial, contestant: Contestant, mode: TrunkMode, features_ND: NDArray[np.float32]
-) -> System:
-    if mode is TrunkMode.FROZEN:
-        return FrozenSystem(features_ND, trial.settings)
-    encoder = contestant.encoder
-    return TunedSystem(
-        encoder.backbone, encoder.inputs, trial.data.faces, mode, trial.settings, workers=trial.workers
-    )
-
-
-def _about(
+def about_trial(
     trial: Trial, contestant: Contestant, mode: TrunkMode, share_of_labels: float, *, seconds: float
 ) -> About:
+    """What the predictions of such a trial say of themselves."""
     return About(
         dataset=trial.dataset,
         system=contestant.name,
@@ -137,6 +127,17 @@ def _about(
         settings=to_dict(trial.settings) | {"mode": mode.value, "inputs": _inputs(contestant.encoder)},
         mien_version=__version__,
         seconds=seconds,
+    )
+
+
+def _system(
+    trial: Trial, contestant: Contestant, mode: TrunkMode, features_ND: NDArray[np.float32]
+) -> System:
+    if mode is TrunkMode.FROZEN:
+        return FrozenSystem(features_ND, trial.settings)
+    encoder = contestant.encoder
+    return TunedSystem(
+        encoder.backbone, encoder.inputs, trial.data.faces, mode, trial.settings, workers=trial.workers
     )
 
 

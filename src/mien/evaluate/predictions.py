@@ -50,6 +50,11 @@ class About:
     seconds: float  # spent on fitting and predicting
     notes: tuple[str, ...] = ()
 
+    def tells_the_same(self, other: About) -> bool:
+        """Whether a run of the other would give these predictions again: all but where, when and how long."""
+        apart: dict[str, Any] = {"encoder": "", "seconds": 0.0, "notes": ()}
+        return dataclasses.replace(self, **apart) == dataclasses.replace(other, **apart)
+
 
 @dataclass(frozen=True)
 class Predictions:
