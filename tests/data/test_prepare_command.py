@@ -47,7 +47,9 @@ def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path
 
     for shard in ("1/2", "2/2"):
         place = str(tmp_path / f"shard{shard[0]}")
-        assert main(["prepare", str(folder), "--out", place, "--shard", shard, *options]) == 0
+        assert (
+            main(["prepare", str(folder), "--out", place, "--shard", shard, *options, "--workers", "0"]) == 0
+        )
     merged = str(tmp_path / "merged")
     assert main(["merge", str(tmp_path / "shard1"), str(tmp_path / "shard2"), "--out", merged]) == 0
     assert (tmp_path / "merged/manifest.parquet").read_bytes() == (
