@@ -18,6 +18,7 @@ from mien.commands.demo_folder import DemoFolder
 from mien.commands.demo_story import demo_page
 from mien.commands.embedding import embed_sources
 from mien.commands.prepare_progress import ProgressBar
+from mien.commands.pretrain_settings import PretrainSettings
 from mien.commands.pretraining import pretrain
 from mien.config import load_recipe, override, to_dict
 from mien.data.accounts import Account, format_accounts
@@ -97,6 +98,9 @@ class Stages:
 def run_demo(out: Path, settings: DemoSettings, *, recipe_assignments: Sequence[str] = ()) -> Path:
     """Everything, into the folder `out`; the page's path. ValueError when `out` holds something else."""
     folder, stages = DemoFolder(out), Stages()
+    path = find_recipe(RECIPE)
+    recipe = override(load_recipe(path), [f"run.seed={settings.seed}", *recipe_assignments])
+    PretrainSettings.from_recipe(recipe, where=str(path))  # refuse a wrong setting before anything is drawn
     folder.begin_anew(to_dict(settings))
     with stages.stage("draw"):
         for drawn, videos in ((folder.drawn, settings.pretraining), (folder.drawn_readout, settings.readout)):
@@ -107,8 +111,6 @@ def run_demo(out: Path, settings: DemoSettings, *, recipe_assignments: Sequence[
             "read-out": _prepare(folder.drawn_readout, folder.readout_store, settings),
         }
     with stages.stage("pretrain"):
-        path = find_recipe(RECIPE)
-        recipe = override(load_recipe(path), [f"run.seed={settings.seed}", *recipe_assignments])
         pretrain(recipe, where=str(path), store=folder.store, out=folder.run)
     with stages.stage("embed"):
         trained = load_encoder(folder.encoder)
