@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from fractions import Fraction
 
 import av
@@ -166,6 +167,17 @@ def test_frames_off_the_grid_are_never_converted(tmp_path):
             assert frame.image_HWC.shape == (HEIGHT, WIDTH, 3)
         converted.append("image_HWC" in vars(frame))
     assert converted == [True, False, False, False, True, False, False, False]
+
+
+def test_no_more_than_two_frames_are_held_at_a_time(tmp_path):
+    alive = []
+    most = 0
+    path = write(tmp_path / "long.mkv", noise(10) * 12, range(0, 120 * 40, 40))
+    for _, frame in on_grid(read_frames(path)):
+        assert frame.image_HWC is not None
+        alive = [reference for reference in alive if reference() is not None] + [weakref.ref(frame)]
+        most = max(most, len(alive))
+    assert most <= 2
 
 
 def slots_by_search(seconds):

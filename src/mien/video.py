@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,13 +10,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 SLOTS_PER_SECOND = 25
 MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a gap
@@ -123,27 +124,13 @@ def grid_slots(seconds: Iterable[float]) -> Iterator[tuple[int, ...]]:
     none within 60 ms is a gap. A frame of a slow source may serve two slots, one of a fast source none. An
     error of the input is raised after the slots of the frames before it.
     """
-    broken: VideoError | None = None
-    lower, half_step, pending = -math.inf, 0.5 / SLOTS_PER_SECOND, math.nan
-    try:
-        for time in seconds:
-            if not math.isnan(pending):
-                half_step = (time - pending) / 2
-                yield _slots_within(pending, lower, pending + half_step)
-                lower = pending + half_step
-            pending = time
-    except VideoError as error:
-        broken = error
-    if not math.isnan(pending):
-        yield _slots_within(pending, lower, pending + min(half_step, MAX_OFFSET_SECONDS))
-    if broken is not None:
-        raise broken
+    for slots, _ in _with_slots((time, None) for time in seconds):
+        yield slots
 
 
 def on_grid(frames: Iterable[Frame]) -> Iterator[tuple[tuple[int, ...], Frame]]:
     """Every frame with the slots it serves, in order; errors of the input come after the last good frame."""
-    for_times, for_frames = itertools.tee(frames)
-    yield from zip(grid_slots(frame.seconds for frame in for_times), for_frames, strict=False)
+    return _with_slots((frame.seconds, frame) for frame in frames)
 
 
 def write_video(
@@ -285,6 +272,26 @@ def _display_matrix(picture: Any) -> tuple[float, float, float, float]:
 def _frames_per_second(stream: Any, *, default: float) -> float:
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else default
+
+
+def _with_slots(timed: Iterable[tuple[float, T]]) -> Iterator[tuple[tuple[int, ...], T]]:
+    """The slots of each timed thing, and the thing; holds one back until the next one's time is known."""
+    broken: VideoError | None = None
+    held: tuple[float, T] | None = None
+    lower, half_step = -math.inf, 0.5 / SLOTS_PER_SECOND
+    try:
+        for time, thing in timed:
+            if held is not None:
+                half_step = (time - held[0]) / 2
+                yield _slots_within(held[0], lower, held[0] + half_step), held[1]
+                lower = held[0] + half_step
+            held = (time, thing)
+    except VideoError as error:
+        broken = error
+    if held is not None:
+        yield _slots_within(held[0], lower, held[0] + min(half_step, MAX_OFFSET_SECONDS)), held[1]
+    if broken is not None:
+        raise broken
 
 
 def _slots_within(time: float, lower: float, upper: float) -> tuple[int, ...]:
