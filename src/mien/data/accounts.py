@@ -129,14 +129,14 @@ def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     troubled = [account for account in accounts if account.status != DONE]
     listed = accounts if len(accounts) <= max_files else troubled[:max_files]
     reasons = list(totals.not_written)
-    lines = [["file", "decoded", "written", *reasons, "tracks", "crops"]]
-    lines += [_line(account.source_path, account, reasons) for account in listed]
+    lines = [["video", "decoded", "written", *reasons, "tracks", "crops"]]
+    lines += [_line(account.video, account, reasons) for account in listed]
     if len(listed) < len(accounts):
         lines.append([f"... {len(accounts) - len(listed)} more files", *[""] * (len(reasons) + 4)])
     lines.append(_line("all", totals, reasons))
     text = _align(lines)
     text += "\n\n" + _sum_in_words(totals)
-    text += "".join(f"\n  {a.status}: {a.source_path}: {a.message}" for a in troubled[:max_files])
+    text += "".join(f"\n  {a.status}: {a.video}: {a.message}" for a in troubled[:max_files])
     if len(troubled) > max_files:
         text += f"\n  ... {len(troubled) - max_files} more; all of them are in accounts.parquet"
     return text

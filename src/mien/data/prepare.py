@@ -264,6 +264,6 @@ def _refuse_recorded_trouble(store: Path, sources: Sequence[Source], plan: Plan)
 def _refuse_trouble(account: Account) -> None:
     if account.status != DONE:
         raise StrictError(
-            f"{account.source_path}: {account.message} ({account.status}). Mend or leave out the file, or "
+            f"{account.video}: {account.message} ({account.status}). Mend or leave out the file, or "
             "run without --strict, which records it and goes on."
         )
