@@ -254,6 +254,17 @@ def test_a_run_killed_again_and_again_is_the_unbroken_run(tiny, disc_store, tmp_
 
 
 @pytest.mark.slow
+def test_two_devices_stop_together_and_resume_as_the_unbroken_run(tiny, disc_store, tmp_path):
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    both = ("run.devices=2", "run.steps=6")
+    subprocess.run(command(tiny, disc_store, unbroken, *both), check=True)
+    subprocess.run(command(tiny, disc_store, resumed, *both, "run.max_minutes=1e-9"), check=True)
+    assert [path.name for path in (resumed / "checkpoints").iterdir()] == ["step-000000001.safetensors"]
+    subprocess.run(command(tiny, disc_store, resumed, *both), check=True)
+    assert_same_run(unbroken, resumed)
+
+
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_the_older_checkpoint(tiny, disc_store, tmp_path):
     """A limit on the size of a file stands in for the full disk."""
     out = tmp_path / "run"

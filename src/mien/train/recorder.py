@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from mien.train.run_folder import RunFolder
 from mien.train.stop import StopRequest
 
 WAITING_IS_WORTH_A_WORD = 0.2  # of the time
+QUIET_LINES = 10  # a warning is said again when so many log lines had been without it
 
 
 class TrainingDivergedError(ValueError):
@@ -54,7 +56,8 @@ class Recorder:
         done = resumed.step if resumed else 0
         if resumed:
             self.window.load_state(resumed.window, device=self.fabric.device)
-        self._warned: list[str] = []
+        self._seen: dict[str, int] = {}  # a warning's gist -> the line that had it last
+        self._lines_written = 0
         if self.fabric.global_rank == 0:
             self._lines = JsonLines(self.folder.log, after_step=done)
             self._board = (
@@ -94,7 +97,8 @@ class Recorder:
         if self.fabric.global_rank != 0:
             return
         means["clips_per_second"] = self.length.clips_per_step / means["seconds_per_step"]
-        warnings = self.method.warnings(means) + _loader_warnings(means)
+        # Until the first line of a session the workers were still starting.
+        warnings = self.method.warnings(means) + (_loader_warnings(means) if self._lines_written else [])
         epoch = done / self.length.steps_per_epoch
         self._lines.write({"step": done, "epoch": round(epoch, 4), **means, "warnings": warnings})
         if self._board:
@@ -102,10 +106,16 @@ class Recorder:
         self._bar.set_postfix_str(
             f"loss {means['loss']:.4f}, {means['clips_per_second']:.1f} clips/s", refresh=False
         )
+        self._lines_written += 1
         for text in warnings:
-            if text not in self._warned:
-                self._bar.write(f"step {done}: {text}")
-        self._warned = warnings
+            self._warn(done, text)
+
+    def _warn(self, done: int, text: str) -> None:
+        """Say it, unless the same was seen lately; the same is what differs in its figures alone."""
+        gist = re.sub(r"\d+", "#", text)
+        if self._lines_written - self._seen.get(gist, -QUIET_LINES) >= QUIET_LINES:
+            self._bar.write(f"step {done}: {text}", file=self._bar.fp)
+        self._seen[gist] = self._lines_written
 
     def _save_due(self, done: int) -> bool:
         steps = self.run.checkpoint_every_steps
