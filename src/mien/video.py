@@ -232,23 +232,29 @@ class _Converter:
         self._reformatter = VideoReformatter()
         ratio = stream.sample_aspect_ratio
         self._pixel_aspect = float(ratio) if ratio and 0.2 <= ratio <= 5 else 1.0
+        self._rotation: int | None = None
+        self._matrix = _AS_STORED
 
     def __call__(self, picture: Any) -> NDArray[np.uint8]:
         width = max(1, round(picture.width * self._pixel_aspect))
         rgb = self._reformatter.reformat(picture, width=width, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
-        return _oriented(rows[:, : rgb.width * 3].reshape(rgb.height, rgb.width, 3), picture)
+        if picture.rotation != self._rotation:
+            # Asking a picture for its side data ties it into a circle of references, so that only the garbage
+            # collector frees its pixels: ask once, and again only where the rotation changes.
+            self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
+        return _oriented(rows[:, : rgb.width * 3].reshape(rgb.height, rgb.width, 3), self._matrix)
 
 
 def _later(convert: _Converter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
     return lambda: convert(picture)
 
 
-def _oriented(image_HWC: NDArray[np.uint8], picture: Any) -> NDArray[np.uint8]:
-    """The picture turned and mirrored by its display matrix, in quarters of a turn."""
-    a, b, c, d = _display_matrix(picture)
-    if (a, b, c, d) == _AS_STORED:
+def _oriented(image_HWC: NDArray[np.uint8], matrix: tuple[float, ...]) -> NDArray[np.uint8]:
+    """The picture turned and mirrored by a display matrix, in quarters of a turn."""
+    a, b, c, d = matrix
+    if matrix == _AS_STORED:
         return image_HWC
     transposed = abs(c) > abs(a)
     shown = image_HWC.transpose(1, 0, 2) if transposed else image_HWC
