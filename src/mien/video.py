@@ -334,7 +334,9 @@ def _add_stream(container: Any, size: tuple[int, ...], rate: Fraction, quality_c
     stream.height, stream.width = (side + side % 2 for side in size[:2])
     stream.pix_fmt = "yuv420p"
     stream.thread_count = 1  # the same bytes on every machine
-    stream.options = {"crf": str(quality_crf)} if with_x264 else {"qscale": str(1 + quality_crf // 6)}
+    # x264's macroblock tree gives different bytes from one run to the next, even on one thread.
+    x264 = {"crf": str(quality_crf), "x264-params": "mbtree=0"}
+    stream.options = x264 if with_x264 else {"qscale": str(1 + quality_crf // 6)}
     return stream
 
 
