@@ -44,10 +44,10 @@ FIRST_READOUT_PERSON = 50_000
 class DemoSettings:
     """How much is drawn. People of the read-out are never people of the pretraining."""
 
-    num_people: int = 60
+    num_people: int = 48
     videos_per_person: int = 4
-    num_readout_people: int = 24
-    readout_videos_per_person: int = 4
+    num_readout_people: int = 21
+    readout_videos_per_person: int = 3
     frames_per_video: int = 50
     seed: int = 0
     workers: int = 2
