@@ -95,3 +95,12 @@ def test_a_pickled_finder_answers_the_same(finder):
     assert np.array_equal(
         again.mesh(sketch(), region).points_5x2_px, finder.mesh(sketch(), region).points_5x2_px
     )
+
+
+def test_a_face_that_fills_the_picture_is_found_too(finder):
+    face = finder.mesh(sketch(), Region(320.0, 250.0, 300.0, 0.0))
+    left, top, right, bottom = (round(edge) for edge in face.box_xyxy_px)
+    found = finder.detect(np.ascontiguousarray(sketch()[top:bottom, left:right]))
+    assert len(found) == 1
+    x0, y0, x1, y1 = found[0].box_xyxy_px
+    assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx(((right - left) / 2, (bottom - top) / 2), abs=25)

@@ -22,6 +22,8 @@ INPUT_PX = 192
 REGION_PER_BOX = 1.5  # the mesh wants this much of the face's surroundings
 
 _GRID_STEP_PX = 4
+_SHARE_WITH_ROOM = 2 / 3
+_PLACES = [0, 2, 3, 4, 5, 6, 7]  # of the 8 pairs, all but width and height
 _SAME_FACE_IOU = 0.3
 
 
@@ -34,12 +36,19 @@ class BlazeFace:
         self._grid_2304x2 = _grid()
 
     def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
-        """All faces of a uint8 RGB picture, best first."""
-        scale, input_HWC = _letterbox(image_HWC)
+        """All faces of a uint8 RGB picture, best first.
+
+        Where there is none the picture is looked at once more, smaller and with black around it: a face that
+        fills the whole picture is too large for this model.
+        """
+        return self._detect(image_HWC, 1.0) or self._detect(image_HWC, _SHARE_WITH_ROOM)
+
+    def _detect(self, image_HWC: NDArray[np.uint8], share: float) -> list[Detection]:
+        scale, first_2, input_HWC = _letterbox(image_HWC, share)
         raw_2304x16, logit_2304x1 = self._model.run(input_HWC, low=-1, high=1)
         found = np.flatnonzero(logit_2304x1[:, 0] > self._min_logit)
         values_Nx8x2 = raw_2304x16[found].reshape(-1, 8, 2).astype(np.float64)
-        values_Nx8x2[:, [0, 2, 3, 4, 5, 6, 7]] += self._grid_2304x2[found][:, None]
+        values_Nx8x2[:, _PLACES] += self._grid_2304x2[found][:, None] - first_2
         scores_N = 1 / (1 + np.exp(-logit_2304x1[found, 0].astype(np.float64)))
         return [
             _detection(values_8x2 / scale, score) for values_8x2, score in _merged(values_Nx8x2, scores_N)
@@ -53,15 +62,17 @@ def _grid() -> Points:
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
-def _letterbox(image_HWC: NDArray[np.uint8]) -> tuple[float, NDArray[np.uint8]]:
-    """The scale, and the picture shrunk (or grown) to the input, black below or to the right of it."""
+def _letterbox(image_HWC: NDArray[np.uint8], share: float) -> tuple[float, Points, NDArray[np.uint8]]:
+    """The picture in the middle of a black input, its longer side a share of it; the scale and the corner."""
     height, width = image_HWC.shape[:2]
-    scale = INPUT_PX / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scale = share * INPUT_PX / max(height, width)
+    small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (INPUT_PX - small_width) // 2, (INPUT_PX - small_height) // 2
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image_HWC, (small_width, small_height), interpolation=interpolation)
     input_HWC = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
-    input_HWC[: size[1], : size[0]] = cv2.resize(image_HWC, size, interpolation=interpolation)
-    return scale, input_HWC
+    input_HWC[top : top + small_height, left : left + small_width] = small
+    return scale, np.array([left, top]), input_HWC
 
 
 def _merged(values_Nx8x2: Points, scores_N: Points) -> list[tuple[Points, float]]:

@@ -17,7 +17,7 @@ class MediaPipeFinder:
     detector = "MediaPipe BlazeFace full range"
     landmarker = "MediaPipe Face Mesh 468"
 
-    def __init__(self, models: FaceModels, *, min_detection_score: float = 0.5) -> None:
+    def __init__(self, models: FaceModels, *, min_detection_score: float = 0.4) -> None:
         self.models = models
         self.min_detection_score = min_detection_score
         self._blaze_face = BlazeFace(models.detector.path, min_score=min_detection_score)
