@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE... --encoder E --out TABLE [--device D] [--landmarks beside] [--strict]."""
+    """SOURCE... --encoder E --out TABLE [--device D] [--landmarks beside] [--models DIR] [--strict]."""
     parser.add_argument(
         "sources",
         nargs="+",
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="detect",
         help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
     )
+    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
     parser.add_argument("--strict", action="store_true", help="stop at a file that cannot be read")
 
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         batch_size=args.batch,
         landmarks=args.landmarks,
+        models=args.models,
         strict=args.strict,
     )
     print(f"{account.in_words()}\n{args.out}: {account.num_rows:,} rows of {encoder.feature_dim} features")

@@ -55,14 +55,16 @@ def embed_sources(
     *,
     batch_size: int = 64,
     landmarks: str = "detect",
+    models: Path | None = None,
     strict: bool = False,
 ) -> EmbedAccount:
     """Write the features of all faces in `sources` to `out`; memory does not grow with their length.
 
     ContractMismatchError where faces would be cropped otherwise than the encoder's. A file that cannot be
-    read is named on stderr and counted; with `strict` its error is raised.
+    read is named on stderr and counted; with `strict` its error is raised. `models` is the folder of the face
+    models' weights, None for the installed ones.
     """
-    job = _Embedding(encoder, landmarks=landmarks, strict=strict)
+    job = _Embedding(encoder, landmarks=landmarks, models=models, strict=strict)
     stores, pictures, videos = _sort_by_kind(sources)
     with (
         FeatureTable(out, feature_dim=encoder.feature_dim) as table,
@@ -79,9 +81,10 @@ def embed_sources(
 class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
-    def __init__(self, encoder: Encoder, *, landmarks: str, strict: bool) -> None:
+    def __init__(self, encoder: Encoder, *, landmarks: str, models: Path | None, strict: bool) -> None:
         self.encoder = encoder
         self.landmarks = landmarks
+        self.models = models
         self.strict = strict
         self.account = EmbedAccount()
 
@@ -105,7 +108,7 @@ class _Embedding:
         from mien.faces.mediapipe_finder import MediaPipeFinder
         from mien.faces.models import find_models
 
-        finder = MediaPipeFinder(find_models())
+        finder = MediaPipeFinder(find_models(self.models))
         self._require_same(crop_contract(finder))
         return finder
 
@@ -114,7 +117,7 @@ class _Embedding:
         from mien.data.face_tracking import FaceTracking
         from mien.faces.track import TrackSettings
 
-        tracking = FaceTracking(TrackSettings(), landmarks=self.landmarks)
+        tracking = FaceTracking(TrackSettings(), landmarks=self.landmarks, models=self.models)
         self._require_same(tracking.contract)
         return tracking
 

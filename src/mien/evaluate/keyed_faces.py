@@ -14,8 +14,7 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES
 from mien.evaluate.feature_table import FeatureKey
 from mien.faces.finder import FaceFinder
-from mien.faces.picture import picture_faces
-from mien.faces.track import SlotFaces
+from mien.faces.track import SlotFaces, TrackSettings, faces_in_picture
 from mien.video import read_image
 
 READ_AT_ONCE = 64  # frames of a track
@@ -64,6 +63,6 @@ def video_faces(
 
 
 def image_faces(path: Path, *, identity: str, finder: FaceFinder) -> Iterator[KeyedFace]:
-    """Every face of a picture, numbered from the best on as its tracks; ImageError if it is no picture."""
-    for number, face in enumerate(picture_faces(read_image(path), finder)):
-        yield KeyedFace(FeatureKey(str(path), number, 0, 0.0, identity), face.crop_HWC)
+    """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is no picture."""
+    for face in faces_in_picture(read_image(path), finder=finder, settings=TrackSettings()):
+        yield KeyedFace(FeatureKey(str(path), face.track_number, 0, 0.0, identity), face.crop_HWC)
