@@ -78,12 +78,21 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
 
 
 def compared(results: Sequence[Result]) -> list[Comparison]:
-    """The first system against each other one in the same mode, all labels; nothing for expressions."""
+    """The first system against each other one, all labels, in the same mode; nothing for expressions.
+
+    A system that was not tried in a mode of the first one (a supervised one, say) is set against the first
+    one's headline result.
+    """
     whole = [r for r in results if r.predictions.about.share_of_labels == 1 and r.occurrences is not None]
+    if not whole:
+        return []
+    system = whole[0].predictions.about.system
+    first_by_mode = {r.predictions.about.mode: r for r in whole if r.predictions.about.system == system}
+    headline = first_by_mode.get("frozen", whole[0])
     found = []
-    for mode in dict.fromkeys(result.predictions.about.mode for result in whole):
-        first, *others = [result for result in whole if result.predictions.about.mode == mode]
-        for other in others:
+    for other in whole:
+        if other.predictions.about.system != system:
+            first = first_by_mode.get(other.predictions.about.mode, headline)
             names = (other.label, first.label)
             found.append(compare(other.predictions, first.predictions, names=names))
     return found
@@ -111,10 +120,13 @@ def _tables(
 
 
 def _headline(results: Sequence[Result]) -> list[Result]:
-    """All labels, frozen where that was tried."""
-    whole = [result for result in results if result.predictions.about.share_of_labels == 1]
-    frozen = [result for result in whole if result.predictions.about.mode == "frozen"]
-    return frozen or whole
+    """One result a system, all labels: frozen where that was tried, else its first mode."""
+    found: dict[str, Result] = {}
+    for result in results:
+        about = result.predictions.about
+        if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
+            found[about.system] = result
+    return list(found.values())
 
 
 def _in_words(result: Result, parts: ReportParts) -> str:
@@ -137,8 +149,12 @@ def _told(comparison: Comparison) -> str:
     sure = "" if p_value < 0.05 else " (may be chance)"
     return (
         f"{comparison.b} against {comparison.a}: {100 * gain.value:+.1f} points of F1 "
-        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), p = {p_value:.3f}{sure}."
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), {_p(p_value)}{sure}."
     )
+
+
+def _p(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
