@@ -85,3 +85,9 @@ def test_a_missing_recipe_and_a_broken_one_name_the_file(tmp_path):
     broken.write_text("[method\n")
     with pytest.raises(SettingsError, match=r"broken\.toml is not valid TOML"):
         load_recipe(broken)
+
+
+@pytest.mark.parametrize(("key", "value"), [("steps", True), ("steps", "7"), ("steps", 2.0), ("name", False)])
+def test_a_value_of_a_near_type_is_not_bent_to_fit(key, value):
+    with pytest.raises(SettingsError, match=f"{key} = "):
+        build(Outer, {key: value}, where="[outer]")

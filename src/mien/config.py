@@ -70,7 +70,10 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """
     _refuse_unknown_keys(cls, values, where=where)
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+        # Through JSON, where strict takes a list for a tuple and a whole number for a float, but neither
+        # "7" for 7, true for 1, nor 1.0 for 1.
+        text = json.dumps(dict(values), default=_plain)
+        return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         raise SettingsError(f"{where}: {_first_problem(error)}") from error
 

@@ -230,3 +230,12 @@ def test_grey_views_have_equal_colours():
     views = FaceViews(settings, generator()).shared(torch.from_numpy(smooth_frames(4))[:, None])
     colours = np.stack([as_colours(view) for view in views[:, 0]])
     assert np.ptp(colours, axis=3).max() < 1e-4
+
+
+def test_autocast_around_views_changes_no_bit_of_them():
+    frames = torch.randint(0, 256, (2, 3, 40, 40, 3), dtype=torch.uint8)
+    settings = ViewSettings(output_size_px=32)
+    plain = FaceViews(settings, torch.Generator().manual_seed(0)).shared(frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = FaceViews(settings, torch.Generator().manual_seed(0)).shared(frames)
+    assert torch.equal(plain, under_autocast)

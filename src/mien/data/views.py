@@ -138,15 +138,20 @@ class FaceViews:
         self.generator = generator
 
     def shared(self, frames_BTHWC: Tensor) -> Tensor:
-        """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row."""
-        draw = ViewDraw.random(
-            frames_BTHWC.shape[0],
-            settings=self.settings,
-            frame_size_px=frames_BTHWC.shape[2],
-            generator=self.generator,
-        )
-        views = apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
-        return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
+        """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row.
+
+        Autocast is off inside: coordinates in bfloat16 would be off by most of a pixel.
+        """
+        device = frames_BTHWC.device.type
+        with torch.autocast("cpu", enabled=False), torch.autocast(device, enabled=False):
+            draw = ViewDraw.random(
+                frames_BTHWC.shape[0],
+                settings=self.settings,
+                frame_size_px=frames_BTHWC.shape[2],
+                generator=self.generator,
+            )
+            views = apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
+            return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
 
     def independent(self, frames_BTHWC: Tensor) -> Tensor:
         """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""

@@ -11,6 +11,7 @@ ONE_HOT = 0.95
 COLLAPSED_SHARE = 0.5
 COLLAPSED_RANK = 1.5
 OWN_MASS = 0.2
+SKIPPED_SHARE = 0.5
 
 
 def clp_warnings(logs: Mapping[str, float], *, masks_own_identity: bool) -> list[str]:
@@ -27,12 +28,19 @@ _NAMES = (
     "attention_on_own_identity",
     "cos_query_bank",
     "retrieval_accuracy",
+    "rows_skipped",
 )
 
 
 def _findings(value: Mapping[str, float], masks_own_identity: bool) -> list[tuple[bool, str]]:
     wide = value["attention_support"] > WIDE_SUPPORT
     return [
+        (
+            value["rows_skipped"] > SKIPPED_SHARE,
+            f"{value['rows_skipped']:.0%} of the frames have nothing to be reconstructed from: all the bank "
+            "holds their own identity. Give the videos their identities (a CSV with path,identity), or set "
+            "method.exclude_same_identity = none",
+        ),
         (
             value["clips_collapsed"] > COLLAPSED_SHARE,
             f"{value['clips_collapsed']:.0%} of the clips have collapsed: their frames share one embedding, "
