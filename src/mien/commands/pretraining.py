@@ -125,8 +125,8 @@ class _Job:
             return None
         if checkpoint.record["corpus"] != self._corpus():
             raise RunFolderError(
-                f"{self.store.path} holds other clips than the store that the run in {self.folder.path} was "
-                "begun with; resume with that one, or name another --out"
+                f"{self.store.path} holds other clips, identities or crops than the store that the run in "
+                f"{self.folder.path} was begun with; resume with that one, or name another --out"
             )
         self._say(f"goes on from step {checkpoint.step} of {self.length.total_steps}")
         return checkpoint
@@ -237,8 +237,9 @@ class _Job:
         )
 
     def _corpus(self) -> str:
-        """What tells one list of clips from another: the tracks and how many legal starts each has."""
-        listed = repr((self.store.tracks["track_id"].to_pylist(), self.pool.starts_by_track()))
+        """What tells one corpus from another: the crops, the tracks, whose they are, their legal starts."""
+        names = [self.store.tracks[column].to_pylist() for column in ("track_id", "identity")]
+        listed = repr((self.store.contract.digest, names, self.pool.starts_by_track()))
         return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
     def _say_what_begins(self) -> None:

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
+from mien.config import SettingsError
 from mien.train.method import Method, StepOutput
 
 TakeStep = Callable[[Method], StepOutput]
@@ -61,7 +62,15 @@ def start_engine(run: RunSettings) -> Fabric:
     # Buffers are not broadcast: every rank gathers the same bank by itself, and rank 0's would win silently.
     strategy = DDPStrategy(broadcast_buffers=False) if run.devices > 1 else "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true" if run.precision == "32" else "bf16-mixed"
-    fabric = Fabric(accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=precision)
+    try:
+        fabric = Fabric(
+            accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=precision
+        )
+    except RuntimeError as error:
+        raise SettingsError(
+            f"run.accelerator = {run.accelerator!r}, run.devices = {run.devices}: {error} "
+            "Choose what this machine has, run.accelerator=cpu say."
+        ) from error
     fabric.launch()
     return fabric
 

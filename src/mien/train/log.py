@@ -92,7 +92,7 @@ class TensorBoardLog:
     def __init__(self, folder: Path, *, after_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1 if after_step else None)
+        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One point a name."""
