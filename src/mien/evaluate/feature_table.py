@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+ROWS_A_GROUP = 16_384  # the footer has an entry a column and group: small groups would make it the file
 KEYS = ("path", "track", "frame", "seconds", "identity")
 
 
@@ -85,14 +86,23 @@ class _ParquetRows:
         keys = [pa.field(name, type_) for name, type_ in zip(KEYS, types, strict=True)]
         self._schema = pa.schema([*keys, *(pa.field(name, pa.float32()) for name in names)])
         self._writer = pq.ParquetWriter(path, self._schema)
+        self._waiting: list[pa.Table] = []
 
     def write(self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32]) -> None:
         columns = [[getattr(key, name) for key in keys] for name in KEYS]
         arrays = [*columns, *np.ascontiguousarray(features_ND.T)]
-        self._writer.write_table(pa.table(arrays, schema=self._schema))
+        self._waiting.append(pa.table(arrays, schema=self._schema))
+        if sum(table.num_rows for table in self._waiting) >= ROWS_A_GROUP:
+            self._write_group()
 
     def close(self) -> None:
+        self._write_group()
         self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            self._waiting = []
 
 
 class _CsvRows:
