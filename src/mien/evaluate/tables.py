@@ -245,7 +245,11 @@ def _comparison_row(comparison: Comparison) -> Row:
     ]
     mean = comparison.mean
     bounds = f"{100 * mean.difference.low:+.1f} to {100 * mean.difference.high:+.1f}"
-    cells += [Cell(_points(mean)), Cell(bounds), Cell(f"{mean.p_value:.3f}")]
+    cells += [
+        Cell(_points(mean)),
+        Cell(bounds),
+        Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}"),
+    ]
     return Row(f"{comparison.a} → {comparison.b}", MEASURED, tuple(cells))
 
 

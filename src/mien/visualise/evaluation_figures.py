@@ -38,8 +38,6 @@ def f1_against_base_rate(results: Sequence[Result]) -> str:
     )
     drawn = _axes(left, top, width, height, x_name="base rate", y_name="F1", x_most=x_most, y_most=y_most)
     drawn += f'<polyline class="floor" points="{floor}"/>'
-    x, y = place(0.8 * x_most, always_on_f1(np.array([0.8 * x_most]))[0])
-    drawn += _text(x, y + 22, "predicting it everywhere", "middle")
     for number, result in enumerate(results):
         scores = result.occurrence_scores
         values = zip(scores.action_units, scores.base_rate, scores.f1, strict=True)
