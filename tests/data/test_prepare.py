@@ -15,7 +15,9 @@ import pytest
 from planted_tracking import prepare_planted
 
 from mien.data.lock import writing_to
-from mien.data.prepare import PrepareSettings, StrictError
+from mien.data.parts import Fingerprint
+from mien.data.prepare import PrepareSettings, StrictError, plan_work
+from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
 from mien.data.store_writer import JpegSettings
@@ -275,3 +277,40 @@ def test_a_store_of_no_face_at_all_is_a_store_of_no_tracks(plant, tmp_path):
     (account,) = prepare_planted(tmp_path / "videos", tmp_path / "store")
     assert account.status == "skipped"
     assert TrackStore.open(tmp_path / "store").num_tracks == 0
+
+
+def test_a_source_that_cannot_be_read_now_keeps_its_crops(tree, unbroken, tmp_path):
+    store = tmp_path / "store"
+    prepare_planted(tree, store)
+    gone = tree / "id00001/aaaaaaaaaaa/00001.mp4"
+    gone.unlink()
+    gone.symlink_to(tmp_path / "a-disk-that-is-away")
+    plan = plan_work(store, list_sources([tree]).sources)
+    assert (plan.pending, plan.num_done, plan.num_unreadable) == ((), 6, 1)
+    prepare_planted(tree, store)
+    assert contents(store) == contents(unbroken[0])
+
+
+def test_a_changed_source_that_cannot_be_opened_keeps_its_crops(tree, unbroken, plant, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    prepare_planted(tree, store)
+    plant(tree / "id00001/aaaaaaaaaaa/00001.mp4", "L" * 25, seed=9)
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Fingerprint, "take", closed)
+    prepare_planted(tree, store)
+    assert contents(store) == contents(unbroken[0])
+
+
+def test_a_process_that_dies_over_a_changed_source_leaves_the_crops_there_were(
+    tree, unbroken, plant, tmp_path
+):
+    store = tmp_path / "store"
+    prepare_planted(tree, store)
+    plant(tree / "id00001/aaaaaaaaaaa/00002.mp4", "L" * 25, seed=9)
+    prepare_planted(tree, store, workers=1, dies_at="00002.mp4")
+    assert contents(store) == contents(unbroken[0])
+    accounts = by_name(prepare_planted(tree, store))  # tried again
+    assert accounts["id00001/aaaaaaaaaaa/00002.mp4"].num_decoded == 25

@@ -43,6 +43,8 @@ class ProgressBar:
             print(f"{plan.num_done:,} videos are done already, {len(plan.pending):,} to go", flush=True)
         if plan.num_changed:
             print(f"{plan.num_changed:,} of these have changed since, or were cut short; they are done again")
+        if plan.num_unreadable:
+            print(f"{plan.num_unreadable:,} of those done cannot be read now; their crops are kept")
         self._size_of = {source.video: _size(source) for source in plan.pending}
         self._began = time.monotonic()
         self._bar = tqdm(

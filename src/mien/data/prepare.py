@@ -19,7 +19,13 @@ from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, Part, read_part, read_rows, write_part
 from mien.data.sources import WHOLE, Shard, Source
 from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, part_path
-from mien.data.store_writer import JpegSettings, identities_of_tracks, skip_video, write_video
+from mien.data.store_writer import (
+    JpegSettings,
+    identities_of_tracks,
+    skip_for_now,
+    skip_video,
+    write_video,
+)
 from mien.data.worker_pool import Finished, Progress, Report, run_here, run_in_processes
 from mien.faces.contract import CropContract
 from mien.faces.track import SlotFaces, TrackSettings
@@ -72,6 +78,7 @@ class Plan:
     pending: tuple[Source, ...]
     num_done: int  # prepared by an earlier run
     num_changed: int  # of the pending ones: prepared before, but the file is another now
+    num_unreadable: int = 0  # of the done ones: their files cannot be read now, their crops are kept
 
 
 class Watcher(Protocol):
@@ -146,20 +153,22 @@ def prepare(
 def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     """Which sources are still to be done; parts whose identity alone has changed are mended here."""
     pending: list[Source] = []
-    num_changed = 0
+    num_changed, num_unreadable = 0, 0
     for source in sources:
         path = store / part_path(source.video)
         if not path.exists():
             pending.append(source)
             continue
         part = read_part(path)
-        if _is_to_be_done_again(part, source):
+        state = _state_of(part, source)
+        num_unreadable += state == "unreadable"
+        if state == "changed":
             num_changed += 1
             pending.append(source)
         elif part.account.identity != source.identity:
             unfinish(store)
             _relabel(store, part, read_rows(path), identity=source.identity)
-    return Plan(tuple(pending), len(sources) - len(pending), num_changed)
+    return Plan(tuple(pending), len(sources) - len(pending), num_changed, num_unreadable)
 
 
 @dataclass(frozen=True)
@@ -174,8 +183,7 @@ class _PrepareVideo:
         try:
             fingerprint = Fingerprint.take(source.path)
         except OSError as error:
-            unreadable = Fingerprint.of_unreadable(source.path)
-            return skip_video(self.store, source, f"cannot be read: {error.strerror}", fingerprint=unreadable)
+            return skip_for_now(self.store, source, f"cannot be read: {error.strerror}")
         try:
             info = probe(source.path)
         except VideoError as error:
@@ -212,9 +220,7 @@ def _work_off(
         if isinstance(event, Finished):
             account = event.result
         else:
-            unreadable = Fingerprint.of_unreadable(event.job.path)  # so that the next run tries again
-            message = f"{WORKER_DIED}: {event.how}"
-            account = skip_video(work.store, event.job, message, fingerprint=unreadable)
+            account = skip_for_now(work.store, event.job, f"{WORKER_DIED}: {event.how}")
         watcher.has(event.job, account)
         yield account
 
@@ -233,19 +239,19 @@ def _open_or_begin(store: Path, header: StoreHeader) -> None:
         )
 
 
-def _is_to_be_done_again(part: Part, source: Source) -> bool:
+def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreadable"]:
     try:
         if part.fingerprint.matches(source.path):
-            return False
+            return "same"
     except OSError:
-        return True
+        return "unreadable" if part.account.num_crops else "changed"
     prepared, here = part.fingerprint.path, str(source.path.absolute())
     if prepared != here and Path(prepared).exists():
         raise StoreError(
             f"{here} would be called {source.video!r} in the store, where another file, {prepared}, is "
             "called so already. Give the folder above both, or prepare them into two stores."
         )
-    return True
+    return "changed"
 
 
 def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +16,31 @@ from numpy.typing import NDArray
 from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
 from mien.data.atomic import replacing, told_as_write_error
 from mien.data.jpeg_tar import JpegTar
-from mien.data.parts import Fingerprint, Part, write_part
+from mien.data.parts import Fingerprint, Part, read_part, write_part
 from mien.data.sources import Source, storable
-from mien.data.store_layout import FRAMES_SCHEMA, MEASURED_COLUMNS, TEMPORARY, StoreError, crops_path
+from mien.data.store_layout import (
+    FRAMES_SCHEMA,
+    MEASURED_COLUMNS,
+    TEMPORARY,
+    StoreError,
+    crops_path,
+    part_path,
+)
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
 from mien.video import VideoError
+
+
+_ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # a row of FRAMES_SCHEMA
+_ROW_DTYPE = np.dtype(
+    list(
+        zip(
+            FRAMES_SCHEMA.names,
+            ["<i4"] * 3 + ["<f8", "<i8", "<i4"] + ["<f4"] * len(MEASURED_COLUMNS),
+            strict=True,
+        )
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,19 @@ def skip_video(store: Path, source: Source, message: str, *, fingerprint: Finger
     return part.account
 
 
+def skip_for_now(store: Path, source: Source, message: str) -> Account:
+    """Record that a source cannot be worked on at present, so that the next run tries again.
+
+    Where an earlier run wrote crops of it, they and their part stay; the account returned is kept nowhere.
+    """
+    unreadable = Fingerprint.of_unreadable(source.path)
+    path = store / part_path(source.video)
+    if not (path.exists() and read_part(path).account.num_crops):
+        return skip_video(store, source, message, fingerprint=unreadable)
+    message = storable(f"{message}; the crops of an earlier run are kept")
+    return _part(source, unreadable, 0.0, _Tally(), _Rows(), broken=message).account
+
+
 class _UntilItBreaks:
     """Iterates over a video's frames; where the video breaks, stops, and keeps the message."""
 
@@ -122,35 +153,29 @@ class _Tally:
 
 
 class _Rows:
-    """The rows of one video's tracks, column by column, in the order in which they come."""
-
-    _CODES = "iiidqi" + "f" * len(MEASURED_COLUMNS)
+    """The rows of one video's tracks, in the order in which they come."""
 
     def __init__(self) -> None:
-        self._columns: list[array[Any]] = [array(code) for code in self._CODES]
+        self._packed = bytearray()
 
     def add(self, looked: SlotFaces, face: TrackedFace, stored: tuple[int, int]) -> None:
         measured = (
-            *(float(edge) for edge in face.box_xyxy_px),
-            *(float(value) for value in np.asarray(face.points_5x2_px).reshape(10)),
+            *face.box_xyxy_px,
+            *np.asarray(face.points_5x2_px).ravel().tolist(),
             *(face.score, face.yaw_degrees, face.pitch_degrees, face.roll_degrees, face.sharpness),
         )
         for slot in looked.slots:
             place = (face.track_number, slot, looked.source_frame_index, looked.seconds)
-            for column, value in zip(self._columns, (*place, *stored, *measured), strict=True):
-                column.append(value)
+            self._packed += _ROW.pack(*place, *stored, *measured)
 
     def table(self) -> pa.Table:
         """FRAMES_SCHEMA, sorted by track and slot; StoreError if a track shows two frames in one slot."""
-        columns = {
-            name: np.frombuffer(column, column.typecode)
-            for name, column in zip(FRAMES_SCHEMA.names, self._columns, strict=True)
-        }
-        order = np.lexsort((columns["slot"], columns["track"]))
-        columns = {name: column[order] for name, column in columns.items()}
-        same_track = np.diff(columns["track"]) == 0
-        if np.any(np.diff(columns["slot"])[same_track] <= 0):
+        rows = np.frombuffer(self._packed, _ROW_DTYPE)
+        rows = rows[np.lexsort((rows["slot"], rows["track"]))]
+        same_track = np.diff(rows["track"]) == 0
+        if np.any(np.diff(rows["slot"])[same_track] <= 0):
             raise StoreError("a track shows two frames in one slot")
+        columns = {name: np.ascontiguousarray(rows[name]) for name in FRAMES_SCHEMA.names}
         return pa.Table.from_pydict(columns, schema=FRAMES_SCHEMA)
 
 
