@@ -21,6 +21,7 @@ from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
 from mien.data.store_writer import JpegSettings
+from mien.data.worker_pool import WorkersDieError
 from mien.faces.contract import ContractMismatchError
 
 TABLES = ("manifest.parquet", "frames.parquet", "frames.index.npy", "accounts.parquet", "store.json")
@@ -314,3 +315,18 @@ def test_a_process_that_dies_over_a_changed_source_leaves_the_crops_there_were(
     assert contents(store) == contents(unbroken[0])
     accounts = by_name(prepare_planted(tree, store))  # tried again
     assert accounts["id00001/aaaaaaaaaaa/00002.mp4"].num_decoded == 25
+
+
+def test_files_whose_processes_died_before_come_last_and_stop_the_run_no_more(plant, tmp_path):
+    videos, store = tmp_path / "videos", tmp_path / "store"
+    for number in range(5):
+        plant(videos / f"{number}/poison.mp4", "L" * 20, seed=number)
+    plant(videos / "9/good.mp4", "L" * 20)
+    with pytest.raises(WorkersDieError):
+        prepare_planted(videos, store, workers=1, dies_at="poison.mp4")
+    plan = plan_work(store, list_sources([videos]).sources)
+    assert plan.pending[0].video == "9/good.mp4"
+    assert plan.num_died == 5
+    accounts = by_name(prepare_planted(videos, store, workers=1, dies_at="poison.mp4"))
+    assert [name for name, account in accounts.items() if account.status == "done"] == ["9/good.mp4"]
+    assert TrackStore.open(store).num_tracks == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -49,3 +50,13 @@ def test_an_error_of_the_operating_system_ends_everything():
 def test_when_one_process_after_the_other_dies_the_run_stops():
     with pytest.raises(WorkersDieError, match=r"5 processes in a row died.*--workers 1"):
         list(run_in_processes(Obedient(killed_at=-1), range(20), workers=1))
+
+
+def test_exceptions_one_after_the_other_do_not_stop_the_run():
+    events = list(run_in_processes(Obedient(fails_at=-1), range(6), workers=1))
+    assert [event.by_exception for event in events if isinstance(event, Died)] == [True] * 6
+
+
+def test_deaths_stop_nothing_where_that_is_asked_for():
+    events = list(run_in_processes(Obedient(killed_at=-1), range(6), workers=2, max_deaths_in_a_row=math.inf))
+    assert sorted(event.job for event in events if isinstance(event, Died)) == list(range(6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -26,7 +27,7 @@ from mien.data.store_writer import (
     skip_video,
     write_video,
 )
-from mien.data.worker_pool import Finished, Progress, Report, run_here, run_in_processes
+from mien.data.worker_pool import Died, Finished, Progress, Report, run_here, run_in_processes
 from mien.faces.contract import CropContract
 from mien.faces.track import SlotFaces, TrackSettings
 from mien.video import VideoError, probe
@@ -78,6 +79,7 @@ class Plan:
     pending: tuple[Source, ...]
     num_done: int  # prepared by an earlier run
     num_changed: int  # of the pending ones: prepared before, but the file is another now
+    num_died: int = 0  # the last of the pending ones: an earlier run's processes died over them
     num_unreadable: int = 0  # of the done ones: their files cannot be read now, their crops are kept
 
 
@@ -140,7 +142,7 @@ def prepare(
         watcher.begins(plan)
         work = _PrepareVideo(store, tracking, settings.jpeg)
         try:
-            with closing(_work_off(work, plan.pending, workers=workers, watcher=watcher)) as accounts:
+            with closing(_work_off(work, plan, workers=workers, watcher=watcher)) as accounts:
                 for account in accounts:
                     if strict:
                         _refuse_trouble(account)
@@ -153,6 +155,7 @@ def prepare(
 def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     """Which sources are still to be done; parts whose identity alone has changed are mended here."""
     pending: list[Source] = []
+    died: list[Source] = []  # they go last, so that they keep no other file from being done
     num_changed, num_unreadable = 0, 0
     for source in sources:
         path = store / part_path(source.video)
@@ -164,11 +167,12 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
         num_unreadable += state == "unreadable"
         if state == "changed":
             num_changed += 1
-            pending.append(source)
+            (died if part.account.message.startswith(WORKER_DIED) else pending).append(source)
         elif part.account.identity != source.identity:
             unfinish(store)
             _relabel(store, part, read_rows(path), identity=source.identity)
-    return Plan(tuple(pending), len(sources) - len(pending), num_changed, num_unreadable)
+    pending += died
+    return Plan(tuple(pending), len(sources) - len(pending), num_changed, len(died), num_unreadable)
 
 
 @dataclass(frozen=True)
@@ -209,11 +213,8 @@ def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: fl
         yield looked
 
 
-def _work_off(
-    work: _PrepareVideo, pending: Sequence[Source], *, workers: int, watcher: Watcher
-) -> Generator[Account]:
-    in_processes = run_in_processes(work, pending, workers=min(workers, len(pending)))
-    for event in in_processes if workers else run_here(work, pending):
+def _work_off(work: _PrepareVideo, plan: Plan, *, workers: int, watcher: Watcher) -> Generator[Account]:
+    for event in _events(work, plan, workers=workers):
         if isinstance(event, Progress):
             watcher.is_at(event.job, event.report)
             continue
@@ -223,6 +224,19 @@ def _work_off(
             account = skip_for_now(work.store, event.job, f"{WORKER_DIED}: {event.how}")
         watcher.has(event.job, account)
         yield account
+
+
+def _events(
+    work: _PrepareVideo, plan: Plan, *, workers: int
+) -> Iterator[Progress[Source] | Finished[Source, Account] | Died[Source]]:
+    """Sources over which a process died before come last, and however many die again, the run goes on."""
+    if not workers:
+        yield from run_here(work, plan.pending)
+        return
+    num_fresh = len(plan.pending) - plan.num_died
+    fresh, died = plan.pending[:num_fresh], plan.pending[num_fresh:]
+    yield from run_in_processes(work, fresh, workers=min(workers, len(fresh)))
+    yield from run_in_processes(work, died, workers=min(workers, len(died)), max_deaths_in_a_row=math.inf)
 
 
 def _open_or_begin(store: Path, header: StoreHeader) -> None:

@@ -21,7 +21,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 Report = Callable[[Any], None]
 
-_DEATHS_IN_A_ROW = 5
+_MAX_DEATHS_IN_A_ROW = 5
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -58,6 +58,7 @@ class Died(Generic[Job]):
 
     job: Job
     how: str
+    by_exception: bool = False  # the job's own fault: it says nothing against the machine
 
 
 def run_here(
@@ -69,12 +70,16 @@ def run_here(
 
 
 def run_in_processes(
-    work: Work[Job, Result], jobs: Iterable[Job], *, workers: int
+    work: Work[Job, Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    max_deaths_in_a_row: float = _MAX_DEATHS_IN_A_ROW,
 ) -> Iterator[Progress[Job] | Finished[Job, Result] | Died[Job]]:
     """The jobs over `workers` fresh processes of one thread each; events in the order in which they happen.
 
     An OSError of the work is raised here, and the other processes are stopped.
-    WorkersDieError when five processes in a row die.
+    WorkersDieError when `max_deaths_in_a_row` processes in a row are gone; exceptions are no such deaths.
     """
     waiting = iter(jobs)
     pool: dict[Connection, _Worker[Job]] = {}
@@ -90,9 +95,11 @@ def run_in_processes(
                 yield event
                 if isinstance(event, Progress):
                     continue
-                deaths_in_a_row = deaths_in_a_row + 1 if isinstance(event, Died) else 0
-                if isinstance(event, Died):
-                    _stop_if_hopeless(deaths_in_a_row, event.how)
+                if isinstance(event, Died) and not event.by_exception:
+                    deaths_in_a_row += 1
+                    _stop_if_hopeless(deaths_in_a_row, event.how, most=max_deaths_in_a_row)
+                else:
+                    deaths_in_a_row = 0
                 del pool[worker.connection]
                 for job in _first(waiting, 1):
                     successor = worker.go_on(work, job)
@@ -142,7 +149,7 @@ class _Worker(Generic[Job]):
             raise content
         if kind == "fault":
             self.process.join()
-            return Died(self.job, content)
+            return Died(self.job, content, by_exception=True)
         return Progress(self.job, content) if kind == "progress" else Finished(self.job, content)
 
     def dismiss(self) -> None:
@@ -187,8 +194,8 @@ def _how_it_ended(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
-def _stop_if_hopeless(deaths_in_a_row: int, how: str) -> None:
-    if deaths_in_a_row >= _DEATHS_IN_A_ROW:
+def _stop_if_hopeless(deaths_in_a_row: int, how: str, *, most: float) -> None:
+    if deaths_in_a_row >= most:
         raise WorkersDieError(
             f"{deaths_in_a_row} processes in a row died, the last one {how}. Fewer workers need less memory "
             "(--workers 1); what was finished is kept, and the same command goes on."

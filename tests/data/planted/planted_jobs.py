@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Obedient:
-    """The square of a number; killed (at every job if -1) or failing at one."""
+    """The square of a number; killed (at every job if -1) or failing at one (likewise)."""
 
     killed_at: int | None = None
     fails_at: int | None = None
@@ -17,7 +17,7 @@ class Obedient:
     def __call__(self, job, report):
         if self.killed_at in (job, -1):
             os.kill(os.getpid(), signal.SIGKILL)
-        if job == self.fails_at:
+        if self.fails_at in (job, -1):
             raise ArithmeticError("planted")
         return job * job
 
