@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from mien.data.face_tracking import FaceTracking
 from mien.data.prepare import PrepareSettings, Unwatched, prepare
@@ -95,22 +97,23 @@ def prepare_all(sources: tuple[Source, ...], store: Path, processes: int) -> int
 
 
 def resized(clips: Path, folder: Path, size: str) -> Path:
-    """The clips scaled to fit, on black, H.264."""
+    """The clips scaled to cover that size, H.264, 25 fps."""
     width, height = map(int, size.split("x"))
     folder.mkdir()
     for source in list_sources([clips]).sources:
         target = folder / f"{source.video.replace('/', '-')}.mp4"
-        images = (fitted(frame.image_HWC, width, height) for frame in read_frames(source.path))
+        images = (covering(frame.image_HWC, width, height) for frame in read_frames(source.path))
         write_video(target, images, frames_per_second=25)
     return folder
 
 
-def fitted(image_HWC, width: int, height: int):  # type: ignore[no-untyped-def]
-    scale = min(width / image_HWC.shape[1], height / image_HWC.shape[0])
-    inner = cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
-    bottom, right = height - inner.shape[0] - top, width - inner.shape[1] - left
-    return cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT)
+def covering(image_HWC: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The picture scaled to cover that size, what hangs over cut off on both sides alike."""
+    scale = max(width / image_HWC.shape[1], height / image_HWC.shape[0])
+    size = (round(image_HWC.shape[1] * scale), round(image_HWC.shape[0] * scale))
+    scaled = cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA)
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return scaled[top : top + height, left : left + width]
 
 
 def repeated(sources: tuple[Source, ...], folder: Path, times: int) -> tuple[Source, ...]:
