@@ -5,6 +5,7 @@ import shutil
 import pytest
 from planted_tracking import prepare_planted
 
+from mien.data.lock import writing_to
 from mien.data.merge import merge, missing_shards
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
@@ -85,3 +86,20 @@ def test_an_unfinished_shard_is_refused(shards, tmp_path):
 def test_shards_that_are_lacking_are_named(shards):
     assert missing_shards(shards) == []
     assert missing_shards([shards[1]]) == ["1/3", "3/3"]
+
+
+def test_a_store_that_another_process_writes_to_is_not_merged_into(shards, tmp_path):
+    with writing_to(tmp_path), pytest.raises(StoreError, match="another process is writing"):
+        merge(shards, tmp_path)
+
+
+def test_a_merge_that_breaks_off_leaves_an_unfinished_store(shards, tmp_path, monkeypatch):
+    merge(shards[:2], tmp_path / "merged")
+
+    def breaks_off(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mien.data.merge._bring", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        merge(shards, tmp_path / "merged")
+    assert not (tmp_path / "merged/manifest.parquet").exists()

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien.data.accounts import Account
-from mien.data.assemble import assemble
+from mien.data.assemble import assemble, unfinish
 from mien.data.atomic import told_as_write_error
+from mien.data.lock import writing_to
 from mien.data.parts import list_parts
 from mien.data.store_layout import (
     HEADER,
@@ -28,15 +29,16 @@ def merge(shards: Sequence[Path], store: Path) -> list[Account]:
 
     Crops are linked where the file system can (the shards may then be removed), else copied. A merge that was
     interrupted goes on when called again. StoreError if a shard is unfinished, if contracts or settings
-    differ, or if two shards hold the same video.
+    differ, if two shards hold the same video, or if another process writes to `store`.
     """
     headers = [_finished_header(shard) for shard in shards]
     for shard, header in zip(shards[1:], headers[1:], strict=True):
         header.contract.require_same(headers[0].contract, ours=str(shard), theirs=str(shards[0]))
         require_same_settings(header, headers[0], ours=str(shard), theirs=str(shards[0]))
     shard_of = _shard_of_each_video(shards)
-    with told_as_write_error(store):
+    with told_as_write_error(store), writing_to(store):
         _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
+        unfinish(store)
         for video, shard in shard_of.items():
             _bring(shard / crops_path(video), store / crops_path(video))
             _bring(shard / part_path(video), store / part_path(video))
