@@ -17,19 +17,16 @@ class StoreWriteError(OSError):
 def replacing(path: Path, *, temporary_folder: Path) -> Iterator[Path]:
     """A path in `temporary_folder` to write to; becomes `path` at the end, is removed on any error.
 
-    Where nothing was written, there is no `path` afterwards. `temporary_folder` lies on the file system of
-    `path`. Data and directory are flushed, so that after a power cut the file is the old one or the new one.
+    FileNotFoundError where it is not there at the end (another process cleared the folder, say); `path` is
+    then as it was. `temporary_folder` lies on the file system of `path`. Data and directory are flushed, so that after a power cut the file is the old one or the new one.
     """
     temporary_folder.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_folder / f"{uuid.uuid4().hex}{path.suffix}"
     try:
         yield temporary
-        if temporary.exists():
-            _flush(temporary)
-            temporary.replace(path)
-        else:
-            path.unlink(missing_ok=True)
+        _flush(temporary)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _flush(path.parent)

@@ -30,7 +30,6 @@ from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
 from mien.video import VideoError
 
-
 _ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # a row of FRAMES_SCHEMA
 _ROW_DTYPE = np.dtype(
     list(
@@ -78,11 +77,14 @@ def write_video(
     crops = store / crops_path(source.video)
     with told_as_write_error(store):
         with replacing(crops, temporary_folder=store / TEMPORARY) as temporary, JpegTar(temporary) as tar:
+            temporary.touch()  # so that it is known to have vanished where it is not there at the end
             for looked in intact:
                 tally.count(looked, where=source.source_path)
                 for face in looked.faces:
                     name = f"{face.track_number:03d}/{looked.source_frame_index:07d}.jpg"
                     rows.add(looked, face, tar.add(name, _encode(face.crop_HWC, jpeg)))
+        if not tally.num_crops:
+            crops.unlink()
         part = _part(source, fingerprint, frames_per_second, tally, rows, broken=intact.message)
         write_part(store, part, rows.table())
     return part.account
