@@ -65,6 +65,28 @@ def test_a_csv_overrides_the_identity_that_the_path_gives(tmp_path):
     assert named(tmp_path / "videos", table) == named(table, tmp_path / "videos") == expected
 
 
+def test_a_row_without_an_identity_is_a_person_of_its_own(tmp_path):
+    touch(tmp_path / "videos/a.mp4", tmp_path / "videos/b.mp4", tmp_path / "lists/people.csv")
+    for table, folder in (("people.csv", "videos"), ("lists/people.csv", f"{tmp_path}/videos")):
+        (tmp_path / table).write_text(f"path,identity\n{folder}/a.mp4,\n{folder}/b.mp4,\n")
+        assert len(set(named(tmp_path / table).values())) == 2
+    (tmp_path / "people.csv").write_text(f"path\n{tmp_path}/videos/a.mp4\n")
+    assert named(tmp_path / "people.csv") == {"videos/a.mp4": "videos/a.mp4"}
+
+
+def test_a_row_without_an_identity_that_is_of_voxceleb_has_that_of_its_tree(tmp_path):
+    file = tmp_path / "mp4/id00012/21Uxsk56VDQ/00001.mp4"
+    touch(file, tmp_path / "lists/people.csv")
+    (tmp_path / "lists/people.csv").write_text(f"path,identity\n{file},\n")
+    assert named(tmp_path / "lists/people.csv") == {"id00012/21Uxsk56VDQ/00001": "id00012"}
+
+
+def test_a_row_without_an_identity_takes_none_from_a_folder_beside(tmp_path):
+    touch(tmp_path / "videos/anna/a.mp4")
+    (tmp_path / "people.csv").write_text("path,identity\nvideos/anna/a.mp4,\n")
+    assert named(tmp_path / "people.csv", tmp_path / "videos") == {"anna/a.mp4": "anna"}
+
+
 def test_names_from_a_csv_stay_inside_the_store(tmp_path):
     touch(tmp_path / "elsewhere/a.mp4")
     table = tmp_path / "lists/people.csv"

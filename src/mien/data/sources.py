@@ -86,10 +86,14 @@ def list_sources(given: Sequence[Path]) -> Listing:
     """
     from_csv: dict[str, Source] = {}
     from_paths: dict[str, Source] = {}
+    named: dict[str, str] = {}  # the identities that a CSV gives
     num_other_files = 0
     for path in given:
         if path.suffix.lower() == ".csv":
-            from_csv |= {_real(source.path): source for source in _in_csv(path)}
+            for source, is_named in _in_csv(path):
+                from_csv[_real(source.path)] = source
+                if is_named:
+                    named[_real(source.path)] = source.identity
         elif path.is_dir():
             files, others = _in_folder(path)
             num_other_files += others
@@ -97,7 +101,7 @@ def list_sources(given: Sequence[Path]) -> Listing:
         else:
             _require_file(path, where="")
             from_paths[_real(path)] = _source(path, root=path.parent)
-    sources = _with_identities_of(from_csv, from_paths)
+    sources = _with_identities(named, from_csv | from_paths)
     if not sources:
         raise SourceError(
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
@@ -163,7 +167,8 @@ def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _in_csv(path: Path) -> Iterator[Source]:
+def _in_csv(path: Path) -> Iterator[tuple[Source, bool]]:
+    """Each row's source, and whether the row gives its identity."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -175,11 +180,12 @@ def _in_csv(path: Path) -> Iterator[Source]:
     seen: dict[str, int] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
-        source = _csv_row(path.parent, row["path"] or "", row.get("identity") or "", where=where)
+        identity = (row.get("identity") or "").strip()
+        source = _csv_row(path.parent, row["path"] or "", identity, where=where)
         first_line = seen.setdefault(_real(source.path), line)
         if first_line != line:
             raise SourceError(f"{where}: {source.path} stands in line {first_line} already")
-        yield source
+        yield source, bool(identity)
 
 
 def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
@@ -191,7 +197,10 @@ def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
     if ".." in inside.parts:  # a name in the store stays inside the store
         inside = Path(*file.resolve().parts[1:])
     source = replace(_source(folder / inside, root=folder), path=file)
-    return replace(source, identity=identity.strip()) if identity.strip() else source
+    if not identity:  # the folders that lead from a list to its files say nothing of who they show
+        voxceleb = voxceleb_names(file)
+        identity = voxceleb[0] if voxceleb else source.video
+    return replace(source, identity=identity)
 
 
 def _require_file(path: Path, *, where: str) -> None:
@@ -201,11 +210,8 @@ def _require_file(path: Path, *, where: str) -> None:
         raise SourceError(f"{where}{path} does not exist")
 
 
-def _with_identities_of(from_csv: dict[str, Source], from_paths: dict[str, Source]) -> list[Source]:
-    merged = dict(from_csv)
-    for real, source in from_paths.items():
-        merged[real] = replace(source, identity=from_csv[real].identity) if real in from_csv else source
-    return list(merged.values())
+def _with_identities(named: dict[str, str], sources: dict[str, Source]) -> list[Source]:
+    return [replace(source, identity=named.get(real, source.identity)) for real, source in sources.items()]
 
 
 def _refuse_same_names(sources: Sequence[Source]) -> None:
