@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from planted_tracking import prepare_planted
 
+from mien.data.accounts import format_accounts
 from mien.data.lock import writing_to
 from mien.data.parts import Fingerprint
 from mien.data.prepare import PrepareSettings, StrictError, plan_work
@@ -330,3 +331,11 @@ def test_files_whose_processes_died_before_come_last_and_stop_the_run_no_more(pl
     accounts = by_name(prepare_planted(videos, store, workers=1, dies_at="poison.mp4"))
     assert [name for name, account in accounts.items() if account.status == "done"] == ["9/good.mp4"]
     assert TrackStore.open(store).num_tracks == 1
+
+
+def test_what_is_said_of_a_skipped_file_names_it_once(tmp_path, monkeypatch):
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    monkeypatch.chdir(tmp_path)
+    for given in (Path("text.mp4"), tmp_path):
+        accounts = prepare_planted(given, tmp_path / "store" / given.name)
+        assert "\n  skipped: text.mp4: not a video" in format_accounts(accounts)

@@ -192,6 +192,7 @@ def _part(
 ) -> Part:
     frames = rows.table()
     identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
+    broken = broken.removeprefix(f"{storable(str(source.path))}: ")  # whoever shows it names the video
     status, message = _outcome(tally, broken)
     account = Account(
         video=source.video,
