@@ -31,12 +31,13 @@ from mien.evaluate.keyed_faces import store_faces
 from mien.evaluate.read_outs import LabelledFaces, ReadOut, read_out
 from mien.evaluate.untrained import untrained_twin
 from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
-from mien.train.encoder_file import Encoder, load_encoder
+from mien.train.encoder_file import load_encoder
 from mien.train.recipe import find_recipe
 from mien.visualise.demo_page import write_demo_page
 
 RECIPE = "clp-demo"
 PIXELS_SIDE = 16
+CROP_SIDE_PX = 104  # as the page shows them
 FIRST_READOUT_PERSON = 50_000
 
 
@@ -98,42 +99,30 @@ class Stages:
 def run_demo(out: Path, settings: DemoSettings, *, recipe_assignments: Sequence[str] = ()) -> Path:
     """Everything, into the folder `out`; the page's path. ValueError when `out` holds something else."""
     folder, stages = DemoFolder(out), Stages()
-    path = find_recipe(RECIPE)
-    recipe = override(load_recipe(path), [f"run.seed={settings.seed}", *recipe_assignments])
-    PretrainSettings.from_recipe(recipe, where=str(path))  # refuse a wrong setting before anything is drawn
+    where = find_recipe(RECIPE)
+    recipe = override(load_recipe(where), [f"run.seed={settings.seed}", *recipe_assignments])
+    PretrainSettings.from_recipe(recipe, where=str(where))  # refuse a wrong setting before anything is drawn
     folder.begin_anew(to_dict(settings))
     with stages.stage("draw"):
-        for drawn, videos in ((folder.drawn, settings.pretraining), (folder.drawn_readout, settings.readout)):
-            write_drawn_videos(drawn, videos, processes=settings.workers)
+        write_drawn_videos(folder.drawn, settings.pretraining, processes=settings.workers)
+        write_drawn_videos(folder.drawn_readout, settings.readout, processes=settings.workers)
     with stages.stage("prepare"):
         accounts = {
             "pretraining": _prepare(folder.drawn, folder.store, settings),
             "read-out": _prepare(folder.drawn_readout, folder.readout_store, settings),
         }
     with stages.stage("pretrain"):
-        pretrain(recipe, where=str(path), store=folder.store, out=folder.run)
+        pretrain(recipe, where=str(where), store=folder.store, out=folder.run)
     with stages.stage("embed"):
-        trained = load_encoder(folder.encoder)
-        tables = [
-            (
-                f"{trained.training['settings']['method']['name'].upper()}, pretrained",
-                trained,
-                folder.features,
-            ),
-            ("the same encoder, untrained", untrained_twin(trained), folder.untrained_features),
-        ]
-        for _, encoder, table in tables:
-            embed_sources([folder.readout_store], encoder, table)
+        features = _embed(folder)
     with stages.stage("read out"):
-        faces, pictures = _labelled_faces(folder, trained)
-        features = {name: _read_features(table) for name, _, table in tables}
-        features[f"{PIXELS_SIDE} x {PIXELS_SIDE} pixels"] = _pixels(folder.readout_store)
+        faces, pictures = _labelled_faces(folder, size_px=CROP_SIDE_PX)
         read_outs = [_told(read_out(name, rows_ND, faces)) for name, rows_ND in features.items()]
     page = demo_page(
         folder,
         faces,
         pictures,
-        nearest_by_ND=features[tables[0][0]],
+        nearest_by_ND=next(iter(features.values())),
         read_outs=read_outs,
         accounts=accounts,
         seconds_by_stage=stages.seconds,
@@ -157,10 +146,22 @@ def _prepare(videos: Path, store: Path, settings: DemoSettings) -> list[Account]
     return accounts
 
 
-def _labelled_faces(folder: DemoFolder, encoder: Encoder) -> tuple[LabelledFaces, NDArray[np.uint8]]:
-    """Labels of the rows of the feature tables, in their order, and the faces as the encoder sees them."""
+def _embed(folder: DemoFolder) -> dict[str, NDArray[np.float32]]:
+    """Features of the read-out's faces by name, the trained encoder's first, then what it is held against."""
+    trained = load_encoder(folder.encoder)
+    method = str(trained.training["settings"]["method"]["name"])
+    embed_sources([folder.readout_store], trained, folder.features)
+    embed_sources([folder.readout_store], untrained_twin(trained), folder.untrained_features)
+    return {
+        f"{method.upper()}, pretrained": _read_features(folder.features),
+        "the same encoder, untrained": _read_features(folder.untrained_features),
+        f"{PIXELS_SIDE} x {PIXELS_SIDE} pixels": _pixels(folder.readout_store),
+    }
+
+
+def _labelled_faces(folder: DemoFolder, *, size_px: int) -> tuple[LabelledFaces, NDArray[np.uint8]]:
+    """Labels of the rows of the feature tables, in their order, and their crops."""
     frames = Drawn(folder.drawn_readout).frames()
-    size_px = encoder.inputs.frame_size_px
     keyed = list(store_faces(TrackStore.open(folder.readout_store), size_px=size_px))
     rows_N = frames.positions([face.key.path for face in keyed], [face.key.frame for face in keyed])
     assert (rows_N >= 0).all(), "every drawn frame has labels"

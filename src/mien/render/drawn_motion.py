@@ -88,7 +88,7 @@ def random_motion(
         shift_T2=wobble(0.07, 0.006, columns=2),
         scale_T=1 + wobble(0.06, 0.004)[:, 0],
         light_T3=light_3 + wobble(0.0, 0.03, columns=3),
-        exposure_T=np.exp(wobble(0.3, 0.015)[:, 0]),
+        exposure_T=np.exp(wobble(0.2, 0.015)[:, 0]),
         gaze_T2=np.clip(wobble(0.25, 0.06, columns=2), -1, 1),
     )
 

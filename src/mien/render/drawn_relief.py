@@ -40,7 +40,7 @@ class Relief:
             )
         x, y, z = (light_3 / np.linalg.norm(light_3)).astype(np.float32)
         lit_SS = z * self.facing_SS - x * slopes_2SS[0] - y * slopes_2SS[1]
-        shading_SS: Floats = np.maximum(np.float32(0.36) + np.float32(0.74) * lit_SS, np.float32(0.12))
+        shading_SS: Floats = np.maximum(np.float32(0.46) + np.float32(0.68) * lit_SS, np.float32(0.12))
         return shading_SS
 
 
