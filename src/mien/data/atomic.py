@@ -18,7 +18,8 @@ def replacing(path: Path, *, temporary_folder: Path) -> Iterator[Path]:
     """A path in `temporary_folder` to write to; becomes `path` at the end, is removed on any error.
 
     FileNotFoundError where it is not there at the end (another process cleared the folder, say); `path` is
-    then as it was. `temporary_folder` lies on the file system of `path`. Data and directory are flushed, so that after a power cut the file is the old one or the new one.
+    then as it was. `temporary_folder` lies on the file system of `path`. Data and directory are flushed,
+    so that after a power cut the file is the old one or the new one.
     """
     temporary_folder.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
