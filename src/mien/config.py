@@ -111,6 +111,8 @@ def _first_problem(error: pydantic.ValidationError) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
     if isinstance(value, enum.Enum):
         return value.value
     raise TypeError(f"{value!r} cannot be written as a setting")

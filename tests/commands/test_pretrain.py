@@ -222,7 +222,7 @@ def test_a_resume_on_another_store_is_refused(tiny, disc_store, tmp_path, capsys
     renamed = ["x" + name for name in table["track_id"].to_pylist()]
     pq.write_table(table.set_column(1, "track_id", [renamed]), other / "manifest.parquet")
     assert pretrain(tiny, other, out, "--resume", "auto") == 1
-    assert "holds other clips than the store" in capsys.readouterr().err
+    assert "holds other clips, identities or crops than the store" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.data import views
 from mien.data.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -239,3 +240,12 @@ def test_autocast_around_views_changes_no_bit_of_them():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = FaceViews(settings, torch.Generator().manual_seed(0)).shared(frames)
     assert torch.equal(plain, under_autocast)
+
+
+def test_views_made_first_under_inference_mode_can_be_trained_on_afterwards():
+    views._mean_and_std.cache_clear()
+    with torch.inference_mode():
+        views.evaluation_views(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), output_size_px=8)
+    pictures = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    views.pictures_to_views(pictures).sum().backward()
+    assert pictures.grad is not None

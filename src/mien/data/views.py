@@ -258,7 +258,8 @@ def _hue_matrices(turns_N: Tensor) -> Tensor:
 
 @functools.cache
 def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
+    with torch.inference_mode(False):  # or whoever asks first under it spoils them for training
+        return torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
 
 
 def _normalise(colours: Tensor) -> Tensor:
