@@ -45,7 +45,7 @@ def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str,
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise TensorFileError(f"{path} is damaged or cut short: {error}") from error
-    record = json.loads(metadata.get(_RECORD, "{}"))
+    record = _parsed(metadata.get(_RECORD, "{}"), path)
     found = record.pop("kind", None)
     if found != kind:
         holds = f"a {found}" if found else "tensors, but no record of mien's"
@@ -66,6 +66,16 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise DiskError(f"cannot write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise TensorFileError(f"{path} is damaged: its record is not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise TensorFileError(f"{path} is damaged: its record is a {type(record).__name__}, not an object")
+    return record
 
 
 def _require_safetensors(path: Path, *, kind: str) -> None:

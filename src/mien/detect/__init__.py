@@ -1,0 +1,1 @@
+"""A fitted action-unit model and what runs it: on crops, in several engines."""

@@ -1,0 +1,28 @@
+"""A tiny model, made once, and crops for it."""
+
+import numpy as np
+import pytest
+
+from mien.faces.contract import CropContract
+from tests.detect.tiny_model import tiny_model, write_tiny_model
+
+SMALL_CONTRACT = CropContract(
+    "d", "1", "m", "2", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64
+)
+
+
+@pytest.fixture(scope="session")
+def model():
+    return tiny_model(SMALL_CONTRACT)
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model"), contract=SMALL_CONTRACT)
+
+
+@pytest.fixture(scope="session")
+def crops():
+    """Coarse patterns, so that resizing leaves something of them."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)

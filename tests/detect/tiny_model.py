@@ -1,0 +1,57 @@
+"""A small AU model that is ready to run: untrained, but with everything that a fitted one has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mien.backbones import build_backbone
+from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
+from mien.detect.au_model import AuModel, IntensityHead, save_au_model
+from mien.detect.calibration import Calibration, Curve
+from mien.evaluate.head import ProbeHead
+from mien.faces.align import crop_contract
+from mien.faces.contract import CropContract
+from mien.faces.mediapipe_finder import MediaPipeFinder
+from mien.faces.models import find_models
+from mien.train.encoder_file import Encoder, InputContract
+
+UNITS = (1, 4, 12, 25)
+
+
+def write_tiny_model(folder: Path, *, contract: CropContract | None = None) -> Path:
+    """`folder/tiny.safetensors` for MediaPipe's crops (or other ones); AU25 has no intensity."""
+    path = Path(folder) / "tiny.safetensors"
+    save_au_model(path, tiny_model(contract or crop_contract(MediaPipeFinder(find_models()))))
+    return path
+
+
+def tiny_model(contract: CropContract, *, units: tuple[int, ...] = UNITS, seed: int = 0) -> AuModel:
+    """The model itself: 36 px frames, 32 px pictures, 32 features; the same seed gives the same model."""
+    A = len(units)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = build_backbone("resnet18", width=4)
+        backbone(torch.randn(16, 3, 32, 32))  # running statistics move away from their start
+        head = ProbeHead(backbone.feature_dim, A)
+        head(4 * torch.rand(16, backbone.feature_dim))
+        intensity = torch.randn(A, backbone.feature_dim)
+    coded_A = np.array([number != 25 for number in units])
+    intensity[~torch.from_numpy(coded_A)] = 0.0
+    knots_K2 = np.array([[-2.0, -3.0], [0.0, -0.5], [2.0, 1.0]])
+    curves = (Curve("platt", 1.5, -0.5), Curve("temperature", 0.7), Curve("isotonic", 1.0, 0.0, knots_K2))
+    inputs = InputContract(contract, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
+    return AuModel(
+        encoder=Encoder(
+            backbone.eval().requires_grad_(False), "resnet18", {"width": 4}, inputs, {"steps_done": 0}
+        ),
+        head=head.eval().requires_grad_(False),
+        units=units,
+        calibration=Calibration(tuple(curves[k % 3] for k in range(A))),
+        threshold_A=np.linspace(0.3, 0.6, A, dtype=np.float32),
+        intensity=IntensityHead(0.5 * intensity, torch.where(torch.from_numpy(coded_A), 1.0, 0.0), coded_A),
+        record={"mien_version": "0", "training_data": {"name": "nothing: an untrained model for tests"}},
+        source="a tiny model",
+    )
