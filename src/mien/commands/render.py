@@ -58,12 +58,10 @@ def _draw_sheets(args: argparse.Namespace, settings: SetSettings) -> int:
     from mien.render.actions import UNIT_NUMBERS
     from mien.render.body import Stage
     from mien.render.face_model import load_face_model
-    from mien.render.rasterise import require_rasteriser
     from mien.render.sheet import people_sheet, unit_sheet
     from mien.render.surface import Surface
     from mien.render.write_set import make_person
 
-    require_rasteriser()
     stage = Stage(Surface.of(load_face_model(args.model)), atlas_px=settings.video.atlas_px)
     num_shapes = len(stage.surface.identity_KV3)
     name, part = next(iter(settings.parts.items()))

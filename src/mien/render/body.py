@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from mien.render import anatomy, attire
 from mien.render.actions import UNIT_NUMBERS, excursion, lips_kept_together, shape_matrix, shape_weights
 from mien.render.anatomy import smoothstep
-from mien.render.arrays import Floats, floats
+from mien.render.arrays import Floats, Ints, floats
+from mien.render.deform import Shapes, turned, vertex_normals
 from mien.render.paint import Painter
 from mien.render.person import Person
-from mien.render.surface import INSIDE_MOUTH, Normals, Surface
+from mien.render.surface import EYEBALLS, INSIDE_MOUTH, Surface
 from mien.render.wrinkles import wrinkle_height
 
 REST_MOUTH_CLOSE = 0.035  # the model's neutral lips stand a millimetre apart
@@ -22,6 +23,20 @@ MAX_LID_GAZE_DEGREES = 30.0  # where the lids have followed the gaze as far as t
 
 
 _OPENS_MOUTH = ("jawOpen", "mouthLowerDown", "mouthUpperUp", "mouthFunnel", "noseSneer", "mouthShrugUpper")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """T triangles: their vertices, their corners (vertices with a place in the atlas), which are eye."""
+
+    triangles_T3: Ints
+    corners_T3: Ints
+    eye_T: NDArray[np.bool_]
+
+    def without(self, hidden_T: NDArray[np.bool_]) -> Mesh:
+        """The mesh of the other triangles."""
+        kept = ~hidden_T
+        return Mesh(self.triangles_T3[kept], self.corners_T3[kept], self.eye_T[kept])
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class Stage:
         self.folds_2AV = np.concatenate([folds_AV * left, folds_AV * (1 - left)])
         age = sum(0.6 * folds_AV[UNIT_NUMBERS.index(unit)] for unit in (1, 6, 12))
         self.age_lines_V = np.asarray(age, dtype=np.float32)
-        self.flat_shapes = surface.expression_EV3.reshape(len(surface.expression_EV3), -1)
+        self.shapes = Shapes.of(list(surface.expression_EV3))
         self.mouth_opening = [
             number for name, number in surface.expression_number.items() if name.startswith(_OPENS_MOUTH)
         ]
@@ -84,21 +99,16 @@ class Body:
             person.identity_K[:num_identities], surface.identity_KV3, axes=1
         )
         shaped += REST_MOUTH_CLOSE * surface.expression_EV3[surface.expression_number["mouthClose"]]
-        self._rest_V3 = self._dressed(shaped).astype(np.float32)
         parts = attire.parts(person)
-        self._parts_P3 = _follow(parts, surface.neutral_V3, shaped)
         self._stack(parts)
+        self._rest_P3 = np.concatenate([self._dressed(shaped), _follow(parts, surface.neutral_V3, shaped)])
         self.atlas = stage.painter.paint(person)
-        self.eyes = [_Eye(surface, shaped, name) for name in ("M_ScleraLeft", "M_ScleraRight")]
+        self.eyes = [_Eye(surface, shaped, name) for name in EYEBALLS]
         for eye in self.eyes:
-            eye.sink(self._rest_V3)
+            eye.sink(self._rest_P3)
         self.gloss_V = _gloss(surface.material_V, surface.neutral_V3, self.num_vertices)
-        moves_T = np.isin(surface.material_T, ("M_Face", *INSIDE_MOUTH))
-        moves_T = np.concatenate([moves_T, np.zeros(len(self.triangles_T3) - len(moves_T), dtype=bool)])
-        self._normals = Normals(np.concatenate([self._rest_V3, self._parts_P3]), self.triangles_T3, moves_T)
-        inside = np.isin(surface.material_T, INSIDE_MOUTH)
-        inside = np.concatenate([inside, np.zeros(len(self.triangles_T3) - len(inside), dtype=bool)])
-        self.corners_closed_T3 = np.ascontiguousarray(self.corners_T3[~inside])
+        deepest_V3 = self._fold_depth_V[:, None] * surface.normals_V3
+        self._folds = Shapes.of([fold_V[:, None] * deepest_V3 for fold_V in stage.folds_2AV])
         shapes = stage.gains_2AE.reshape(2, -1, stage.gains_2AE.shape[1]).sum(axis=0)
         self._resting_E = (person.resting_A @ shapes).astype(np.float32)
 
@@ -109,37 +119,31 @@ class Body:
         weights_E = shape_weights(intensity_A2, self.stage.gains_2AE) + self._resting_E
         weights_E[surface.expression_number["mouthClose"]] += lips_kept_together(intensity_A2)
         self._lids_follow(weights_E, moment)
-        moving = np.flatnonzero(np.abs(weights_E) > 1e-3)
-        at = self._rest_V3 + (weights_E[moving] @ self.stage.flat_shapes[moving]).reshape(-1, 3)
-        at += self._folds(intensity_A2)[:, None] * surface.normals_V3
+        at = self._rest_P3.copy()
+        self.stage.shapes.move(at, weights_E)
+        self._folds.move(at, excursion(intensity_A2).T.reshape(-1))
         for eye in self.eyes:
             eye.turn(at, moment.gaze_yaw_degrees, moment.gaze_pitch_degrees)
-        whole = np.concatenate([at, self._parts_P3]) if len(self._parts_P3) else at
         head = rotation_matrix(moment.yaw_degrees, moment.pitch_degrees, moment.roll_degrees)
+        normals = vertex_normals(at, self.whole.triangles_T3)
         pivot = floats(anatomy.NECK_PIVOT_CM)
-        normals = self._normals.of_vertices(whole)
         return Posed(
-            vertices_V3=self._turned(whole - pivot, head) + pivot,
-            normals_V3=self._turned(normals, head),
+            vertices_V3=turned(at, head, self._head_share_V, pivot),
+            normals_V3=turned(normals, head, self._head_share_V, np.zeros_like(pivot)),
             mouth_open=float(weights_E[self.stage.mouth_opening].sum()) > 0.06,
         )
 
     def _dressed(self, shaped_V3: Floats) -> Floats:
         surface = self.stage.surface
         height = attire.hair_height(surface.neutral_V3, self.person, surface.material_V)
-        self._bare_V = (1 - np.clip(height / 0.15, 0, 1)).astype(np.float32)
-        height = height + self.person.age_lines * self.stage.age_lines_V * self._bare_V
+        bare_V = floats(1 - np.clip(height / 0.15, 0, 1))  # no fold is seen under hair
+        self._fold_depth_V = bare_V * np.float32(self.person.wrinkle_depth)
+        height = height + self.person.age_lines * self.stage.age_lines_V * bare_V
         dressed: Floats = shaped_V3 + height[:, None] * surface.normals_V3
         hem_V = smoothstep(-16.0, -19.3, surface.neutral_V3[:, 1])  # the torso goes on below the picture
         dressed[:, 1] -= 14 * hem_V
         dressed[:, [0, 2]] *= 1 + 0.25 * hem_V[:, None]
-        return dressed
-
-    def _folds(self, intensity_A2: Floats) -> Floats:
-        share = excursion(intensity_A2).T.reshape(-1)
-        active = np.flatnonzero(share)
-        height: Floats = share[active] @ self.stage.folds_2AV[active]
-        return floats(height * self._bare_V * np.float32(self.person.wrinkle_depth))
+        return floats(dressed)
 
     def _lids_follow(self, weights_E: Floats, moment: Moment) -> None:
         number = self.stage.surface.expression_number
@@ -153,28 +157,26 @@ class Body:
             blink = number[f"eyeBlink_{side}"]
             weights_E[blink] = min(weights_E[blink], 1.02 - 0.4 * max(pitch, 0))
 
-    def _turned(self, vector_V3: Floats, head_33: Floats) -> Floats:
-        """Vectors turned with the head, the less the nearer they are to the shoulders."""
-        turned: Floats = vector_V3 + self._head_share_V[:, None] * (
-            vector_V3 @ (head_33.T - np.eye(3, dtype=np.float32))
-        )
-        return turned
-
     def _stack(self, parts: list[attire.Part]) -> None:
         surface = self.stage.surface
         triangles, corners = [surface.triangles_T3], [surface.corners_T3]
-        corner_vertex, atlas = [surface.corner_vertex_C], [surface.corner_atlas_C2]
-        vertices, num_corners = len(surface.neutral_V3), len(surface.corner_vertex_C)
+        atlas, vertices, num_corners = (
+            [surface.corner_atlas_C2],
+            len(surface.neutral_V3),
+            len(surface.corner_atlas_C2),
+        )
         for part in parts:
             triangles.append(part.triangles_T3 + np.int32(vertices))
             corners.append(part.triangles_T3 + np.int32(num_corners))
-            corner_vertex.append(np.arange(vertices, vertices + len(part.vertices_V3), dtype=np.int32))
             atlas.append(part.atlas_V2)
             vertices += len(part.vertices_V3)
             num_corners += len(part.vertices_V3)
         self.num_vertices = vertices
-        self.triangles_T3, self.corners_T3 = np.concatenate(triangles), np.concatenate(corners)
-        self.corner_vertex_C, self.corner_atlas_C2 = np.concatenate(corner_vertex), np.concatenate(atlas)
+        material_T = np.full(sum(map(len, triangles)), "", dtype=surface.material_T.dtype)
+        material_T[: len(surface.material_T)] = surface.material_T
+        self.whole = Mesh(np.concatenate(triangles), np.concatenate(corners), np.isin(material_T, EYEBALLS))
+        self.without_mouth = self.whole.without(np.isin(material_T, INSIDE_MOUTH))
+        self.corner_atlas_C2 = np.concatenate(atlas)
         neutral = np.concatenate([surface.neutral_V3, *(part.vertices_V3 for part in parts)])
         self._head_share_V = smoothstep(-17.5, -10.0, neutral[:, 1])
 
@@ -227,7 +229,7 @@ def _gloss(material_V: NDArray[np.str_], neutral_V3: Floats, num_vertices: int) 
         neutral_V3, 0, 8, 3, 1.5
     )
     on_surface += 0.12 * anatomy.lip_mask(neutral_V3, fullness=1.0)
-    on_surface[np.isin(material_V, ("M_ScleraLeft", "M_ScleraRight"))] = 0
+    on_surface[np.isin(material_V, EYEBALLS)] = 0
     on_surface[material_V == "M_BackHead"] = 0.02
     on_surface *= 1 - smoothstep(-9, -12, neutral_V3[:, 1])
     shine[: len(neutral_V3)] = on_surface

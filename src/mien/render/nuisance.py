@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.render.arrays import Floats
-from mien.render.shading import Camera, Light
+from mien.render.light import Light
+from mien.render.shading import Camera
 
 Range = tuple[float, float]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -13,11 +15,33 @@ from mien.render.surface import TILES, Surface
 
 COVERED = ("cap", "scarf")
 _BODY = ("M_Face", "M_BackHead")
+FACE_TEXELS_PER_CM = 0.025  # of an atlas with a side of one texel; the median over ICT-FaceKit's face
 
 
 def to_linear(srgb: Floats) -> Floats:
     """sRGB values 0-1 to linear light, by the power 2.2."""
     return np.power(np.clip(srgb, 0, 1), np.float32(2.2)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A texture (size, size, 3) of linear albedo, and the same halved once and twice."""
+
+    levels: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, texture: Floats) -> Atlas:
+        """Each level is the mean of 2 x 2 texels of the one before."""
+        levels = [texture]
+        for _ in range(2):
+            side = len(levels[-1]) // 2
+            levels.append(floats(cv2.resize(levels[-1], (side, side), interpolation=cv2.INTER_AREA)))
+        return cls(tuple(levels))
+
+    def for_picture(self, px_per_cm: float) -> Floats:
+        """The coarsest level that still has a texel of the face for every pixel."""
+        fine_enough = [level for level in self.levels if len(level) * FACE_TEXELS_PER_CM >= px_per_cm]
+        return fine_enough[-1] if fine_enough else self.levels[0]
 
 
 class Painter:
@@ -30,8 +54,8 @@ class Painter:
             for name in (*_BODY, "M_ScleraLeft", "M_ScleraRight")
         }
 
-    def paint(self, person: Person) -> Floats:
-        """The atlas (size, size, 3) of linear albedo."""
+    def paint(self, person: Person) -> Atlas:
+        """The atlas of linear albedo."""
         random = np.random.default_rng(person.texture_seed)
         atlas = np.full((self.atlas_px, self.atlas_px, 3), 0.3, dtype=np.float32)
         for name in _BODY:
@@ -43,7 +67,7 @@ class Painter:
         self._fill(atlas, "hair", _strands(random, self._size("hair"), to_linear(person.hair)))
         self._fill(atlas, "covering", _weave(random, self._size("covering"), to_linear(person.covering)))
         self._fill(atlas, "glasses", to_linear(person.glasses_frame))
-        return floats(cv2.GaussianBlur(atlas, (0, 0), 0.6))
+        return Atlas.of(floats(cv2.GaussianBlur(atlas, (0, 0), 0.6)))
 
     def _size(self, name: str) -> int:
         return round(TILES[name].side * self.atlas_px)

@@ -13,9 +13,10 @@ from mien.facs import ACTION_UNITS
 from mien.render.actions import RENDERED_UNITS, UNIT_NUMBERS
 from mien.render.arrays import floats
 from mien.render.body import Body, Moment, Stage, neutral_moment
+from mien.render.light import Light
 from mien.render.person import Person
 from mien.render.sensor import develop
-from mien.render.shading import Camera, Light, draw_head
+from mien.render.shading import Camera, draw_head
 
 Picture = NDArray[np.uint8]
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import scipy.sparse
 from numpy.typing import NDArray
 
 from mien.render import anatomy
 from mien.render.arrays import Floats, Ints, floats
+from mien.render.deform import vertex_normals
 from mien.render.face_model import FaceModel
-from mien.render.rasterise import FAR_CM, draw_flat, rasterise
+from mien.render.light import Shadows
+from mien.render.rasterise import draw_flat, view_triangles
 
 DRAWN_MATERIALS = (
     "M_Face",
@@ -24,6 +25,7 @@ DRAWN_MATERIALS = (
 )
 
 INSIDE_MOUTH = ("M_Teeth", "M_GumsTongue")
+EYEBALLS = ("M_ScleraLeft", "M_ScleraRight")
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,7 @@ class Surface:
     material_V: NDArray[np.str_]
     normals_V3: Floats  # of the neutral face
     landmark_vertices: dict[str, int]
-    light_directions_D3: Floats
-    visibility_DV: Floats  # 0 hidden, 1 seen from that direction
+    shadows: Shadows
 
     @classmethod
     def of(cls, model: FaceModel) -> Surface:
@@ -106,15 +107,12 @@ class Surface:
             corner_atlas_C2=corner_atlas,
             material_T=material_T,
             material_V=material_V,
-            normals_V3=Normals(neutral_V3, triangles_T3, np.ones(len(triangles_T3), dtype=bool)).of_vertices(
-                neutral_V3
-            ),
+            normals_V3=vertex_normals(neutral_V3, triangles_T3),
             landmark_vertices={
                 name: int(np.searchsorted(used, model.nearest_vertex(point)))
                 for name, point in _LANDMARKS.items()
             },
-            light_directions_D3=directions,
-            visibility_DV=_visibility(neutral_V3, triangles_T3, material_V, directions),
+            shadows=Shadows.of(directions, _visibility(neutral_V3, triangles_T3, material_V, directions)),
         )
 
     def texel_positions(self, material: str, *, size_px: int) -> Floats:
@@ -133,42 +131,6 @@ class Surface:
         nearest = scipy.ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
         at: Floats = (drawn * (high - low) + low)[tuple(nearest)]
         return at
-
-
-class Normals:
-    """Normals of a mesh of which some triangles move: the sums over triangles as one sparse product."""
-
-    def __init__(self, rest_V3: Floats, triangles_T3: Ints, moving_T: NDArray[np.bool_]) -> None:
-        self._triangles_M3 = np.ascontiguousarray(triangles_T3[moving_T])
-        self._sum_VM = _incidence(self._triangles_M3, len(rest_V3))
-        still_S3 = triangles_T3[~moving_T]
-        self._still_V3 = _incidence(still_S3, len(rest_V3)) @ _area_normals(rest_V3, still_S3)
-
-    def of_vertices(self, vertices_V3: Floats) -> Floats:
-        """Unit normals (V, 3), the still triangles taken as they were at rest."""
-        normal_V3: Floats = self._sum_VM @ _area_normals(vertices_V3, self._triangles_M3)
-        normal_V3 += self._still_V3
-        length = np.sqrt(np.einsum("vi,vi->v", normal_V3, normal_V3))
-        normal_V3 /= np.maximum(length, 1e-9)[:, None]
-        return normal_V3
-
-
-def _incidence(triangles_T3: Ints, num_vertices: int) -> scipy.sparse.csr_matrix:
-    rows = triangles_T3.reshape(-1)
-    columns = np.arange(len(triangles_T3)).repeat(3)
-    ones = np.ones(len(rows), dtype=np.float32)
-    return scipy.sparse.csr_matrix((ones, (rows, columns)), shape=(num_vertices, len(triangles_T3)))
-
-
-def _area_normals(vertices_V3: Floats, triangles_T3: Ints) -> Floats:
-    a = vertices_V3.take(triangles_T3[:, 0], axis=0)
-    bx, by, bz = (vertices_V3.take(triangles_T3[:, 1], axis=0) - a).T
-    cx, cy, cz = (vertices_V3.take(triangles_T3[:, 2], axis=0) - a).T
-    normal_T3 = np.empty_like(a)
-    normal_T3[:, 0] = by * cz - bz * cy
-    normal_T3[:, 1] = bz * cx - bx * cz
-    normal_T3[:, 2] = bx * cy - by * cx
-    return normal_T3
 
 
 def _mirrored(point: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -237,15 +199,14 @@ def _seen_from(vertices_V3: Floats, triangles_T3: Ints, direction_3: Floats, *, 
     axes = np.stack([right, np.cross(right, forward), -forward]).astype(np.float32)
     camera = floats((vertices_V3 - floats(anatomy.HEAD_CENTRE_CM)) @ axes.T)
     camera[:, 2] -= distance
-    field = float(2 * np.arctan(half_height / distance))
-    _, depth = rasterise(camera, triangles_T3, camera * 0, size_px=size_px, field_of_view_radians=field)
-    scale = size_px / (2 * half_height) * distance / -camera[:, 2]
-    column = np.clip((size_px / 2 + camera[:, 0] * scale).astype(int), 1, size_px - 2)
-    row = np.clip((size_px / 2 - camera[:, 1] * scale).astype(int), 1, size_px - 2)
+    view = view_triangles(
+        camera, triangles_T3, size_px=size_px, field_of_view_radians=2 * np.arctan(half_height / distance)
+    )
+    depth = view.depth_SS
+    column, row = np.clip(view.screen_N3[:, :2].astype(int), 1, size_px - 2).T
     hidden = [
         -camera[:, 2] - depth[row + down, column + along] > 0.45
         for down in (-1, 0, 1)
         for along in (-1, 0, 1)
     ]
-    assert depth.min() < FAR_CM
     return floats(1 - np.mean(hidden, axis=0))

@@ -35,7 +35,6 @@ from mien.render.body import Body, Stage
 from mien.render.clip import Clip, draw_frames, label_table
 from mien.render.face_model import FaceModel, load_face_model
 from mien.render.person import Person, draw_person
-from mien.render.rasterise import require_rasteriser
 from mien.render.surface import Surface
 from mien.video import write_video
 
@@ -65,7 +64,6 @@ def write_set(
 
     SetMismatchError when `out` was begun with other settings.
     """
-    require_rasteriser()
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, settings, model_digest(load_face_model(model_path)))
     manifest = out / "manifest.json"
