@@ -18,6 +18,8 @@ VERBS = {
     "embed": "pictures, videos or a store -> a table of features",
     "evaluate": "an encoder and a labelled set -> the field's protocol, and a report",
     "compare": "two evaluations on the same frames -> which is better, with intervals",
+    "fit": "an encoder and a labelled set -> an action-unit model with its card",
+    "card": "what an action-unit model is for, was fitted on, and scores",
     "render": "a morphable face model -> videos of people with known action units",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }

@@ -5,6 +5,7 @@ import pytest
 
 from mien.faces.contract import CropContract
 from tests.detect.tiny_model import tiny_model, write_tiny_model
+from tests.evaluate.conftest import planted  # noqa: F401
 
 SMALL_CONTRACT = CropContract(
     "d", "1", "m", "2", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64

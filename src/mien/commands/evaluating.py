@@ -12,13 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.commands.labelled_faces import labelled_faces, labelled_set, protocol_of, say, told_counts
 from mien.data.atomic import write_bytes
-from mien.data.prepare import PrepareSettings
-from mien.data.store import TrackStore
-from mien.data.store_layout import MANIFEST, StoreHeader
-from mien.datasets.base import DATASETS, LabelledFrames, LabelledSet
-from mien.datasets.published import Published, check_counts
-from mien.datasets.table import Table as OwnTable
+from mien.datasets.base import LabelledFrames
 from mien.evaluate.evaluation import (
     Contestant,
     Trial,
@@ -31,17 +27,13 @@ from mien.evaluate.evaluation import (
 )
 from mien.evaluate.examples import Reading, neighbour_strip, region_examples
 from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
-from mien.evaluate.labelled_store import FaceFinding, prepare_labelled, reasons_without_face
-from mien.evaluate.matching import LabelledFaces, match_faces
+from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
 from mien.evaluate.predictions import About, Predictions, read_predictions, write_predictions
 from mien.evaluate.probe import ProbeSettings, fit_head, predict
-from mien.evaluate.protocols import Protocol, load_protocol, protocol_for
 from mien.evaluate.results import Result, label_of
 from mien.evaluate.targets import targets_of
 from mien.evaluate.trunk import TrunkMode
-from mien.faces.landmarks_beside import FaceLandmarksBeside
-from mien.train.encoder_file import Encoder
 from mien.visualise.evaluation_report import ReportParts, write_report
 from mien.visualise.report_page import ReportPage, map_of, region_of, strip_of
 
@@ -77,12 +69,12 @@ class EvaluateRequest:
 def evaluate(request: EvaluateRequest) -> ReportPage:
     """Everything; what is finished is told as it comes."""
     contestants = _contestants(request)
-    labelled = _labelled_set(request)
+    labelled = labelled_set(request)
     frames = labelled.frames()
-    counts = _told_counts(labelled, frames)
-    data, without_face = _faces(request, frames, contestants[0].encoder)
-    protocol = _protocol(request, data.frames)
-    _say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
+    counts = told_counts(labelled, frames)
+    data, without_face = labelled_faces(request, frames, contestants[0].encoder)
+    protocol = protocol_of(request, data.frames)
+    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
     folds = protocol.folds(data.frames.subject_N)
     trial = Trial(request.dataset, data, protocol, folds, request.settings, workers=request.workers)
     features = {one.name: _features(one, trial) for one in contestants}
@@ -122,73 +114,8 @@ def _contestants(request: EvaluateRequest) -> list[Contestant]:
     return found
 
 
-def _labelled_set(request: EvaluateRequest) -> LabelledSet:
-    cls = DATASETS.get(request.dataset)
-    if cls is OwnTable:
-        return OwnTable(request.root, occurs_at=request.occurs_at)
-    if request.occurs_at is not None:
-        raise ValueError(f"--occurs-at is for the data set `table`; {request.dataset} has its own rule")
-    return cls(request.root)
-
-
-def _told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
-    _say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
-    published: Published | None = getattr(labelled, "published", None)
-    if published is None:
-        return []
-    lines = [str(check) for check in check_counts(frames, published)]
-    for line in lines:
-        _say(line)
-    return lines
-
-
-def _faces(
-    request: EvaluateRequest, frames: LabelledFrames, encoder: Encoder
-) -> tuple[LabelledFaces, dict[str, int]]:
-    """Prepared where that is not done yet; the contract is compared before any work."""
-    root = request.root.parent if request.root.is_file() else request.root
-    without_face: dict[str, int] = {}
-    if _is_to_be_prepared(request.store):
-        finding = _finding(encoder, request.models)
-        encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
-        _say(f"cropping the coded frames into {request.store} ({request.workers} processes)")
-        accounts = prepare_labelled(
-            frames,
-            root,
-            request.store,
-            finding,
-            workers=request.workers,
-            after_video=lambda account: _say(f"  {account.video}: {account.num_written:,} faces"),
-        )
-        without_face = dict(reasons_without_face(accounts))
-    store = TrackStore.open(request.store)
-    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
-    data = match_faces(frames, root, store)
-    _say(f"{data.frames.num_frames:,} coded frames have a face, {data.num_without_face:,} have none")
-    return data, without_face
-
-
-def _is_to_be_prepared(store: Path) -> bool:
-    """A store of `mien prepare` is taken as it is; one of our own is looked over for what has changed."""
-    if not (store / MANIFEST).exists():
-        return True
-    return "frames" in StoreHeader.read(store).settings
-
-
-def _finding(encoder: Encoder, models: Path | None) -> FaceFinding:
-    """Faces are found as for the encoder's pretraining."""
-    beside = encoder.contract.detector == FaceLandmarksBeside.detector
-    return FaceFinding(PrepareSettings(landmarks="beside" if beside else "detect"), models)
-
-
-def _protocol(request: EvaluateRequest, frames: LabelledFrames) -> Protocol:
-    if request.protocol is not None:
-        return load_protocol(request.protocol)
-    return protocol_for(request.dataset, frames, num_folds=request.num_folds)
-
-
 def _features(contestant: Contestant, trial: Trial) -> NDArray[np.float32]:
-    _say(f"{contestant.name}: features of {trial.data.frames.num_frames:,} faces")
+    say(f"{contestant.name}: features of {trial.data.frames.num_frames:,} faces")
     return features_of(contestant, trial.data, workers=trial.workers)
 
 
@@ -209,7 +136,7 @@ def _results(
                     write_predictions(path, predictions)
                     told = f"in {predictions.about.seconds:.0f} s"
                 result = Result.of(predictions)
-                _say(f"{label_of(about)}: {_score(result)} {told}")
+                say(f"{label_of(about)}: {_score(result)} {told}")
                 yield result
 
 
@@ -306,7 +233,3 @@ def _keep_numbers(out: Path, parts: ReportParts) -> None:
         "counts": parts.counts,
     }
     write_bytes(out / "measures.json", json.dumps(kept, indent=2).encode(), temporary_folder=out)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mien.backbones import Backbone
@@ -130,10 +130,14 @@ def intensity_readout(
         for column, intensity_N in enumerate(frames.intensity_NA.T):
             train = fold.train[~np.isnan(intensity_N[fold.train])]
             if len(train) > 1:
-                model = make_pipeline(StandardScaler(), Ridge(INTENSITY_PENALTY))
-                model.fit(features_ND[train], intensity_N[train])
+                model = fit_intensity(features_ND[train], intensity_N[train])
                 predicted_NA[fold.test, column] = model.predict(features_ND[fold.test]).clip(0, 5)
     return predicted_NA[rows]
+
+
+def fit_intensity(features_MD: NDArray[np.float32], intensity_M: NDArray[np.float32]) -> Pipeline:
+    """Ridge regression on standardised features."""
+    return make_pipeline(StandardScaler(), Ridge(INTENSITY_PENALTY)).fit(features_MD, intensity_M)
 
 
 def _thresholds_from_training_subjects(

@@ -1,0 +1,26 @@
+"""`mien card`: what a model is for, what it was fitted on, how it scores, where it ends."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL [--html PAGE]."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
+    parser.add_argument("--html", type=Path, metavar="PAGE", help="also as a page that needs no other file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the card."""
+    from mien.detect.au_model import load_au_model
+    from mien.detect.card import card_in_words, card_of
+    from mien.visualise.card_page import write_card_page
+
+    model = load_au_model(args.model)
+    print(card_in_words(model))
+    if args.html is not None:
+        write_card_page(card_of(model), args.html)
+        print(f"\nOpen {args.html} in a browser.")
+    return 0

@@ -1,0 +1,148 @@
+"""The verbs around a model on a few drawn faces: fit writes a file that says what it is, card prints it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from mien.backbones import build_backbone
+from mien.cli import main
+from mien.detect.au_model import load_au_model
+from mien.faces.align import crop_contract
+from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
+from mien.train.encoder_file import InputContract, save_encoder
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit")
+    write_drawn_videos(
+        folder / "drawn", DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=20, side_px=96)
+    )
+    torch.manual_seed(0)
+    save_encoder(
+        folder / "encoder.safetensors",
+        build_backbone("resnet18", width=8),  # one-threaded oneDNN corrupts memory at 4
+        backbone_name="resnet18",
+        backbone_settings={"width": 8},
+        inputs=InputContract(crop_contract(FaceLandmarksBeside()), 36, 32, *IMAGENET),
+        training={"settings": {}},
+    )
+    return folder
+
+
+def fit(folder, out, *more):
+    arguments = ["--dataset", "drawn", "--root", str(folder / "drawn"), "--store", str(folder / "store")]
+    arguments += ["--encoder", str(folder / "encoder.safetensors"), "--out", str(folder / out), *QUICK, *more]
+    return main(["fit", *arguments])
+
+
+@pytest.fixture(scope="module")
+def model_path(drawn):
+    assert fit(drawn, "model.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
+    return drawn / "model.safetensors"
+
+
+def test_the_file_says_what_it_was_fitted_on_and_how_it_scores(model_path):
+    record = load_au_model(model_path).record
+    assert record["training_data"]["name"] == "drawn"
+    assert record["training_data"]["num_frames"] == 240
+    assert record["training_data"]["num_subjects"] == 6
+    assert record["training_data"]["licence"] == "CC0 <b>1.0</b>"
+    assert re.fullmatch("[0-9a-f]{16}", record["protocol"]["digest"])
+    assert record["encoder"]["file"] == "encoder.safetensors"
+    assert record["settings"]["seed"] == 0
+    model = load_au_model(model_path)
+    assert tuple(record["scores"]["units"]) == model.columns
+    assert model.intensity is not None
+
+
+def test_protocol_and_frame_list_are_those_of_evaluate(model_path, drawn):
+    from mien.evaluate.predictions import read_predictions
+
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--encoder", str(drawn / "encoder.safetensors"), "--modes", "frozen", *QUICK]
+    assert main(["evaluate", *arguments, "--out", str(drawn / "report")]) == 0
+    about = read_predictions(drawn / "report" / "predictions" / "encoder.frozen.100.parquet").about
+    record = load_au_model(model_path).record
+    assert about.protocol_digest == record["protocol"]["digest"]
+    assert about.frames_digest == record["training_data"]["frames_digest"]
+
+
+def test_fitting_again_gives_the_same_bytes(model_path, drawn):
+    assert fit(drawn, "again.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
+    assert (drawn / "again.safetensors").read_bytes() == model_path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["stats", "affine+stats", "all"])
+def test_the_encoder_may_be_tuned(drawn, mode, model_path):
+    assert fit(drawn, f"{mode}.safetensors", "--mode", mode) == 0
+    tuned, frozen = (load_au_model(drawn / f"{mode}.safetensors"), load_au_model(model_path))
+    assert tuned.record["encoder"]["mode"] == mode
+    states = tuned.encoder.backbone.state_dict(), frozen.encoder.backbone.state_dict()
+    moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
+    assert "bn1.running_mean" in moved
+    assert ("bn1.weight" in moved) == (mode != "stats")
+    assert ("conv1.weight" in moved) == (mode == "all")
+
+
+def test_the_card_prints_everything_and_the_page_stands_alone(model_path, tmp_path, capsys):
+    assert main(["card", str(model_path), "--html", str(tmp_path / "card.html")]) == 0
+    text, html = capsys.readouterr().out, (tmp_path / "card.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
+    record = load_au_model(model_path).record
+    for words in ("drawn: 240 faces of 6 people", record["protocol"]["digest"], "ROC-AUC", "AU12", "seed 0"):
+        assert words in text.replace("\n", " ")
+        assert words in html
+    assert "CC0 <b>1.0</b>" in text
+    assert "CC0 &lt;b&gt;1.0&lt;/b&gt;" in html
+    assert "<b>1.0" not in html
+
+
+def test_a_licence_that_is_not_given_is_said_to_be_missing(drawn, tmp_path, capsys):
+    from mien.detect.card import LICENCE_NOT_STATED, card_in_words
+    from tests.detect.tiny_model import tiny_model
+
+    text = card_in_words(tiny_model(crop_contract(FaceLandmarksBeside())))
+    assert LICENCE_NOT_STATED in text
+    assert "Nothing was measured." in text
+
+
+def test_the_record_is_json_any_reader_can_read(model_path):
+    with safe_open(model_path, framework="np") as file:
+        text = file.metadata()["mien"]
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert record["card"]["scores"]["units"]["AU12"]["num_coded"] == 240
+
+
+def test_a_table_of_ones_own_is_fitted_too(drawn, capsys):
+    import pandas as pd
+
+    labels = pd.read_csv(drawn / "drawn" / "labels.csv")
+    labels["path"] = labels["path"].str.replace("^", "drawn/", regex=True)
+    labels.drop(columns="seconds").to_csv(drawn / "own.csv", index=False)
+    arguments = ["--dataset", "table", "--root", str(drawn / "own.csv"), "--occurs-at", "2"]
+    arguments += [
+        "--encoder",
+        str(drawn / "encoder.safetensors"),
+        "--out",
+        str(drawn / "own.safetensors"),
+        *QUICK,
+    ]
+    assert main(["fit", *arguments]) == 0
+    assert (drawn / "own.faces" / "manifest.parquet").exists()
+    model = load_au_model(drawn / "own.safetensors")
+    assert model.record["training_data"]["num_frames"] == 240
+    assert np.isfinite(model.threshold_A).all()
+
+
+def test_a_wrong_name_is_refused_before_any_work(drawn, capsys):
+    assert fit(drawn, "model.pth") == 1
+    assert "model.pth: expected a name that ends in .safetensors" in capsys.readouterr().err
