@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Before torch's first convolution. On CPUs with AVX2 and no AVX-512, oneDNN's backward pass for layers of 4
 # to 7 channels, which only these tests' tiny networks have, writes outside of its memory (torch 2.13).
@@ -69,6 +70,28 @@ def disc_encoder(tmp_path_factory):
     settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
     save_encoder(path, backbone, inputs=inputs, training={}, **settings)
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium that Playwright drives; skips where one of the two is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium or Chrome on the PATH")
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(
+            executable_path=program,
+            args=[
+                *(["--no-sandbox"] if as_root else []),
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
+        yield browser
+        browser.close()
 
 
 def _disc_frames(video):

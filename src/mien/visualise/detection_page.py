@@ -1,0 +1,166 @@
+"""The page of one file's detections: its video with the action units over time, in one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from mien.data.atomic import write_bytes
+from mien.detect.statistics import unit_statistics
+from mien.video import read_image
+from mien.visualise.contact_sheet import jpeg
+from mien.visualise.demo_page import picture_url
+from mien.visualise.detection_data import FileDetections, Tabular, file_detections, page_data, table_of
+from mien.visualise.face_pictures import face_pictures, is_picture
+from mien.visualise.playable import MOST_EMBEDDED_BYTES, PageVideo, page_video
+
+_PICTURE_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the summary."""
+
+    unit: str
+    name: str
+    threshold: str
+    share: str
+    share_of_1: float
+    episodes: int
+    mean_episode: str
+    probability: str
+
+
+def write_detection_page(
+    detections: pd.DataFrame | Tabular,
+    media: Path,
+    out: Path,
+    *,
+    embed_video: bool = False,
+    most_embedded_bytes: int = MOST_EMBEDDED_BYTES,
+    thresholds: Mapping[str, float] | None = None,
+    facts: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Write `out`, the page of the detections of the one video or picture `media`; returns `out`.
+
+    A video is linked by a relative path, or lies within the page where `embed_video` says so and it has no
+    more than `most_embedded_bytes`; a picture always lies within. Where browsers do not play the video, a
+    copy NAME.playable.mp4 is written beside the page. `thresholds` (by column) and `facts` (name and value)
+    come before those of the table's metadata. ValueError where the table is not about exactly one file.
+    """
+    data = file_detections(detections, thresholds=thresholds)
+    pictures = face_pictures(media, data)
+    shown = is_picture(media)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    video = None if shown else page_video(media, out, embed=embed_video, most_bytes=most_embedded_bytes)
+    payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
+    html = _template().render(
+        name=printable(Path(data.input).name),
+        data=payload | _media_data(pictures.width_px, pictures.height_px, video),
+        detections=data,
+        video=video,
+        picture=_picture_url(media) if shown else "",
+        faces=[(face, _thumbnail(pictures.by_face.get(face.face_id))) for face in data.faces],
+        summary=_summary(table_of(detections), data),
+        facts=[(printable(name), printable(value)) for name, value in (*facts, *_facts(detections))],
+        script=_part("detection.js"),
+        style=_part("detection.css"),
+        policy=_policy(),
+    )
+    write_bytes(out, html.encode(), temporary_folder=out.parent)
+    return out
+
+
+def printable(text: str) -> str:
+    """The text with what is no Unicode (a file name of other bytes) replaced, so that it can be written."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("detection.html")
+
+
+def _part(name: str) -> str:
+    """A file of ours that goes into the page as it stands."""
+    return (files("mien.visualise") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy() -> str:
+    """What the page may do: run its own script, show its own pictures and the video; no other address."""
+    script, style = (_hash_of(_part(name)) for name in ("detection.js", "detection.css"))
+    return (
+        f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
+        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash_of(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _media_data(width_px: int, height_px: int, video: PageVideo | None) -> dict[str, Any]:
+    return {"width": width_px, "height": height_px, "mime": video.mime if video else ""}
+
+
+def _picture_url(media: Path) -> str:
+    content = jpeg(read_image(media), quality=_PICTURE_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def _thumbnail(picture: Any) -> str:
+    return "" if picture is None else picture_url(picture)
+
+
+def _facts(detections: object) -> list[tuple[str, str]]:
+    metadata = getattr(detections, "metadata", None)
+    if not isinstance(metadata, Mapping):
+        return []
+    return [
+        (str(name).replace("_", " "), value if isinstance(value, str) else _told(value))
+        for name, value in metadata.items()
+    ]
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_told(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_told, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _summary(table: pd.DataFrame, data: FileDetections) -> dict[int, list[_Row]]:
+    """The lines of each face, in the order of the units."""
+    units = {unit.column: unit for unit in data.units}
+    rows: dict[int, list[_Row]] = {face.face_id: [] for face in data.faces}
+    for found in unit_statistics(table).itertuples():
+        unit = units[found.unit]
+        rows[found.face_id].append(
+            _Row(
+                unit=unit.column,
+                name=unit.name,
+                threshold=_number(unit.threshold, ".2f"),
+                share=_number(100 * found.share_present, ".1f"),
+                share_of_1=found.share_present,
+                episodes=found.episodes,
+                mean_episode=_number(found.mean_episode_seconds, ".2f"),
+                probability=_number(found.mean_probability, ".2f"),
+            )
+        )
+    return rows
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "–"

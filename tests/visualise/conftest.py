@@ -1,0 +1,82 @@
+"""Tables of detections made by hand, and small videos to go with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mien.visualise.timed_video import write_timed_video
+
+UNITS = ("AU01", "AU04", "AU12")
+THRESHOLD = 0.5
+
+
+def rows_of_frame(name, frame, seconds, faces, *, units, reason="no_face"):
+    """One row a (face id, box, probabilities), or one that says why there is none."""
+    if not faces:
+        return [{"input": name, "frame": frame, "timestamp": seconds, "success": 0, "reason": reason}]
+    return [
+        {
+            "input": name,
+            "frame": frame,
+            "timestamp": seconds,
+            "face_id": face_id,
+            "success": 1,
+            "confidence": 0.9,
+            "reason": "",
+            **dict(zip(("box_left", "box_top", "box_right", "box_bottom"), box, strict=True)),
+            **dict(zip(units, probabilities, strict=True)),
+            **{f"{u}_present": int(p >= THRESHOLD) for u, p in zip(units, probabilities, strict=True)},
+        }
+        for face_id, box, probabilities in faces
+    ]
+
+
+def columns(units):
+    points = [f"point{n}_{axis}" for n in range(5) for axis in "xy"]
+    first = ["input", "frame", "timestamp", "face_id", "success", "confidence", "reason"]
+    box = ["box_left", "box_top", "box_right", "box_bottom"]
+    return [*first, *box, *points, "yaw", "pitch", "roll", *units, *(f"{unit}_present" for unit in units)]
+
+
+def table_of_rows(rows, *, units=UNITS):
+    table = pd.DataFrame(rows, columns=columns(units))
+    for name in ("face_id", *(f"{unit}_present" for unit in units)):
+        table[name] = table[name].astype("Int64")
+    table["reason"] = table["reason"].fillna("")
+    return table
+
+
+@pytest.fixture
+def two_faces():
+    """make(name, num_frames): face 0 all the time but frames 10 to 14 (nobody), face 1 from frame 20 on."""
+
+    def make(name="two.mp4", num_frames=50, *, units=UNITS, frames_per_second=25.0, seed=0):
+        generator = np.random.default_rng(seed)
+        rows = []
+        for frame in range(num_frames):
+            faces = []
+            if not 10 <= frame < 15:
+                wave = 0.5 + 0.5 * np.sin(frame / 6 + np.arange(len(units)))
+                faces.append((0, (10 + frame % 7, 20, 60, 80), np.clip(wave, 0, 1)))
+                if frame >= 20:
+                    faces.append((1, (90, 25, 140, 85), generator.random(len(units))))
+            rows += rows_of_frame(name, frame, frame / frames_per_second, faces, units=units)
+        return table_of_rows(rows, units=units)
+
+    return make
+
+
+@pytest.fixture
+def write_grey_video():
+    """write(path, num_frames): 160 x 120, frame k of grey 4 k (mod 256), 25 a second or at `seconds`."""
+
+    def write(path, num_frames=50, *, seconds=None):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        times = [frame / 25 for frame in range(num_frames)] if seconds is None else seconds
+        pictures = (np.full((120, 160, 3), 4 * frame % 256, np.uint8) for frame in range(len(times)))
+        write_timed_video(path, zip(times, pictures, strict=True), quality_crf=5)
+        return path
+
+    return write

@@ -1,0 +1,216 @@
+"""The page in a real browser: opened from the disk, clicked, typed at, and watched for requests."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.visualise.detection_page import write_detection_page
+
+HOSTILE = "a b\"'><img src=x onerror=alert(1)>&;$(touch pwned)%41#?.mp4"
+NOW = "document.getElementById('video').currentTime"
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """open(path, width=1280) -> the page; at the end: no error, no dialog, no request beyond the disk."""
+    troubles, contexts = [], []
+
+    def open_page(path, *, width=1280):
+        context = chromium.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: troubles.append("a dialog opened"))
+        page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "blob:", "data:"))
+                or troubles.append(f"asked for {request.url}")
+            ),
+        )
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def page(opened, two_faces, write_grey_video, tmp_path):
+    video = write_grey_video(tmp_path / "two.mp4")
+    page = opened(write_detection_page(two_faces(), video, tmp_path / "two.html"))
+    until(page, "document.getElementById('video').readyState >= 2")
+    return page
+
+
+def until(page, expression):
+    """Waits for it to hold. (Playwright's own waiting evaluates text in the page, which the page forbids.)"""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {expression}")
+
+
+def shown_grey(page):
+    """The brightness of the middle of the video as it stands in the browser."""
+    until(page, "!document.getElementById('video').seeking")
+    page.wait_for_timeout(150)
+    box = page.locator("#video").bounding_box()
+    middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "width": 2, "height": 2}
+    picture = cv2.imdecode(np.frombuffer(page.screenshot(clip=middle), np.uint8), cv2.IMREAD_COLOR)
+    return float(picture.mean())
+
+
+def test_a_click_on_the_time_line_seeks_the_video_and_chooses_the_unit(page):
+    box = page.locator("#lane").bounding_box()
+    page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 24 * 1.5)
+    assert page.evaluate(NOW) == pytest.approx(1.2, abs=0.01)
+    assert page.inner_text("#nowname") == "AU04 brow lowerer"
+    assert "frame 30" in page.inner_text("#clock") or "frame 29" in page.inner_text("#clock")
+
+
+def test_a_drag_seeks_too(page):
+    box = page.locator("#curvelane").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20, steps=4)
+    page.mouse.up()
+    assert page.evaluate(NOW) == pytest.approx(1.0, abs=0.01)
+
+
+def test_keys_step_frames_play_and_choose(page):
+    for _ in range(3):
+        page.keyboard.press(".")
+    assert "frame 3" in page.inner_text("#clock")
+    page.keyboard.press(",")
+    assert 0.08 < page.evaluate(NOW) < 0.12  # within frame 2
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(NOW) == pytest.approx(1.1, abs=0.01)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#nowname") == "AU12 lip corner puller"
+    page.keyboard.press("ArrowUp")
+    assert page.get_attribute("#unit1", "aria-selected") == "true"
+    page.keyboard.press("f")
+    assert page.is_checked("#faces input[value='1']")
+    assert page.is_visible("[data-face='1']")
+    assert page.is_hidden("[data-face='0']")
+    page.keyboard.press(" ")
+    until(page, f"{NOW} > 0.5")
+    page.keyboard.press(" ")
+    assert page.evaluate("document.getElementById('video').paused")
+
+
+def test_a_key_goes_to_the_next_episode(page, two_faces):
+    table = two_faces()
+    face = table[table["face_id"] == 0].set_index("frame")["AU01_present"]
+    starts = [f for f in face.index if face[f] and not face.get(f - 1, 0) and f > 0]
+    page.keyboard.press("n")
+    assert page.inner_text("#clock").endswith(f"frame {starts[0]}")
+
+
+def test_values_beside_the_time_line_are_those_of_the_frame(page, two_faces):
+    table = two_faces()
+    for _ in range(4):
+        page.keyboard.press(".")
+    row = table[(table["frame"] == 4) & (table["face_id"] == 0)].iloc[0]
+    shown = [float(text) for text in page.locator(".unit .value").all_inner_texts()]
+    assert shown == pytest.approx([row["AU01"], row["AU04"], row["AU12"]], abs=0.0071)
+    marks = page.locator(".unit .mark").all_inner_texts()
+    assert marks == ["●" if row[f"{u}_present"] else "○" for u in ("AU01", "AU04", "AU12")]
+
+
+def test_a_frame_without_a_face_says_so(page):
+    for _ in range(12):
+        page.keyboard.press(".")
+    assert "no face" in page.inner_text("#nowwords")
+    assert "no face" in page.get_attribute("#lane", "aria-valuetext")
+
+
+def test_the_frame_shown_is_the_frame_named_at_a_variable_rate(opened, two_faces, write_grey_video, tmp_path):
+    seconds = np.cumsum([0.0, *([0.02, 0.1, 0.04, 0.3] * 12)])
+    table = two_faces(num_frames=len(seconds))
+    table["timestamp"] = 7.5 + seconds[table["frame"]]  # the table counts from another moment
+    video = write_grey_video(tmp_path / "two.mp4", seconds=list(seconds))
+    page = opened(write_detection_page(table, video, tmp_path / "vfr.html"))
+    until(page, "document.getElementById('video').readyState >= 2")
+    for frame in (1, 2, 3, 4):
+        page.keyboard.press(".")
+        assert page.inner_text("#clock").endswith(f"frame {frame}")
+        assert shown_grey(page) == pytest.approx(4 * frame, abs=1.9)
+
+
+def test_zooming_in_shows_less_of_the_file(page):
+    page.keyboard.press("+")
+    assert page.inner_text("#spanlabel") == "1.0 s shown"
+    page.keyboard.press("0")
+    assert page.inner_text("#spanlabel") == ""
+
+
+def test_a_hostile_name_is_shown_and_its_video_plays(opened, two_faces, write_grey_video, tmp_path):
+    video = write_grey_video(tmp_path / "in" / HOSTILE)
+    page = opened(write_detection_page(two_faces(HOSTILE), video, tmp_path / "out/page.html"))
+    until(page, "document.getElementById('video').readyState >= 2")
+    assert page.inner_text("h1") == HOSTILE
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_an_embedded_video_seeks(opened, two_faces, write_grey_video, tmp_path):
+    video = write_grey_video(tmp_path / "two.mp4")
+    path = write_detection_page(two_faces(), video, tmp_path / "e.html", embed_video=True)
+    video.unlink()
+    page = opened(path)
+    until(page, "document.getElementById('video').readyState >= 2")
+    page.locator("#lane").click(position={"x": 5, "y": 5})
+    page.keyboard.press("End")
+    assert shown_grey(page) == pytest.approx(4 * 49, abs=1.9)
+
+
+def test_without_the_video_the_time_line_still_works(opened, two_faces, write_grey_video, tmp_path, chromium):
+    video = write_grey_video(tmp_path / "two.mp4")
+    path = write_detection_page(two_faces(), video, tmp_path / "gone.html")
+    moved = video.rename(tmp_path / "moved.mp4")
+    context = chromium.new_context()  # the browser's own word on the missing file is no trouble here
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("#missing", state="visible")
+    page.keyboard.press(".")
+    assert "frame 1" in page.inner_text("#clock")
+    page.set_input_files("#choose", moved)
+    until(page, "document.getElementById('video').readyState >= 2")
+    assert page.is_hidden("#missing")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_window(opened, two_faces, write_grey_video, tmp_path, width):
+    video = write_grey_video(tmp_path / "two.mp4")
+    page = opened(write_detection_page(two_faces(), video, tmp_path / "w.html"), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#heat").bounding_box()["width"] > 0.4 * width
+
+
+def test_every_control_has_a_name(page):
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, [role=slider], [role=listbox]')]
+        .filter((e) => !(e.getAttribute('aria-label') || e.innerText || (e.labels && e.labels.length)))
+        .map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_a_picture_is_shown_with_its_boxes(opened, two_faces, tmp_path):
+    picture = tmp_path / "face.png"
+    cv2.imwrite(str(picture), np.full((120, 160, 3), 90, np.uint8))
+    page = opened(write_detection_page(two_faces("face.png", num_frames=1), picture, tmp_path / "face.html"))
+    drawn = "new Set(document.getElementById('overlay').getContext('2d').getImageData(0,0,400,300).data).size"
+    until(page, f"{drawn} > 2")
+    page.uncheck("#boxes")
+    assert page.evaluate(drawn) == 1
