@@ -44,7 +44,7 @@ def test_an_override_changes_the_set(tmp_path: Path, tiny_model_path: Path):
 def test_sheets_show_people_and_all_units(tmp_path: Path, tiny_model_path: Path):
     assert render.run(_args(tmp_path, tiny_model_path, "--sheet")) == 0
     units = cv2.imread(str(tmp_path / "out/units.png"))
-    assert units.shape == (21 * 224, 7 * 224, 3)
+    assert units.shape == (2 * 21 * 224, 7 * 224, 3)
     assert cv2.imread(str(tmp_path / "out/people.png")) is not None
 
 

@@ -58,7 +58,7 @@ def _draw_sheets(args: argparse.Namespace, settings: SetSettings) -> int:
     from mien.render.actions import UNIT_NUMBERS
     from mien.render.body import Stage
     from mien.render.face_model import load_face_model
-    from mien.render.sheet import people_sheet, unit_sheet
+    from mien.render.sheet import models, people_sheet, unit_sheet
     from mien.render.surface import Surface
     from mien.render.write_set import make_person
 
@@ -67,11 +67,10 @@ def _draw_sheets(args: argparse.Namespace, settings: SetSettings) -> int:
     name, part = next(iter(settings.parts.items()))
     numbers = range(part.first_identity, part.first_identity + min(part.identities, 40))
     people = [make_person(settings, name, number, num_identity_shapes=num_shapes) for number in numbers]
-    plain = next((person for person in people if not person.beard and not person.glasses), people[0])
     args.out.mkdir(parents=True, exist_ok=True)
     sheets = {
         "people.png": people_sheet(stage, people, columns=8, size_px=192),
-        "units.png": unit_sheet(stage, plain, units=UNIT_NUMBERS, size_px=224),
+        "units.png": unit_sheet(stage, models(people), units=UNIT_NUMBERS, size_px=224),
     }
     for file, picture in sheets.items():
         if not cv2.imwrite(str(args.out / file), picture[..., ::-1]):

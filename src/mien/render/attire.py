@@ -30,7 +30,8 @@ def hair_height(position_V3: Floats, person: Person, material_V: NDArray[np.str_
     """How far hair or a covering stands off the head, along the normal: (V,) in cm."""
     body = np.isin(material_V, ("M_Face", "M_BackHead")) & (anatomy.mouth_inside_mask(position_V3) < 0.5)
     if person.hair_style in ("cap", "scarf"):
-        height = 0.55 * covering_mask(position_V3, person) * smoothstep(-16, -9, position_V3[:, 1])
+        crown = 0.4 + person.covering_cm * smoothstep(6.0, 13.0, position_V3[:, 1])
+        height = crown * covering_mask(position_V3, person) * smoothstep(-16, -9, position_V3[:, 1])
     else:
         mask = anatomy.scalp_mask(
             position_V3,
@@ -52,6 +53,10 @@ def parts(person: Person) -> list[Part]:
     added = []
     if person.hair_style == "long":
         added.append(_curtain(person))
+    if person.hair_style == "scarf":
+        added.append(_shawl())
+    if person.hair_style == "cap" and person.brim_cm:
+        added.append(_brim(person))
     if person.glasses:
         added.extend(_glasses(person))
     return added
@@ -70,10 +75,45 @@ def _curtain(person: Person) -> Part:
     z = 0.6 - (9.0 + spread + wave * t) * np.cos(a) * (1 - 0.35 * t)
     y = top + (bottom - top) * t + 0.8 * wave * t
     atlas = np.stack([(a - a.min()) / (a.max() - a.min()), t], axis=-1)
-    vertices = np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32)
+    return _two_sided(np.stack([x, y, z], axis=-1), atlas, tile="hair")
+
+
+def _shawl() -> Part:
+    """What of a scarf falls from the head over ears and neck to the shoulders, open over the face."""
+    columns, rows = 40, 14
+    around = np.linspace(-1, 1, columns)
+    u, t = np.meshgrid(around, np.linspace(0, 1, rows))
+    a = u * np.radians(118 + 38 * smoothstep(0.35, 0.75, t))  # under the chin it closes
+    spread = (
+        -0.8
+        + 1.7 * smoothstep(0, 0.2, t)
+        + 1.2 * np.sin(np.pi * np.clip(t, 0, 0.8))
+        + 5 * smoothstep(0.75, 1.0, t)
+    )
+    folds = 0.2 * np.sin(8 * u + 3 * t) * t
+    x = (8.1 + spread + folds) * np.sin(a) * (1 - 0.3 * smoothstep(0.4, 0.75, t) * (np.abs(u) > 0.5))
+    z = 0.6 - (9.0 + spread + folds) * np.cos(a) * (1 - 0.35 * smoothstep(0.35, 0.75, t))
+    y = 8.5 - 25 * t
+    return _two_sided(np.stack([x, y, z], axis=-1), np.stack([(u + 1) / 2, t], axis=-1), tile="covering")
+
+
+def _brim(person: Person) -> Part:
+    """The brim of a cap, before the forehead."""
+    a, out = np.meshgrid(np.linspace(-np.radians(62), np.radians(62), 21), np.linspace(0, 1, 6))
+    reach = person.brim_cm * out * np.cos(a * 0.9)
+    x, z = (7.6 + 0.5 * out) * np.sin(a), 2.9 + 8.2 * np.cos(a) + reach
+    y = 7.0 + 0.3 * person.hairline_cm - 0.3 * out * person.brim_cm * 0.7 + 0.6 * np.cos(a) - 0.4
+    uv = np.stack([(a - a.min()) / (a.max() - a.min()), out], axis=-1)
+    return _two_sided(np.stack([x, y, z], axis=-1), uv, tile="covering")
+
+
+def _two_sided(grid_RC3: NDArray[np.floating], uv_RC2: NDArray[np.floating], *, tile: str) -> Part:
+    """A sheet of cloth or hair over a grid, with an inner side a little nearer to the head."""
+    rows, columns = grid_RC3.shape[:2]
+    vertices = floats(grid_RC3.reshape(-1, 3))
     front = _grid_triangles(rows, columns, closed=False)
     triangles = np.concatenate([front, front[:, ::-1] + len(vertices)])
-    uv = TILES["hair"].place(atlas.reshape(-1, 2).astype(np.float32))
+    uv = TILES[tile].place(floats(uv_RC2.reshape(-1, 2)))
     return Part(np.concatenate([vertices, vertices * 0.995]), triangles, np.concatenate([uv, uv]))
 
 

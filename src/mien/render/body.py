@@ -12,13 +12,15 @@ from mien.render import anatomy, attire
 from mien.render.actions import UNIT_NUMBERS, excursion, lips_kept_together, shape_matrix, shape_weights
 from mien.render.anatomy import smoothstep
 from mien.render.arrays import Floats, Ints, floats
+from mien.render.bulges import bulge_height
+from mien.render.creases import Creases
 from mien.render.deform import Shapes, turned, vertex_normals
 from mien.render.paint import Painter
 from mien.render.person import Person
 from mien.render.surface import EYEBALLS, INSIDE_MOUTH, Surface
-from mien.render.wrinkles import wrinkle_height
 
 REST_MOUTH_CLOSE = 0.035  # the model's neutral lips stand a millimetre apart
+AGE_LINES = (1, 6, 12)  # units whose folds a face keeps over the years
 MAX_LID_GAZE_DEGREES = 30.0  # where the lids have followed the gaze as far as the model's shapes go
 
 
@@ -41,10 +43,11 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Posed:
-    """A body at one moment: positions in cm and unit normals of V vertices; whether teeth can be seen."""
+    """A body at one moment: positions in cm, unit normals, depth of creases; whether teeth can be seen."""
 
     vertices_V3: Floats
     normals_V3: Floats
+    crease_depth_2A: Floats
     mouth_open: bool
 
 
@@ -78,10 +81,11 @@ class Stage:
         self.gains_2AE = shape_matrix(surface.expression_number)
         left = smoothstep(-0.6, 0.6, surface.neutral_V3[:, 0])
         face = (surface.material_V == "M_Face").astype(np.float32)
-        folds_AV = np.stack([wrinkle_height(unit, surface.neutral_V3) * face for unit in UNIT_NUMBERS])
+        folds_AV = np.stack([bulge_height(unit, surface.neutral_V3) * face for unit in UNIT_NUMBERS])
         self.folds_2AV = np.concatenate([folds_AV * left, folds_AV * (1 - left)])
-        age = sum(0.6 * folds_AV[UNIT_NUMBERS.index(unit)] for unit in (1, 6, 12))
+        age = sum(0.6 * folds_AV[UNIT_NUMBERS.index(unit)] for unit in AGE_LINES)
         self.age_lines_V = np.asarray(age, dtype=np.float32)
+        self.creases = Creases(self.painter.coarse_face_RR3, UNIT_NUMBERS)
         self.shapes = Shapes.of(list(surface.expression_EV3))
         self.mouth_opening = [
             number for name, number in surface.expression_number.items() if name.startswith(_OPENS_MOUTH)
@@ -103,6 +107,8 @@ class Body:
         self._stack(parts)
         self._rest_P3 = np.concatenate([self._dressed(shaped), _follow(parts, surface.neutral_V3, shaped)])
         self.atlas = stage.painter.paint(person)
+        self.bare_RR = stage.painter.bare_face(person)
+        self._age_2A = floats(np.tile(np.isin(UNIT_NUMBERS, AGE_LINES), 2) * 0.6 * person.age_lines)
         self.eyes = [_Eye(surface, shaped, name) for name in EYEBALLS]
         for eye in self.eyes:
             eye.sink(self._rest_P3)
@@ -121,7 +127,8 @@ class Body:
         self._lids_follow(weights_E, moment)
         at = self._rest_P3.copy()
         self.stage.shapes.move(at, weights_E)
-        self._folds.move(at, excursion(intensity_A2).T.reshape(-1))
+        share_2A = excursion(intensity_A2).T.reshape(-1)
+        self._folds.move(at, share_2A)
         for eye in self.eyes:
             eye.turn(at, moment.gaze_yaw_degrees, moment.gaze_pitch_degrees)
         head = rotation_matrix(moment.yaw_degrees, moment.pitch_degrees, moment.roll_degrees)
@@ -130,6 +137,7 @@ class Body:
         return Posed(
             vertices_V3=turned(at, head, self._head_share_V, pivot),
             normals_V3=turned(normals, head, self._head_share_V, np.zeros_like(pivot)),
+            crease_depth_2A=share_2A * np.float32(person.wrinkle_depth) + self._age_2A,
             mouth_open=float(weights_E[self.stage.mouth_opening].sum()) > 0.06,
         )
 

@@ -53,6 +53,7 @@ class Painter:
             name: surface.texel_positions(name, size_px=round(TILES[name].side * atlas_px))
             for name in (*_BODY, "M_ScleraLeft", "M_ScleraRight")
         }
+        self.coarse_face_RR3 = np.ascontiguousarray(self._positions["M_Face"][::2, ::2])
 
     def paint(self, person: Person) -> Atlas:
         """The atlas of linear albedo."""
@@ -68,6 +69,12 @@ class Painter:
         self._fill(atlas, "covering", _weave(random, self._size("covering"), to_linear(person.covering)))
         self._fill(atlas, "glasses", to_linear(person.glasses_frame))
         return Atlas.of(floats(cv2.GaussianBlur(atlas, (0, 0), 0.6)))
+
+    def bare_face(self, person: Person) -> Floats:
+        """Where hair and covering leave skin on every second texel of the face, 0 to 1: (R, R)."""
+        position = self.coarse_face_RR3.reshape(-1, 3)
+        hidden = covering_mask(position, person) if person.hair_style in COVERED else _scalp(position, person)
+        return floats(1 - hidden).reshape(self.coarse_face_RR3.shape[:2])
 
     def _size(self, name: str) -> int:
         return round(TILES[name].side * self.atlas_px)
@@ -182,19 +189,22 @@ def _hair_and_beard(
         lips = anatomy.lip_mask(position_N3, fullness=person.lip_fullness)
         colour = _mix(colour, to_linear(person.hair * 0.85), amount * (1 - lips) * 0.85)
     cover = {"bald": 0.0, "shaved": 0.6}.get(person.hair_style, 0.97)
-    scalp = anatomy.scalp_mask(
+    texture = 1 + 0.2 * _noise(random, size, 110) + 0.25 * _noise(random, size, 30)
+    if person.hair_style in COVERED:
+        tint = to_linear(person.covering) * (1 + 0.1 * _noise(random, size, 70))[:, None]
+        return _mix(colour, tint, covering_mask(position_N3, person))
+    strands = to_linear(person.hair) * np.clip(texture, 0.3, 2)[:, None]
+    return _mix(colour, strands, cover * _scalp(position_N3, person))
+
+
+def _scalp(position_N3: Floats, person: Person) -> Floats:
+    return anatomy.scalp_mask(
         position_N3,
         hairline_cm=person.hairline_cm,
         tilt=person.hair_tilt,
         recess_cm=person.hair_recess_cm,
         fringe_cm=person.hair_fringe_cm,
     )
-    texture = 1 + 0.2 * _noise(random, size, 110) + 0.25 * _noise(random, size, 30)
-    if person.hair_style in COVERED:
-        tint = to_linear(person.covering) * (1 + 0.1 * _noise(random, size, 70))[:, None]
-        scalp = covering_mask(position_N3, person)
-        return _mix(colour, tint, scalp)
-    return _mix(colour, to_linear(person.hair) * np.clip(texture, 0.3, 2)[:, None], cover * scalp)
 
 
 def covering_mask(position_N3: Floats, person: Person) -> Floats:

@@ -68,6 +68,8 @@ class Person:
     hair_thickness_cm: float
     hair_length_cm: float
     covering: Floats
+    covering_cm: float  # how far it stands off the crown
+    brim_cm: float  # of a cap; 0 without
     brow_height_cm: float
     brow_thickness_cm: float
     brow_arch_cm: float
@@ -107,6 +109,7 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
     style = _hair_style(random, settings, feminine=feminine)
     num_units = len(UNIT_NUMBERS)
     lids = np.isin(UNIT_NUMBERS, (43, 45))  # everybody can close their eyes; at rest they are open
+    parts_lips = np.isin(UNIT_NUMBERS, (9, 10, 22, 25, 26, 27))  # lips rest on each other
     gain = np.clip(random.normal(1, settings.gain_spread, (num_units, 1)), 0.75, 1.2)
     lean = np.clip(random.normal(0, settings.asymmetry_spread, (num_units, 1)), -0.2, 0.2)
     return Person(
@@ -127,6 +130,8 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
         hair_thickness_cm=float(random.uniform(0.8, 1.2)),
         hair_length_cm=float(random.uniform(6, 18)),
         covering=_muted(random),
+        covering_cm=float(random.uniform(0.35, 2.2)),
+        brim_cm=float(random.uniform(3.5, 6.0)) if random.uniform() < 0.45 else 0.0,
         brow_height_cm=float(np.clip(random.normal(0, 0.1), -0.2, 0.2)),
         brow_thickness_cm=float(random.uniform(0.42, 0.7) if feminine else random.uniform(0.55, 0.95)),
         brow_arch_cm=float(random.uniform(0.45, 0.85)),
@@ -145,7 +150,9 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
         unit_gain_A2=np.where(
             lids[:, None], 1, np.concatenate([gain * (1 + lean), gain * (1 - lean)], 1)
         ).astype(np.float32),
-        resting_A=np.where(lids, 0, np.clip(random.normal(0, 0.035, num_units), 0, 0.1)).astype(np.float32),
+        resting_A=np.where(lids | parts_lips, 0, np.clip(random.normal(0, 0.035, num_units), 0, 0.1)).astype(
+            np.float32
+        ),
         texture_seed=int(random.integers(2**31)),
     )
 

@@ -14,6 +14,9 @@ from mien.render.body import Body, Moment, Posed, rotation_matrix
 from mien.render.compiled import compiled
 from mien.render.light import Light, illuminate
 from mien.render.rasterise import View, shares, to_screen, view_triangles
+from mien.render.surface import TILES
+
+_FACE_SHARE = TILES["M_Face"].side  # of the atlas; the face's tile begins at its corner
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def draw_head(
     posed = body.pose(moment)
     head = rotation_matrix(moment.yaw_degrees, moment.pitch_degrees, moment.roll_degrees)
     light_V4 = illuminate(posed.normals_V3, body.gloss_V, body.stage.surface.shadows, light, head_33=head)
+    shade_RR = body.stage.creases.shade(posed.crease_depth_2A, body.bare_RR, light, head_33=head)
     mesh = body.whole if posed.mouth_open else body.without_mouth
     view = view_triangles(
         camera.positions(posed.vertices_V3),
@@ -74,6 +78,7 @@ def draw_head(
         body.corner_atlas_C2,
         light_V4,
         body.atlas.for_picture(len(view.triangle_SS) / (2 * camera.half_height_cm)),
+        shade_RR,
         floats(light.key_colour_3),
         fine_SS4,
     )
@@ -124,11 +129,14 @@ def _shade(  # noqa: PLR0917 -- compiled: arrays only
     atlas_C2: Floats,
     light_V4: Floats,
     atlas: Floats,
+    shade_RR: Floats,
     highlight_3: Floats,
     fine_SS4: Floats,
 ) -> None:
     """Albedo from the atlas times diffuse light, plus highlights of the key light's colour; coverage 1."""
     side, one = np.float32(atlas.shape[0]), np.float32(1)
+    face = int(atlas.shape[0] * _FACE_SHARE)
+    to_shade = np.float32(shade_RR.shape[0] / face)
     none, last, half = np.float32(0), np.float32(atlas.shape[0] - 1.001), np.float32(0.5)
     for row in range(triangle_SS.shape[0]):
         for column in range(triangle_SS.shape[1]):
@@ -142,6 +150,9 @@ def _shade(  # noqa: PLR0917 -- compiled: arrays only
             v = (of_a * atlas_C2[p, 1] + of_b * atlas_C2[q, 1] + of_c * atlas_C2[r, 1]) * side - half
             u, v = min(max(u, none), last), min(max(v, none), last)
             left, top = int(u), int(v)
+            shade = one
+            if left < face and top < face:
+                shade = shade_RR[int(v * to_shade), int(u * to_shade)]
             u, v = u - np.float32(left), v - np.float32(top)
             upper_left, upper_right, lower_left, lower_right = (
                 (one - u) * (one - v),
@@ -158,7 +169,7 @@ def _shade(  # noqa: PLR0917 -- compiled: arrays only
                     + lower_right * atlas[top + 1, left + 1, channel]
                 )
                 lit = of_a * light_V4[a, channel] + of_b * light_V4[b, channel] + of_c * light_V4[c, channel]
-                fine_SS4[row, column, channel] = albedo * lit + shine * highlight_3[channel]
+                fine_SS4[row, column, channel] = albedo * lit * shade + shine * highlight_3[channel]
             fine_SS4[row, column, 3] = one
 
 

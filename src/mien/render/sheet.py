@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from mien.render.actions import RENDERED_UNITS, UNIT_NUMBERS
 from mien.render.arrays import floats
 from mien.render.body import Body, Moment, Stage, neutral_moment
 from mien.render.light import Light
+from mien.render.paint import COVERED
 from mien.render.person import Person
 from mien.render.sensor import develop
 from mien.render.shading import Camera, draw_head
@@ -42,11 +44,20 @@ def people_sheet(stage: Stage, people: Sequence[Person], *, columns: int, size_p
     return _grid(pictures, columns=columns)
 
 
-def unit_sheet(stage: Stage, person: Person, *, units: Sequence[int], size_px: int) -> Picture:
-    """One row a unit: intensity 0 to 5, then 5 on the left side alone or, where it has no sides, turned."""
-    body = Body(stage, person)
+def models(people: Sequence[Person]) -> tuple[Person, Person]:
+    """Who shows the units: a lighter and a darker one, without covering, beard or glasses if possible."""
+    plain = [person for person in people if person.hair_style not in COVERED and not person.beard]
+    by_skin = sorted(
+        [person for person in plain if not person.glasses] or people, key=lambda person: -person.skin.sum()
+    )
+    return by_skin[len(by_skin) // 5], by_skin[-1 - len(by_skin) // 5]
+
+
+def unit_sheet(stage: Stage, people: Sequence[Person], *, units: Sequence[int], size_px: int) -> Picture:
+    """A row a unit and person: intensity 0 to 5, then 5 on the left side alone or, without sides, turned."""
+    bodies = [Body(stage, person) for person in people]
     pictures = []
-    for unit in units:
+    for unit, body in itertools.product(units, bodies):
         name = ACTION_UNITS[unit].column
         for step in range(6):
             moment = _moment(unit, step, step)
@@ -66,7 +77,7 @@ def _moment(unit: int, left: float, right: float) -> Moment:
 
 
 def _captioned(body: Body, moment: Moment, caption: str, *, size_px: int) -> Picture:
-    picture = _portrait(body, moment, half_height_cm=10.5, size_px=size_px)
+    picture = _portrait(body, moment, half_height_cm=9.5, size_px=size_px)
     cv2.putText(picture, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
     return picture
 
