@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.detect.statistics import faces_of, frame_seconds, unit_columns
@@ -81,10 +85,20 @@ def table_of(detections: pd.DataFrame | Tabular) -> pd.DataFrame:
     return detections if isinstance(detections, pd.DataFrame) else detections.to_pandas()
 
 
+def metadata_of(detections: object) -> Mapping[str, Any]:
+    """How the table came about, as the detector's own, an Arrow table or a Parquet file tells."""
+    found = getattr(detections, "metadata", None)
+    if isinstance(found, Mapping):
+        return found
+    if isinstance(detections, Path):
+        return _schema_metadata(pq.read_schema(detections))
+    return _schema_metadata(detections.schema) if isinstance(detections, pa.Table) else {}
+
+
 def thresholds_of(detections: object) -> dict[str, float]:
     """The thresholds that a table's metadata tell, by column; empty where they tell none."""
-    metadata = getattr(detections, "metadata", None)
-    found = metadata.get("thresholds") if isinstance(metadata, Mapping) else None
+    metadata = metadata_of(detections)
+    found = metadata.get("thresholds")
     return {str(unit): float(value) for unit, value in found.items()} if isinstance(found, Mapping) else {}
 
 
@@ -112,9 +126,14 @@ def file_detections(
             "" if success == 1 else (reason if isinstance(reason, str) and reason else "no_face")
             for success, reason in zip(frames["success"], frames["reason"], strict=True)
         ),
-        units=tuple(Unit(unit, _name(unit), known.get(unit, math.nan)) for unit in units),
+        units=units_of(units, known),
         faces=tuple(_faces(table, units)),
     )
+
+
+def units_of(columns: Sequence[str], thresholds: Mapping[str, float]) -> tuple[Unit, ...]:
+    """The action units of these columns by name, with what is known of their thresholds."""
+    return tuple(Unit(column, _name(column), thresholds.get(column, math.nan)) for column in columns)
 
 
 def page_data(data: FileDetections, *, first_seconds: float = 0.0) -> dict[str, Any]:
@@ -142,6 +161,11 @@ def page_data(data: FileDetections, *, first_seconds: float = 0.0) -> dict[str, 
         ],
         "faces": [_face_data(face) for face in data.faces],
     }
+
+
+def _schema_metadata(schema: pa.Schema) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads((schema.metadata or {}).get(b"mien", b"{}"))
+    return plain
 
 
 def _face_data(face: Face) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from mien.detect.statistics import unit_statistics
 from mien.video import read_image
 from mien.visualise.contact_sheet import jpeg
 from mien.visualise.demo_page import picture_url
-from mien.visualise.detection_data import FileDetections, Tabular, file_detections, page_data, table_of
+from mien.visualise.detection_data import (
+    FileDetections,
+    Tabular,
+    file_detections,
+    metadata_of,
+    page_data,
+    table_of,
+)
 from mien.visualise.face_pictures import face_pictures, is_picture
 from mien.visualise.playable import MOST_EMBEDDED_BYTES, PageVideo, page_video
 
@@ -124,12 +131,9 @@ def _thumbnail(picture: Any) -> str:
 
 
 def _facts(detections: object) -> list[tuple[str, str]]:
-    metadata = getattr(detections, "metadata", None)
-    if not isinstance(metadata, Mapping):
-        return []
     return [
         (str(name).replace("_", " "), value if isinstance(value, str) else _told(value))
-        for name, value in metadata.items()
+        for name, value in metadata_of(detections).items()
     ]
 
 

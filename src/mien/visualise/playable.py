@@ -96,7 +96,7 @@ def _first_frame_seconds(video: Path) -> float:
         if stream.start_time is None or container.start_time is None:
             return 0.0
         first = float(stream.start_time * stream.time_base)
-        return max(0.0, first - float(container.start_time) / av.time_base)
+        return float(max(0.0, first - container.start_time / av.time_base))
 
 
 def _whole_frames(video: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:

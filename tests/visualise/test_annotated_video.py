@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import weakref
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mien.video import VideoError, read_frames
+from mien.visualise.annotated_video import write_annotated_picture, write_annotated_video
+from mien.visualise.detection_data import units_of
+from mien.visualise.face_overlay import LEAST_HEIGHT_PX, Overlay
+from mien.visualise.timed_video import write_timed_video
+
+UNEVEN = np.cumsum([0.0, *([0.02, 0.1, 0.04, 0.3] * 6)])
+ORANGE = np.array([240, 138, 93])
+
+
+def records(table, frame):
+    return table[table["frame"] == frame].to_dict("records")
+
+
+def is_orange(picture):
+    return np.abs(picture.astype(int) - ORANGE).max(axis=-1) < 40
+
+
+def with_sound(path, *, seconds, delay=0.0, tone_from=1.0):
+    """A grey video with a tone from `tone_from` s on; both streams begin at `delay` s in the file."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        audio = container.add_stream("aac", rate=48_000, layout="mono")
+        for k in range(round(25 * seconds)):
+            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k + round(25 * delay), Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for k in range(round(48_000 * seconds / 1024)):
+            t = (1024 * k + np.arange(1024)) / 48_000
+            wave = (np.sin(2 * np.pi * 440 * t) * (t >= tone_from)).astype(np.float32)
+            sound = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            sound.pts, sound.sample_rate = 1024 * k + round(48_000 * delay), 48_000
+            sound.time_base = Fraction(1, 48_000)
+            container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    return path
+
+
+def tone_starts_at(path):
+    """Seconds after the first picture at which the sound gets loud."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        video = container.streams.video[0]
+        first = float(video.start_time * video.time_base)
+        for frame in container.decode(stream):
+            loud = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.2)
+            if loud.size:
+                return frame.time + loud[0] / frame.sample_rate - first
+    raise AssertionError("it is silent")
+
+
+def test_every_frame_keeps_its_own_time(two_faces, write_grey_video, tmp_path):
+    video = write_grey_video(tmp_path / "two.mp4", seconds=list(UNEVEN))
+    out = tmp_path / "out.mp4"
+    assert write_annotated_video(video, two_faces(num_frames=len(UNEVEN)), out) == len(UNEVEN)
+    seconds = [frame.seconds for frame in read_frames(out)]
+    np.testing.assert_allclose(seconds, UNEVEN, atol=2e-5)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.6])
+def test_the_sound_comes_along_at_its_own_time(two_faces, tmp_path, delay):
+    video = with_sound(tmp_path / "two.mkv", seconds=2, delay=delay)
+    out = tmp_path / "out.mp4"
+    write_annotated_video(video, two_faces(), out)
+    assert tone_starts_at(video) == pytest.approx(1.0, abs=0.03)
+    assert tone_starts_at(out) == pytest.approx(tone_starts_at(video), abs=0.03)
+
+
+def test_a_silent_video_stays_silent(two_faces, write_grey_video, tmp_path):
+    write_annotated_video(write_grey_video(tmp_path / "two.mp4"), two_faces(), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not container.streams.audio
+
+
+def test_boxes_stand_where_the_table_says(two_faces):
+    rows = records(two_faces(), 30)
+    drawn = Overlay(units_of(["AU01", "AU04", "AU12"], {})).draw(np.full((960, 1280, 3), 90, np.uint8), rows)
+    for row in rows:
+        left, bottom = round(row["box_left"]), round(row["box_bottom"])
+        assert is_orange(drawn[bottom, left + 5 : left + 15]).all()
+        assert not is_orange(drawn[bottom - 10, left + 10])
+
+
+def test_a_small_picture_is_enlarged_with_its_boxes(two_faces):
+    rows = records(two_faces(), 30)
+    drawn = Overlay(units_of(["AU01"], {})).draw(np.full((120, 160, 3), 90, np.uint8), rows)
+    assert drawn.shape[0] == LEAST_HEIGHT_PX
+    left, bottom = (round(4 * rows[0][name]) for name in ("box_left", "box_bottom"))
+    assert is_orange(drawn[bottom, left + 20 : left + 40]).all()
+
+
+def test_a_bar_is_as_long_as_the_probability(two_faces):
+    rows = records(two_faces(), 0)
+
+    def length(probability, present):
+        row = rows[0] | {"AU01": probability, "AU01_present": int(present)}
+        panel = Overlay(units_of(["AU01"], {})).draw(np.full((480, 640, 3), 90, np.uint8), [row])[:, 640:]
+        return (np.abs(panel.astype(int) - (96, 150, 196)).max(axis=-1) < 8).sum(axis=1).max(), panel
+
+    half, _ = length(0.5, False)
+    whole, _ = length(1.0, False)
+    assert half == pytest.approx(whole / 2, abs=2)
+    assert is_orange(length(1.0, True)[1]).sum() > 0
+    assert is_orange(length(1.0, False)[1]).sum() == 0
+
+
+def test_more_faces_than_the_panel_holds_carry_their_units_at_the_box(two_faces):
+    units = tuple(f"AU{n:02d}" for n in range(1, 25))
+    table = two_faces(num_frames=25, units=units)
+    drawn = Overlay(units_of(units, {})).draw(np.full((480, 640, 3), 90, np.uint8), records(table, 24))
+    assert drawn.shape[0] == 480
+
+
+def test_a_parquet_file_gives_the_same_video_as_the_table(two_faces, write_grey_video, tmp_path):
+    table = two_faces(num_frames=40)
+    video = write_grey_video(tmp_path / "two.mp4", 40)
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), tmp_path / "two.parquet")
+    write_annotated_video(video, table, tmp_path / "a.mp4", thresholds={"AU01": 0.5})
+    write_annotated_video(video, tmp_path / "two.parquet", tmp_path / "b.mp4", thresholds={"AU01": 0.5})
+    for a, b in zip(read_frames(tmp_path / "a.mp4"), read_frames(tmp_path / "b.mp4"), strict=True):
+        assert np.abs(a.image_HWC.astype(int) - b.image_HWC).max() <= 2
+
+
+def test_of_a_damaged_video_the_good_frames_are_written_and_the_damage_is_told(
+    two_faces, write_grey_video, tmp_path
+):
+    whole = write_grey_video(tmp_path / "two.mp4")
+    content = bytearray(whole.read_bytes())
+    middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
+    content[middle : middle + 400] = bytes(400)
+    whole.write_bytes(content)
+    try:
+        list(read_frames(whole))
+    except VideoError:
+        with pytest.raises(VideoError, match=r"two\.mp4"):
+            write_annotated_video(whole, two_faces(), tmp_path / "out.mp4")
+    else:
+        pytest.skip("this decoder conceals the damage")
+    assert len(list(read_frames(tmp_path / "out.mp4"))) > 10
+
+
+def test_frames_are_taken_one_at_a_time(tmp_path):
+    alive, most = weakref.WeakSet(), 0
+
+    class Picture(np.ndarray):
+        __hash__ = object.__hash__
+
+    def frames():
+        nonlocal most
+        for k in range(60):
+            picture = np.full((64, 64, 3), k, np.uint8).view(Picture)
+            alive.add(picture)
+            most = max(most, len(alive))
+            yield k / 25, picture
+            del picture
+
+    write_timed_video(tmp_path / "out.mp4", frames())
+    assert most <= 3
+
+
+def test_a_video_of_no_frame_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"out\.mp4: no frame"):
+        write_timed_video(tmp_path / "out.mp4", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_drawn_as_a_picture(two_faces, tmp_path):
+    cv2.imwrite(str(tmp_path / "face.png"), np.full((480, 640, 3), 90, np.uint8))
+    write_annotated_picture(tmp_path / "face.png", two_faces("face.png", num_frames=1), tmp_path / "out.jpg")
+    assert cv2.imread(str(tmp_path / "out.jpg")).shape[0] == 480
