@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,9 @@ class LiteRtModel:
     """A picture in, the model's answers out; copies nothing but the answers, which are small."""
 
     def __init__(self, path: Path) -> None:
-        self._interpreter = Interpreter(str(path), num_threads=1)
-        self._interpreter.allocate_tensors()
+        with _ungreeted():
+            self._interpreter = Interpreter(str(path), num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
         self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
 
@@ -30,3 +35,27 @@ class LiteRtModel:
         np.multiply(image_HWC, np.float32((high - low) / 255), out=view)
         if low:
             view += np.float32(low)
+
+
+@contextmanager
+def _ungreeted() -> Iterator[None]:
+    """LiteRT tells on stderr, from C++ and with no setting against it, that it made its delegate.
+
+    Lines that begin with INFO are dropped; whatever else is written to stderr meanwhile comes afterwards.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)
