@@ -105,3 +105,59 @@ def test_a_device_that_is_not_there_is_named(disc_store, disc_encoder, tmp_path,
     more = ("--device", "cuda")
     assert embed(disc_store, encoder=disc_encoder, out=tmp_path / "t.csv", more=more) == 1
     assert "sees no GPU here" in capsys.readouterr().err
+
+
+@pytest.fixture
+def with_bystander(tmp_path):
+    """One drawn video in whose frames a second, smaller face is seen beside the first."""
+    folder = tmp_path / "videos"
+    write_drawn_videos(
+        folder, DrawnVideos(num_people=1, videos_per_person=1, frames_per_video=20, side_px=160)
+    )
+    points = next(folder.rglob("*.landmarks.csv"))
+    table = pd.read_csv(points)
+    centre = table[["nose_tip_x", "nose_tip_y"]].mean().to_numpy()
+    smaller = table.assign(face=1)
+    for axis, middle in zip("xy", centre, strict=True):
+        columns = [name for name in table.columns if name.endswith(f"_{axis}")]
+        smaller[columns] = middle + 0.6 * (table[columns] - middle)
+    pd.concat([table, smaller]).sort_values(["source_frame_index", "face"]).to_csv(points, index=False)
+    return folder
+
+
+def test_a_bystander_is_somebody_else_as_in_a_store(with_bystander, drawn_encoder, tmp_path):
+    more = ("--landmarks", "beside")
+    assert embed(with_bystander, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+    table = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    store = tmp_path / "store"
+    assert cli.main(["prepare", str(with_bystander), "--out", str(store), *more, "--workers", "0"]) == 0
+    tracks = TrackStore.open(store).tracks.to_pylist()
+    expected = {int(row["track_id"].rpartition("#")[2]): row["identity"] for row in tracks}
+    assert sorted(expected.values()) == ["id00000", "id00000/video00/00001+1"]
+    assert dict(zip(table.track, table.identity, strict=True)) == expected
+    assert table.groupby("track").size().to_list() == [20, 20]
+
+
+def test_rows_of_a_video_stay_in_the_order_of_its_frames(with_bystander, drawn_encoder, tmp_path):
+    more = ("--landmarks", "beside", "--batch", "7")
+    assert embed(with_bystander, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+    table = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    assert table.frame.tolist() == [frame for frame in range(20) for _ in range(2)]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["t.parquet"]
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(with_bystander, drawn_encoder, tmp_path):
+    video = next(with_bystander.rglob("*.mp4"))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.mp4").write_bytes(video.read_bytes())
+        points = video.with_suffix(".landmarks.csv").read_text()
+        (tmp_path / folder / "1.landmarks.csv").write_text(points)
+    files = [tmp_path / folder / "1.mp4" for folder in ("a", "b")]
+    more = ("--landmarks", "beside")
+    assert embed(*files, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+    table = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    assert table.path.unique().tolist() == list(map(str, files))
+    assert sorted(table.identity.unique()) == [
+        name for file in map(str, files) for name in (file, f"{file}+1")
+    ]

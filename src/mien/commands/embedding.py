@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mien.data.sources import VIDEO_SUFFIXES, Source, SourceError, list_sources
+from mien.data.sources import VIDEO_SUFFIXES, Source, SourceError, find_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import HEADER
 from mien.evaluate.feature_table import FeatureTable
 from mien.evaluate.features import embed_frames, resize_crop
-from mien.evaluate.keyed_faces import KeyedFace, image_faces, store_faces, video_faces
+from mien.evaluate.keyed_faces import KeyedFace, TrackedCrop, image_faces, store_faces, video_faces
+from mien.evaluate.video_rows import VideoRows
 from mien.faces.contract import CropContract
 from mien.faces.landmarks_beside import LandmarksError
 from mien.train.encoder_file import Encoder
@@ -27,6 +30,8 @@ from mien.video import ImageError, VideoError
 if TYPE_CHECKING:
     from mien.data.face_tracking import FaceTracking
     from mien.faces.mediapipe_finder import MediaPipeFinder
+
+Face = TypeVar("Face", KeyedFace, TrackedCrop)
 
 PICTURE_SUFFIXES = frozenset(f".{name}" for name in ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"))
 
@@ -66,16 +71,23 @@ def embed_sources(
     """
     job = _Embedding(encoder, landmarks=landmarks, models=models, strict=strict)
     stores, pictures, videos = _sort_by_kind(sources)
-    with (
-        FeatureTable(out, feature_dim=encoder.feature_dim) as table,
-        tqdm(unit="face", file=sys.stderr) as bar,
-    ):
-        for batch in _batches(job.faces(stores, pictures, videos), batch_size):
-            frames = [resize_crop(face.crop_HWC, encoder.inputs.frame_size_px) for face in batch]
-            table.write([face.key for face in batch], embed_frames(encoder, np.stack(frames)))
+    with FeatureTable(out, feature_dim=encoder.feature_dim) as table, _progress_bar() as bar:
+        for batch in _batches(job.faces(stores, pictures), batch_size):
+            table.write([face.key for face in batch], _features(encoder, batch))
             bar.update(len(batch))
+        for source in videos:
+            with VideoRows(out.parent, feature_dim=encoder.feature_dim) as rows:
+                for crops in _batches(job.crops(source), batch_size):
+                    rows.add(crops, _features(encoder, crops))
+                    bar.update(len(crops))
+                rows.write_into(table, source)
     job.account.num_rows = table.num_rows
     return job.account
+
+
+def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDArray[np.float32]:
+    frames = [resize_crop(face.crop_HWC, encoder.inputs.frame_size_px) for face in faces]
+    return embed_frames(encoder, np.stack(frames))
 
 
 class _Embedding:
@@ -88,19 +100,16 @@ class _Embedding:
         self.strict = strict
         self.account = EmbedAccount()
 
-    def faces(
-        self, stores: Sequence[Path], pictures: Sequence[Source], videos: Sequence[Source]
-    ) -> Iterator[KeyedFace]:
+    def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
         for path in stores:
             store = TrackStore.open(path)
             self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
-            yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
+            yield from self._counted(store_faces(store, size_px=self.encoder.inputs.frame_size_px))
         for source in pictures:
-            faces = image_faces(source.path, identity=source.identity, finder=self._finder)
-            yield from self._counted(source.path, faces)
-        for source in videos:
-            faces = video_faces(source.path, identity=source.identity, track_faces=self._tracking)
-            yield from self._counted(source.path, faces)
+            yield from self._counted(image_faces(source, finder=self._finder))
+
+    def crops(self, video: Source) -> Iterator[TrackedCrop]:
+        yield from self._counted(video_faces(video.path, track_faces=self._tracking))
 
     @cached_property
     def _finder(self) -> MediaPipeFinder:
@@ -124,7 +133,7 @@ class _Embedding:
     def _require_same(self, contract: CropContract) -> None:
         self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
 
-    def _counted(self, path: Path, faces: Iterator[KeyedFace]) -> Iterator[KeyedFace]:
+    def _counted(self, faces: Iterator[Face]) -> Iterator[Face]:
         found = 0
         try:
             for face in faces:
@@ -148,12 +157,25 @@ def _sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], li
     with_videos = [path for path in others if _may_hold_videos(path)]
     if not (stores or pictures or with_videos):
         raise SourceError(f"no store, video or picture in {', '.join(map(str, sources))}")
-    videos = list(list_sources(with_videos).sources) if with_videos else []
-    return stores, pictures, videos
+    videos = list(find_sources(with_videos).sources) if with_videos else []
+    return stores, _told_apart(pictures), _told_apart(videos)
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Files of one name from several folders get their whole paths as names, and as identities where those
+    were but the names of the files."""
+    times = Counter(source.video for source in sources)
+    return [source if times[source.video] == 1 else _with_whole_path(source) for source in sources]
+
+
+def _with_whole_path(source: Source) -> Source:
+    named_by_file = source.identity in (source.path.name, source.source_path)
+    identity = str(source.path) if named_by_file else source.identity
+    return replace(source, video=str(source.path), identity=identity)
 
 
 def _may_hold_videos(given: Path) -> bool:
-    """Whether `list_sources` should see it: everything but pictures and folders without a video."""
+    """Whether `find_sources` should see it: everything but pictures and folders without a video."""
     if given.is_dir():
         return any(path.suffix.lower() in VIDEO_SUFFIXES for path in given.rglob("*"))
     return given.suffix.lower() not in PICTURE_SUFFIXES
@@ -172,6 +194,7 @@ def _progress_bar() -> tqdm[None]:
     return tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
 
 
-def _batches(faces: Iterator[KeyedFace], size: int) -> Iterator[list[KeyedFace]]:
-    while batch := list(islice(faces, size)):
+def _batches(faces: Iterable[Face], size: int) -> Iterator[list[Face]]:
+    iterator = iter(faces)
+    while batch := list(islice(iterator, size)):
         yield batch

@@ -79,10 +79,20 @@ WHOLE = Shard()
 
 
 def list_sources(given: Sequence[Path]) -> Listing:
-    """Everything that `given` (files, folders, CSVs) names, each file once.
+    """Everything that `given` (files, folders, CSVs) names, each file once, to be put into one store.
+
+    SourceError as from `find_sources`, and where two files would have the same name in the store.
+    """
+    listing = find_sources(given)
+    _refuse_same_names(listing.sources)
+    return listing
+
+
+def find_sources(given: Sequence[Path]) -> Listing:
+    """Everything that `given` (files, folders, CSVs) names, each file once; two may be called alike.
 
     A CSV decides the identity of a file that another source names too. SourceError where something is
-    missing or unreadable, where nothing is found, and where two files would have the same name in the store.
+    missing or unreadable, and where nothing is found.
     """
     from_csv: dict[str, Source] = {}
     from_paths: dict[str, Source] = {}
@@ -107,7 +117,6 @@ def list_sources(given: Sequence[Path]) -> Listing:
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
             f"({num_other_files} other files; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
-    _refuse_same_names(sources)
     return Listing(tuple(sorted(sources, key=lambda source: source.video)), num_other_files)
 
 

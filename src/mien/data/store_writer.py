@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
 from mien.data.atomic import replacing, told_as_write_error
+from mien.data.identities import identities_of
 from mien.data.jpeg_tar import JpegTar
 from mien.data.parts import Fingerprint, Part, read_part, write_part
 from mien.data.sources import Source, storable
@@ -218,27 +219,11 @@ def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
 
 
 def identities_of_tracks(frames: pa.Table, *, video: str, identity: str) -> dict[int, str]:
-    """Whose face each track of a video is, by track number.
-
-    The path names one person: the largest track (by the area of its boxes, summed) and every track that is
-    never seen beside a larger one of that person. Each other track is somebody else, known from this video
-    only: `video+1`, `video+2`, ... by size.
-    """
+    """Whose face each track of a video's rows is, by track number: see `identities_of`."""
     slots = {int(track): set[int]() for track in np.unique(frames["track"].to_numpy())}
     for track, slot in zip(frames["track"].to_pylist(), frames["slot"].to_pylist(), strict=True):
         slots[track].add(slot)
-    sizes = _summed_box_areas(frames)
-    seen_with_person: set[int] = set()
-    identities: dict[int, str] = {}
-    num_others = 0
-    for track in sorted(slots, key=lambda track: (-sizes[track], track)):
-        if seen_with_person.isdisjoint(slots[track]):
-            identities[track] = identity
-            seen_with_person |= slots[track]
-        else:
-            num_others += 1
-            identities[track] = f"{video}+{num_others}"
-    return dict(sorted(identities.items()))
+    return identities_of(slots, _summed_box_areas(frames), video=video, identity=identity)
 
 
 def _summed_box_areas(frames: pa.Table) -> dict[int, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mien.data.sources import Source
 from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES
 from mien.evaluate.feature_table import FeatureKey
@@ -50,19 +51,39 @@ def store_faces(store: TrackStore, *, size_px: int) -> Iterator[KeyedFace]:
                 yield KeyedFace(key, crop)
 
 
-def video_faces(
-    path: Path, *, identity: str, track_faces: Callable[[Path], Iterator[SlotFaces]]
-) -> Iterator[KeyedFace]:
+@dataclass(frozen=True, eq=False)
+class TrackedCrop:
+    """A crop of a video (uint8 RGB), its track and frame, and what tells in the end whose face it is."""
+
+    track: int
+    frame: int  # of the source, in decoding order
+    seconds: float
+    slots: tuple[int, ...]  # of the 25 fps grid
+    box_area_px2: float
+    crop_HWC: NDArray[np.uint8]
+
+
+def video_faces(path: Path, *, track_faces: Callable[[Path], Iterator[SlotFaces]]) -> Iterator[TrackedCrop]:
     """Every face of every frame on the 25 fps grid. VideoError where the file breaks off."""
     for looked in track_faces(path):
         for face in looked.faces:
-            key = FeatureKey(
-                str(path), face.track_number, looked.source_frame_index, looked.seconds, identity
+            left, top, right, bottom = face.box_xyxy_px
+            yield TrackedCrop(
+                face.track_number,
+                looked.source_frame_index,
+                looked.seconds,
+                looked.slots,
+                (right - left) * (bottom - top),
+                face.crop_HWC,
             )
-            yield KeyedFace(key, face.crop_HWC)
 
 
-def image_faces(path: Path, *, identity: str, finder: FaceFinder) -> Iterator[KeyedFace]:
-    """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is no picture."""
-    for face in faces_in_picture(read_image(path), finder=finder, settings=TrackSettings()):
-        yield KeyedFace(FeatureKey(str(path), face.track_number, 0, 0.0, identity), face.crop_HWC)
+def image_faces(source: Source, *, finder: FaceFinder) -> Iterator[KeyedFace]:
+    """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is no picture.
+
+    The largest is whom the path names, the others are known from this picture only.
+    """
+    faces = faces_in_picture(read_image(source.path), finder=finder, settings=TrackSettings())
+    for rank, face in enumerate(faces):
+        identity = f"{source.video}+{rank}" if rank else source.identity
+        yield KeyedFace(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)
