@@ -1,9 +1,14 @@
 """Labelled frames with planted signals, and a small backbone."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mien.datasets.base import PICTURE, LabelledFrames
+
+sys.path.insert(0, str(Path(__file__).parent / "planted"))  # also for processes that are started
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,12 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from planted_finding import Dying
 
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
+from mien.data.worker_pool import WorkersDieError
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
 from mien.evaluate.matching import match_faces
@@ -162,3 +164,19 @@ def test_a_store_of_other_videos_is_refused(sequence, video, tmp_path):
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
     with pytest.raises(DatasetError, match="none of its frames is coded"):
         match_faces(video[1], video[0], TrackStore.open(tmp_path / "store"))
+
+
+def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_path):
+    root, _ = video
+    (root / "videos/b.mp4").write_bytes((root / "videos/a.mp4").read_bytes())
+    _landmarks(root / "videos/b.landmarks.csv", range(12))
+    both = _labelled(["videos/a.mp4", "videos/b.mp4"], [2, 2], [np.nan] * 2, ["ann", "bob"])
+    finding = Dying(PrepareSettings(landmarks="beside"))
+    done = []
+    with pytest.raises(
+        WorkersDieError, match=r"a\.mp4: the process .* died, killed by SIGKILL.*other 1 of 2"
+    ):
+        prepare_labelled(both, root, tmp_path / "store", finding, workers=1, after_video=done.append)
+    assert [account.video for account in done] == ["videos/b"]
+    prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0, after_video=done.append)
+    assert [account.video for account in done] == ["videos/b", "videos/a"]

@@ -9,6 +9,7 @@ from typing import Protocol as Shape
 
 import numpy as np
 
+from mien.data.accounts import Account
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.data.store_layout import MANIFEST, StoreHeader
@@ -108,7 +109,7 @@ def labelled_faces(
             request.store,
             finding,
             workers=request.workers,
-            after_video=lambda account: say(f"  {account.video}: {account.num_written:,} faces"),
+            after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
         )
         without_face = dict(reasons_without_face(accounts))
     store = TrackStore.open(request.store)
@@ -116,6 +117,10 @@ def labelled_faces(
     data = match_faces(frames, root, store)
     say(f"{data.frames.num_frames:,} coded frames have a face, {data.num_without_face:,} have none")
     return data, without_face
+
+
+def _outcome(account: Account) -> str:
+    return f"{account.num_written:,} faces" + (f" ({account.message})" if account.message else "")
 
 
 def _is_to_be_prepared(store: Path) -> bool:

@@ -29,7 +29,7 @@ from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
 from mien.data.store_layout import HEADER, TEMPORARY, StoreHeader, part_path
 from mien.data.store_writer import skip_video, write_video
-from mien.data.worker_pool import Finished, Report, run_here, run_in_processes
+from mien.data.worker_pool import Died, Finished, Report, WorkersDieError, run_here, run_in_processes
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
@@ -125,7 +125,7 @@ def prepare_labelled(
 
     Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again.
     `workers` processes, 0 does everything in this one. ContractMismatchError or StoreError when the store was
-    begun otherwise.
+    begun otherwise; WorkersDieError, after all others are done, for videos over which a process died.
     """
     header = StoreHeader(
         finding.contract, to_dict(finding.settings) | {"frames": "coded frames of a labelled set"}
@@ -140,12 +140,29 @@ def prepare_labelled(
         jobs = [job for job in every if not _is_done(store, job)]
         work = _PrepareJob(store, finding)
         events = run_in_processes(work, jobs, workers=workers) if workers and jobs else run_here(work, jobs)
+        died: list[Died[Job]] = []
         for event in events:
             if isinstance(event, Finished):
                 after_video(event.result)
+            elif isinstance(event, Died):
+                died.append(event)
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        _require_nobody_died(died, num_jobs=len(jobs))
         with told_as_write_error(store):
             return assemble(store)
+
+
+def _require_nobody_died(died: Sequence[Died[Job]], *, num_jobs: int) -> None:
+    """An evaluation without the coded frames of a video would be another test than the one asked for."""
+    if died:
+        first = died[0]
+        raise WorkersDieError(
+            f"{first.job.source.path}: the process that cropped its coded frames died, {first.how}"
+            + (f"; so did those of {len(died) - 1} others" if len(died) > 1 else "")
+            + f". The other {num_jobs - len(died)} of {num_jobs} are kept, and the same command tries again; "
+            "with fewer workers (--workers 1) it needs less memory. Leave a file that cannot be read out of "
+            "the labels."
+        )
 
 
 def jobs_of(frames: LabelledFrames, root: Path) -> list[Job]:
