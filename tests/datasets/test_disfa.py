@@ -54,7 +54,7 @@ def test_action_units_of_different_length_are_refused(tmp_path, disfa_subject, w
     disfa_subject(tmp_path, "SN001", {1: [0, 1]})
     write_rows(tmp_path / "ActionUnit_Labels/SN001/SN001_au9.txt", [[1, 0]])
     with pytest.raises(
-        DatasetError, match=r"SN001_au9.txt: expected the frames of SN001_au1.txt \(2 lines\)"
+        DatasetError, match=r"SN001_au9.txt: found 1 lines; expected the frames of SN001_au1.txt \(2 lines\)"
     ):
         Disfa(tmp_path).frames()
 
@@ -75,7 +75,7 @@ def test_labels_without_video_or_pictures_say_what_is_missing(tmp_path, disfa_su
 def test_frames_count_from_one(tmp_path, disfa_subject, write_rows):
     disfa_subject(tmp_path, "SN001", {1: [0]})
     write_rows(tmp_path / "ActionUnit_Labels/SN001/SN001_au1.txt", [[0, 0]])
-    with pytest.raises(DatasetError, match="line 1: found frame 0; frames count from 1"):
+    with pytest.raises(DatasetError, match="line 1, column 1: found '0'; expected a frame number from 1 on"):
         Disfa(tmp_path).frames()
 
 

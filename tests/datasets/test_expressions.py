@@ -64,8 +64,8 @@ def affectnet_old(tmp_path, write_rows):
     header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence"
 
     def write(classes_by_file):
-        for name, classes in classes_by_file.items():
-            rows = [[f"{k}/{k}.jpg", 0, 0, 9, 9, "1;2", number, 0.1] for k, number in enumerate(classes)]
+        for number, (name, classes) in enumerate(classes_by_file.items()):
+            rows = [[f"{number}/{k}.jpg", 0, 0, 9, 9, "1;2", label, 0.1] for k, label in enumerate(classes)]
             write_rows(tmp_path / name, [header.split(","), *rows])
         return tmp_path
 
@@ -81,7 +81,7 @@ def test_the_old_affectnet_keeps_the_seven_classes_only(affectnet_old):
         "Surprise",
     ]
     assert frames.split_N.tolist() == ["train"] * 3 + ["test"]
-    assert frames.path_N.tolist() == ["0/0.jpg", "2/2.jpg", "4/4.jpg", "0/0.jpg"]
+    assert frames.path_N.tolist() == ["0/0.jpg", "0/2.jpg", "0/4.jpg", "1/0.jpg"]
 
 
 def test_the_affectnet_of_2021_keeps_its_classes_in_small_arrays(tmp_path):
@@ -100,7 +100,7 @@ def test_the_affectnet_of_2021_keeps_its_classes_in_small_arrays(tmp_path):
 
 def test_an_unknown_class_of_affectnet_is_refused_with_its_line(affectnet_old):
     root = affectnet_old({"training.csv": [0, 12], "validation.csv": [1]})
-    with pytest.raises(DatasetError, match=r"training.csv, line 3, column expression: found 12"):
+    with pytest.raises(DatasetError, match=r"training.csv, line 3, column expression: found '12'"):
         AffectNet(root).frames()
 
 

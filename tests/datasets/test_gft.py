@@ -65,5 +65,5 @@ def test_a_subject_without_a_line_in_the_partition_is_refused(tree, write_rows):
 
 def test_a_missing_action_unit_is_named(tree, gft_subject):
     gft_subject(tree, "001A", {au: [0] for au in AUS if au != 15})
-    with pytest.raises(DatasetError, match=r"001A.csv: expected the columns AU15"):
+    with pytest.raises(DatasetError, match=r"001A.csv: expected the column AU15"):
         Gft(tree).frames()

@@ -1,5 +1,7 @@
 """A table of one's own: the same rules for CSV and Parquet, whatever the columns are called."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,7 +39,7 @@ def test_padded_and_plain_names_are_the_same_action_unit(write_table):
 
 def test_intensities_need_a_stated_threshold(write_table):
     path = write_table([["a", "p", 0, 3], ["b", "p", 2.5, 1]])
-    with pytest.raises(DatasetError, match=r"line 2, column AU1: found 3; .*--occurs-at"):
+    with pytest.raises(DatasetError, match=r"(line 2|row 1), column AU1: found 3; .*--occurs-at"):
         Table(path).frames()
     frames = Table(path, occurs_at=2).frames()
     assert frames.occurrence_NA.tolist() == [[1, 0], [0, 1]]
@@ -58,29 +60,177 @@ def test_videos_have_frames_or_seconds(write_table):
     assert frames.seconds_N[0] == 0.5
 
 
-@pytest.mark.parametrize("name", ["split", "fold"])
-def test_a_split_or_fold_is_kept(write_table, name):
-    path = write_table([["a", "p", 1, "x"], ["b", "q", 0, "y"]], ["path", "subject", "AU1", name])
-    assert Table(path).frames().split_N.tolist() == ["x", "y"]
+@pytest.mark.parametrize(("name", "parts"), [("split", ["train", "test"]), ("fold", ["x", "y"])])
+def test_a_split_or_fold_is_kept(write_table, name, parts):
+    rows = [["a", "p", 1, parts[0]], ["b", "q", 0, parts[1]]]
+    assert Table(write_table(rows, ["path", "subject", "AU1", name])).frames().split_N.tolist() == parts
+
+
+def test_a_row_without_a_frame_number_may_have_a_time(write_table):
+    header = ["path", "subject", "AU1", "frame", "seconds"]
+    frames = Table(write_table([["v.mp4", "p", 1, 7, ""], ["v.mp4", "p", 1, "", 0.5]], header)).frames()
+    assert frames.frame_N.tolist() == [7, BY_TIME]
+
+
+def test_blank_lines_and_blanks_around_cells_mean_nothing(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("\ufeffpath, subject , AU1\n a.jpg , p ,1\n\n,,\nb.jpg,q, 0\n")
+    frames = Table(path).frames()
+    assert (frames.path_N.tolist(), frames.subject_N.tolist()) == (["a.jpg", "b.jpg"], ["p", "q"])
+
+
+def _place(path, row):
+    """As a message names the row: a CSV's by line, its header being the first."""
+    return f"labels.parquet, row {row}" if path.suffix == ".parquet" else f"labels.csv, line {row + 1}"
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "message"),
+    ("rows", "header", "row", "message"),
     [
-        ([["a", 1]], ["path", "AU1"], "expected the columns subject; found path, AU1"),
-        ([["a", "p"]], ["path", "subject"], "line 1: expected columns AU01 to AU45"),
-        ([["a", "p", 1, 1]], ["path", "subject", "AU1", "AU99"], "column AU99 is no action unit"),
-        ([["a", "p", "yes"]], ["path", "subject", "AU1"], "line 2, column AU1: found 'yes'"),
-        ([["a", "p", 1], ["", "p", 1]], ["path", "subject", "AU1"], "line 3, column path: empty"),
-        ([["a", "p", 1], ["b", "", 1]], ["path", "subject", "AU1"], "line 3, column subject: empty"),
-        ([["a", "p", 1, "1.5"]], ["path", "subject", "AU1", "frame"], "column frame: found '1.5'"),
-        ([["a", "p", 1, "late"]], ["path", "subject", "AU1", "seconds"], "column seconds: found 'late'"),
-        ([["a", "p", 1], ["b", "p", -1]], ["path", "subject", "AU1"], "line 3, column AU1: found '-1'"),
+        ([["a", 1]], ["path", "AU1"], None, "expected the column subject; found path, AU1"),
+        (
+            [["a", "p"]],
+            ["path", "subject"],
+            None,
+            "line 1: expected columns AU01 to AU45; found path, subject",
+        ),
+        ([["a", "p", 1, 1]], ["path", "subject", "AU1", "AU99"], None, "column AU99 is no action unit"),
+        (
+            [["a", "p", "yes"]],
+            ["path", "subject", "AU1"],
+            1,
+            ", column AU1: found 'yes'; expected an intensity",
+        ),
+        ([["a", "p", 1], ["", "p", 1]], ["path", "subject", "AU1"], 2, ", column path: found nothing"),
+        ([["a", "p", 1], ["b", "", 1]], ["path", "subject", "AU1"], 2, ", column subject: found nothing"),
+        ([["a", "p", 1, "1.5"]], ["path", "subject", "AU1", "frame"], 1, ", column frame: found '1.5'"),
+        (
+            [["a", "p", 1, "-3"]],
+            ["path", "subject", "AU1", "frame"],
+            1,
+            ", column frame: found '-3'; expected",
+        ),
+        ([["a", "p", 1, "late"]], ["path", "subject", "AU1", "seconds"], 1, ", column seconds: found 'late'"),
+        ([["a", "p", 1], ["b", "p", -1]], ["path", "subject", "AU1"], 2, ", column AU1: found '-1'"),
+        ([], ["path", "subject", "AU1"], None, "no row below the columns"),
     ],
 )
-def test_a_malformed_table_is_refused_with_line_and_column(write_table, rows, header, message):
-    with pytest.raises(DatasetError, match=message):
-        Table(write_table(rows, header)).frames()
+def test_a_malformed_table_is_refused_with_row_and_column(write_table, rows, header, row, message):
+    path = write_table(rows, header)
+    with pytest.raises(
+        DatasetError, match=re.escape(message if row is None else _place(path, row) + message)
+    ):
+        Table(path).frames()
+
+
+# Each of these would put one person on both sides of a split, or count a frame twice.
+@pytest.mark.parametrize(
+    ("rows", "header", "row", "message"),
+    [
+        pytest.param(
+            [["a", "Ann", 1], ["b", "bob", 1], ["c", "ann", 0]],
+            ["path", "subject", "AU1"],
+            3,
+            ", column subject: found 'ann' where {place[1]} has 'Ann'; expected one spelling",
+            id="case",
+        ),
+        pytest.param(
+            [["a", "S 01", 1], ["b", "S_1", 1]],
+            ["path", "subject", "AU1"],
+            2,
+            ", column subject: found 'S_1' where {place[1]} has 'S 01'",
+            id="zeros",
+        ),
+        pytest.param(
+            [["v.mp4", "ann", 1, 0], ["v.mp4", "bob", 1, 1]],
+            ["path", "subject", "AU1", "frame"],
+            2,
+            " is in 'bob' here and in 'ann' in {place[1]}; expected one person a file",
+            id="one video under two subjects",
+        ),
+        pytest.param(
+            [["v.mp4", "ann", 1, 0], ["./v.mp4", "bob", 1, 1]],
+            ["path", "subject", "AU1", "frame"],
+            2,
+            " is in 'bob' here and in 'ann' in {place[1]}",
+            id="one video by two paths",
+        ),
+        pytest.param(
+            [["a", "ann", 1, "f1"], ["b", "ann", 0, "f2"]],
+            ["path", "subject", "AU1", "fold"],
+            2,
+            ", column fold: ann is in 'f2' here and in 'f1' in {place[1]}; expected one fold a person",
+            id="two folds",
+        ),
+        pytest.param(
+            [["a", "ann", 1, "f1"], ["b", "bob", 0, "F1"]],
+            ["path", "subject", "AU1", "fold"],
+            2,
+            ", column fold: found 'F1' where {place[1]} has 'f1'",
+            id="two spellings of a fold",
+        ),
+        pytest.param(
+            [["a", "ann", 1, "train"], ["b", "bob", 0, "Test"]],
+            ["path", "subject", "AU1", "split"],
+            2,
+            ", column split: found 'Test'; expected train or test",
+            id="a split that is none",
+        ),
+        pytest.param(
+            [["a", "ann", 1, "f1"], ["b", "bob", 0, ""]],
+            ["path", "subject", "AU1", "fold"],
+            2,
+            ", column fold: found nothing; expected a fold",
+            id="no fold",
+        ),
+        pytest.param(
+            [["a", "ann", 1, "train", "f2"]],
+            ["path", "subject", "AU1", "split", "fold"],
+            None,
+            "both split and fold are there; expected one of them",
+            id="split and fold",
+        ),
+        pytest.param(
+            [["v.mp4", "ann", 1, 5], ["v.mp4", "ann", 0, 6], ["v.mp4", "ann", 0, 5]],
+            ["path", "subject", "AU1", "frame"],
+            3,
+            ": v.mp4, frame 5 stands in {place[1]} already; expected one row a frame",
+            id="one frame twice",
+        ),
+        pytest.param(
+            [["x/../a.jpg", "ann", 1], ["a.jpg", "ann", 1]],
+            ["path", "subject", "AU1"],
+            2,
+            ": a.jpg stands in {place[1]} already",
+            id="one picture by two paths",
+        ),
+        pytest.param(
+            [["v.mp4", "ann", 1, 0.5], ["v.mp4", "ann", 1, "0.50"]],
+            ["path", "subject", "AU1", "seconds"],
+            2,
+            ": v.mp4 at 0.5 s stands in {place[1]} already",
+            id="one time twice",
+        ),
+    ],
+)
+def test_a_table_that_leaks_or_counts_twice_is_refused_with_both_rows(
+    write_table, rows, header, row, message
+):
+    path = write_table(rows, header)
+    place = {n: _place(path, n).split(", ")[1] for n in range(1, 4)}
+    expected = ("" if row is None else _place(path, row)) + "{gap}" + message.format(place=place)
+    pattern = re.escape(expected).replace(re.escape("{gap}"), ".*")
+    with pytest.raises(DatasetError, match=pattern):
+        Table(path).frames()
+
+
+def test_a_link_to_a_video_is_that_video(tmp_path):
+    (tmp_path / "v.mp4").touch()
+    (tmp_path / "w.mp4").symlink_to(tmp_path / "v.mp4")
+    path = tmp_path / "t.csv"
+    path.write_text("path,subject,frame,AU1\nv.mp4,ann,0,1\nw.mp4,bob,0,0\n")
+    with pytest.raises(DatasetError, match=r"line 3, .*v\.mp4 is in 'bob' here and in 'ann' in line 2"):
+        Table(path).frames()
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path):

@@ -140,6 +140,14 @@ def test_a_share_of_the_labels_is_a_share_of_the_people():
             json.dumps({"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"]}, "test_parts": ["q"]}),
             "tested q",
         ),
+        (
+            '{"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"], "p1": ["c"]}}',
+            "'p1' stands twice",
+        ),
+        (
+            json.dumps({"name": "x", "source": "", "parts": {"p1": ["F001"], "p2": ["f001 "]}}),
+            "'F001' and 'f001 ' differ by case, blanks or zeros alone",
+        ),
     ],
 )
 def test_a_malformed_protocol_file_is_refused(tmp_path, text, message):

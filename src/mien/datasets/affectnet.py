@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import read_table, require_columns, whole_numbers
+from mien.datasets.label_files import class_numbers, read_table, require_columns
 from mien.datasets.numbered_pictures import first_folder
 from mien.datasets.published import Published
 
@@ -68,13 +68,7 @@ class AffectNet:
         path = self.root / _OLD_FILES[split]
         table = read_table(path)
         require_columns(table, ["subDirectory_filePath", "expression"], path=path)
-        number_N = whole_numbers(table["expression"], path=path, column="expression", first_row=2)
-        wrong_N = (number_N < 0) | (number_N > MAX_CLASS)
-        if wrong_N.any():
-            row = int(wrong_N.argmax())
-            raise DatasetError(
-                f"{path}, line {row + 2}, column expression: found {number_N[row]}; expected 0 to {MAX_CLASS}"
-            )
+        number_N = class_numbers(table["expression"], path=path, column="expression", most=MAX_CLASS)
         folder = first_folder(
             self.root, ("Manually_Annotated_Images", "Manually_Annotated", "."), holds="pictures"
         ).relative_to(self.root)

@@ -6,6 +6,7 @@ A file dropped into this folder adds a data set: a class with `frames()`, regist
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ _ROW_FIELDS = (
 
 @dataclass(frozen=True)
 class LabelledFrames:
-    """N coded frames.
+    """N coded frames; DatasetError where a frame stands twice, or a file has two subjects.
 
     path_N: picture or video, relative to the set's root, with forward slashes.
     frame_N: index in decode order, from 0, as `source_frame_index` of a track store;
@@ -79,6 +80,8 @@ class LabelledFrames:
         for name in ("split_N", "expression_N"):
             if getattr(self, name) is not None:
                 _require_shape(name, getattr(self, name), (N,))
+        _require_each_frame_once(self)
+        _require_one_subject_a_file(self)
         values = np.unique(self.occurrence_NA[~np.isnan(self.occurrence_NA)])
         if not np.isin(values, (0, 1)).all():
             raise DatasetError(
@@ -103,15 +106,9 @@ class LabelledFrames:
         )
 
     def positions(self, path_M: Sequence[str], frame_M: Sequence[int]) -> NDArray[np.int64]:
-        """(M,) the row of each (path, frame), -1 where that frame is not coded.
-
-        DatasetError when one frame is coded twice.
-        """
-        keys = list(zip(self.path_N.tolist(), self.frame_N.tolist(), strict=True))
+        """(M,) the row of each (path, frame), -1 where that frame is not coded."""
+        keys = zip(self.path_N.tolist(), self.frame_N.tolist(), strict=True)
         row_of = {key: row for row, key in enumerate(keys)}
-        if len(row_of) != len(keys):
-            twice = next(key for row, key in enumerate(keys) if row_of[key] != row)
-            raise DatasetError(f"{twice[0]}: frame {twice[1]} is coded in more than one row; expected one")
         wanted = zip(path_M, frame_M, strict=True)
         return np.array([row_of.get((str(path), int(frame)), -1) for path, frame in wanted], dtype=np.int64)
 
@@ -141,3 +138,21 @@ def occurs(intensity_NA: NDArray[np.float32], *, at: float) -> NDArray[np.float3
 def _require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise DatasetError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+def _require_each_frame_once(frames: LabelledFrames) -> None:
+    known_by_time_N = np.where(frames.frame_N == BY_TIME, frames.seconds_N, 0.0)
+    keys = list(zip(frames.path_N.tolist(), frames.frame_N.tolist(), known_by_time_N.tolist(), strict=True))
+    if len(set(keys)) < len(keys):
+        seen: set[tuple[str, int, float]] = set()
+        path, frame, _ = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        which = "it" if frame == PICTURE else f"frame {frame}"
+        raise DatasetError(f"{path}: {which} is coded in more than one row; expected one")
+
+
+def _require_one_subject_a_file(frames: LabelledFrames) -> None:
+    pairs = set(zip(frames.path_N.tolist(), frames.subject_N.tolist(), strict=True))
+    if len(pairs) > len(set(frames.path_N.tolist())):
+        path, times = Counter(path for path, _ in pairs).most_common(1)[0]
+        names = ", ".join(sorted(str(subject) for other, subject in pairs if other == path))
+        raise DatasetError(f"{path}: coded for {times} subjects, {names}; expected one a file")

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import intensities, occurrences, read_table, require_columns, whole_numbers
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative
+from mien.datasets.label_files import frame_numbers, intensities, occurrences, read_table, require_columns
+from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
 from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 25
@@ -74,11 +74,9 @@ class Bp4d:
         columns_read = ["0", *map(str, self.action_units)]
         table = read_table(path, only=columns_read)
         require_columns(table, columns_read, path=path)
-        frame_T = whole_numbers(table["0"], path=path, column="0", first_row=2)
+        frame_T = frame_numbers(table["0"], path=path, column="0", least=0)
         columns = {
-            f"occurrence {number}": occurrences(
-                table[str(number)], path=path, column=str(number), first_row=2
-            )
+            f"occurrence {number}": occurrences(table[str(number)], path=path, column=str(number))
             for number in self.action_units
         }
         for number in self.action_units:
@@ -89,19 +87,21 @@ class Bp4d:
         rows["seconds"] = rows["frame"] / FRAMES_PER_SECOND
         prefix = relative(folder, self.root)
         rows["path"] = [f"{prefix}/{pictures[n]}" if n in pictures else "" for n in frame_T.tolist()]
-        return rows[rows["path"] != ""]
+        shown = rows[rows["path"] != ""]
+        require_shown(shown, frame_T.tolist(), folder)
+        return shown
 
     def _intensity(self, stem: str, number: int, frame_T: NDArray[np.int64]) -> NDArray[np.float32]:
         path = self._intensity_path(stem, number)
         if path is None:
             return np.full(len(frame_T), np.nan, np.float32)
-        table = read_table(path, header=None)
+        table = read_table(path, header=False)
         if table.shape[1] != 2:
             raise DatasetError(
                 f"{path}, line 1: found {table.shape[1]} columns; expected two, frame,intensity"
             )
-        frame = whole_numbers(table[0], path=path, column="1", first_row=1)
-        value = intensities(table[1], path=path, column="2", first_row=1)
+        frame = frame_numbers(table["1"], path=path, column="1", least=0)
+        value = intensities(table["2"], path=path, column="2")
         value_by_frame = dict(zip(frame.tolist(), value.tolist(), strict=True))
         return np.array([value_by_frame.get(n, np.nan) for n in frame_T.tolist()], np.float32)
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
-from mien.datasets.label_files import intensities, read_table, whole_numbers
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative
+from mien.datasets.label_files import frame_numbers, intensities, read_table
+from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
 from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 20
@@ -75,12 +75,12 @@ class Disfa:
         columns = [_read_column(folder / f"{folder.name}_au{number}.txt") for number in self.action_units]
         frame_T = columns[0][0]
         for number, (frame, _) in zip(self.action_units, columns, strict=True):
-            if not np.array_equal(frame, frame_T):
-                raise DatasetError(
-                    f"{folder}/{folder.name}_au{number}.txt: expected the frames of "
-                    f"{folder.name}_au{self.action_units[0]}.txt ({len(frame_T)} lines), "
-                    f"found {len(frame)} lines"
-                )
+            _require_same_frames(
+                frame,
+                frame_T,
+                path=folder / f"{folder.name}_au{number}.txt",
+                other=f"{folder.name}_au{self.action_units[0]}.txt",
+            )
         intensity_TA = np.stack([intensity for _, intensity in columns], axis=1)
         return self._with_media(folder.name, frame_T - 1, intensity_TA)
 
@@ -95,6 +95,7 @@ class Disfa:
         folder = _picture_folder(self.root, subject)
         names = numbered_pictures(folder)
         shown_T = np.array([index in names for index in index_T.tolist()], dtype=bool)
+        require_shown(index_T[shown_T].tolist(), index_T.tolist(), folder)
         index_T, intensity_TA = index_T[shown_T], intensity_TA[shown_T]
         paths = [relative(folder / names[index], self.root) for index in index_T.tolist()]
         pictures_T = np.full(len(paths), PICTURE, np.int64)
@@ -102,15 +103,27 @@ class Disfa:
 
 
 def _read_column(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    table = read_table(path, header=None)
+    table = read_table(path, header=False)
     if table.shape[1] != 2:
         raise DatasetError(f"{path}, line 1: found {table.shape[1]} columns; expected two, frame,intensity")
-    frame = whole_numbers(table[0], path=path, column="1", first_row=1)
-    if (frame < 1).any():
+    frame = frame_numbers(table["1"], path=path, column="1", least=1)
+    return frame, intensities(table["2"], path=path, column="2")
+
+
+def _require_same_frames(
+    frame_T: NDArray[np.int64], expected_T: NDArray[np.int64], *, path: Path, other: str
+) -> None:
+    length = min(len(frame_T), len(expected_T))
+    differs_T = frame_T[:length] != expected_T[:length]
+    if differs_T.any():
+        row = int(differs_T.argmax())
         raise DatasetError(
-            f"{path}, line {int((frame < 1).argmax()) + 1}: found frame {frame.min()}; frames count from 1"
+            f"{path}: row {row + 1} is frame {frame_T[row]}; expected frame {expected_T[row]}, as in {other}"
         )
-    return frame, intensities(table[1], path=path, column="2", first_row=1)
+    if len(frame_T) != len(expected_T):
+        raise DatasetError(
+            f"{path}: found {len(frame_T)} lines; expected the frames of {other} ({len(expected_T)} lines)"
+        )
 
 
 def _video(root: Path, subject: str) -> Path | None:

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import occurrences, read_table, require_columns, whole_numbers
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative
+from mien.datasets.label_files import frame_numbers, occurrences, read_table, require_columns
+from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
 from mien.datasets.published import Published
+from mien.datasets.row_checks import require_one_spelling
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".wmv")
 
@@ -68,9 +69,9 @@ class Gft:
         names = {_action_unit(column): column for column in table.columns}
         wanted = [names.get(number, f"AU{number}") for number in self.action_units]
         require_columns(table, ["frame", *wanted], path=path)
-        number_T = whole_numbers(table["frame"], path=path, column="frame", first_row=2)
+        number_T = frame_numbers(table["frame"], path=path, column="frame", least=0)
         columns: dict[str, Any] = {
-            str(number): occurrences(table[column], path=path, column=column, first_row=2)
+            str(number): occurrences(table[column], path=path, column=column)
             for number, column in zip(self.action_units, wanted, strict=True)
         }
         rows = pd.DataFrame({"number": number_T, **columns})
@@ -90,7 +91,9 @@ class Gft:
                 f"nor a folder frames/{subject}"
             )
         names = numbered_pictures(folder)
-        rows = rows[rows["number"].isin(list(names))]
+        shown = rows[rows["number"].isin(list(names))]
+        require_shown(shown, rows["number"].tolist(), folder)
+        rows = shown
         paths = [relative(folder / names[number], self.root) for number in rows["number"].tolist()]
         return rows.assign(path=paths, frame=PICTURE)
 
@@ -105,8 +108,9 @@ def read_split(path: Path) -> dict[str, str]:
         )
     table = read_table(path)
     require_columns(table, ["subject", "split"], path=path)
+    require_one_spelling(table, "subject", path=path)
     split_of: dict[str, str] = {}
-    for line, (subject, split) in enumerate(zip(table["subject"], table["split"], strict=True), start=2):
+    for line, subject, split in zip(table.index, table["subject"], table["split"], strict=True):
         if split not in ("train", "test"):
             raise DatasetError(f"{path}, line {line}: found split {split!r}; expected train or test")
         if subject in split_of and split_of[subject] != split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from pathlib import Path
 
 from mien.datasets.base import DatasetError
@@ -27,7 +28,18 @@ def _entries(folder: Path) -> list[str]:
     try:
         return [path.name for path in folder.iterdir()]
     except OSError as error:
-        raise DatasetError(f"{folder}: {error.strerror}; expected a folder of pictures") from error
+        raise DatasetError(
+            f"{folder}: {error.strerror}; expected a folder of pictures named by their frame numbers"
+        ) from error
+
+
+def require_shown(shown: Sized, numbers: Iterable[int], folder: Path) -> None:
+    """DatasetError where not one of the labelled frames has its picture in the folder."""
+    if not len(shown):
+        first = min(numbers, default=0)
+        raise DatasetError(
+            f"{folder}: no picture of any labelled frame; expected {first:04d}.jpg or {first}.png and so on"
+        )
 
 
 def first_folder(root: Path, names: tuple[str, ...], *, holds: str) -> Path:

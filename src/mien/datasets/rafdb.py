@@ -41,8 +41,10 @@ class RafDb:
 
     def frames(self) -> LabelledFrames:
         """One row a picture."""
-        rows = [self._row(line, text) for line, text in _lines(self.label_path)]
-        _refuse_compound(self.label_path, rows)
+        labels = [self._label(line, text) for line, text in _lines(self.label_path)]
+        _refuse_compound(self.label_path, labels)
+        self._require_each_once(labels)
+        rows = [(name, number) for _, name, number in labels]
         stems = [name.removesuffix(".jpg") for name, _ in rows]
         return LabelledFrames(
             action_units=(),
@@ -56,14 +58,23 @@ class RafDb:
             expressions=RAFDB_EXPRESSIONS,
         )
 
-    def _row(self, line: int, text: str) -> tuple[str, int]:
+    def _label(self, line: int, text: str) -> tuple[int, str, int]:
         name, _, number = text.partition(" ")
-        if not _BASIC.fullmatch(name) or not number.strip().isdecimal():
+        if not _BASIC.fullmatch(name) or not number.strip().isdecimal() or int(number) < 1:
             raise DatasetError(
                 f"{self.label_path}, line {line}: found {text!r}; "
-                "expected `train_00001.jpg 5` or `test_0001.jpg 5`"
+                "expected `train_00001.jpg 5` or `test_0001.jpg 5`, a class from 1 to 7"
             )
-        return name, int(number)
+        return line, name, int(number)
+
+    def _require_each_once(self, labels: list[tuple[int, str, int]]) -> None:
+        first: dict[str, int] = {}
+        for line, name, _ in labels:
+            if first.setdefault(name, line) != line:
+                raise DatasetError(
+                    f"{self.label_path}, line {line}: {name} stands in line {first[name]} already; "
+                    "expected each picture once"
+                )
 
     def _picture(self, stem: str) -> str:
         places = (f"Image/aligned/{stem}_aligned.jpg", f"Image/original/{stem}.jpg")
@@ -80,14 +91,14 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(line, text.strip()) for line, text in enumerate(texts, start=1) if text.strip()]
 
 
-def _refuse_compound(path: Path, rows: list[tuple[str, int]]) -> None:
+def _refuse_compound(path: Path, labels: list[tuple[int, str, int]]) -> None:
     """DatasetError when this is RAF-DB's compound set, which bears the same file name, or no set at all."""
-    classes = sorted({number for _, number in rows})
-    four_digits = any(re.fullmatch(r"train_\d{4}\.jpg", name) for name, _ in rows)
+    classes = sorted({number for _, _, number in labels})
+    four_digits = any(re.fullmatch(r"train_\d{4}\.jpg", name) for _, name, _ in labels)
     if four_digits or max(classes, default=0) > len(RAFDB_EXPRESSIONS):
         raise DatasetError(
             f"{path}: this is the compound set of RAF-DB (11 classes, train names with four digits; found "
             f"classes {classes}); expected the basic set, train_00001.jpg with classes 1 to 7"
         )
-    if not classes or classes[0] < 1:
-        raise DatasetError(f"{path}: found classes {classes}; expected 1 to 7")
+    if not classes:
+        raise DatasetError(f"{path}: empty; expected lines `train_00001.jpg 5`")

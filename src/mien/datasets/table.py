@@ -2,7 +2,8 @@
 
 `path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` or `AU1`,
 `AU01`: 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9 = not coded. Optional: `split`
-("train", "test") or `fold` (any name). Paths are relative to the table's folder.
+("train", "test") or `fold` (any name). Paths are relative to the table's folder. A file shows one person, and
+each frame has one row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
-from mien.datasets.label_files import intensities, read_table, require_columns, whole_numbers
+from mien.datasets.label_files import intensities, read_table, require_columns, row_word, whole_numbers
+from mien.datasets.row_checks import (
+    require_each_frame_once,
+    require_one_part_a_subject,
+    require_one_spelling,
+    require_one_subject_a_file,
+)
 from mien.facs import ACTION_UNITS
 
 
@@ -31,7 +38,8 @@ class Table:
         self.path = Path(root)
         self.occurs_at = occurs_at
         if not self.path.is_file():
-            raise DatasetError(f"{self.path}: no such file; expected a .csv or .parquet table")
+            found = "a folder" if self.path.is_dir() else "no such file"
+            raise DatasetError(f"{self.path}: {found}; expected a .csv or .parquet table")
         self.root = self.path.parent
 
     def frames(self) -> LabelledFrames:
@@ -39,15 +47,18 @@ class Table:
         table = _read(self.path)
         require_columns(table, ["path", "subject"], path=self.path)
         columns = self._action_unit_columns(table)
+        if table.empty:
+            raise DatasetError(f"{self.path}: no row below the columns; expected one a coded frame")
         self._require_text(table, "path")
         self._require_text(table, "subject")
         value_NA = np.stack(
-            [intensities(table[name], path=self.path, column=name, first_row=2) for name in columns.values()],
-            axis=1,
+            [intensities(table[name], path=self.path, column=name) for name in columns.values()], axis=1
         )
-        occurrence_NA, intensity_NA = self._occurrences(value_NA, list(columns.values()))
+        occurrence_NA, intensity_NA = self._occurrences(table, value_NA, list(columns.values()))
         frame_N, seconds_N = self._times(table)
-        split = next((name for name in ("split", "fold") if name in table.columns), None)
+        require_one_spelling(table, "subject", path=self.path)
+        require_one_subject_a_file(table, path=self.path)
+        require_each_frame_once(table, frame_N, seconds_N, path=self.path)
         return LabelledFrames(
             action_units=tuple(columns),
             path_N=table["path"].to_numpy(np.str_),
@@ -56,8 +67,29 @@ class Table:
             subject_N=table["subject"].to_numpy(np.str_),
             occurrence_NA=occurrence_NA,
             intensity_NA=intensity_NA,
-            split_N=None if split is None else table[split].to_numpy(np.str_),
+            split_N=self._split(table),
         )
+
+    def _split(self, table: pd.DataFrame) -> NDArray[np.str_] | None:
+        """The column `split` or `fold`; None without either."""
+        given = [name for name in ("split", "fold") if name in table.columns]
+        if not given:
+            return None
+        if len(given) == 2:
+            raise DatasetError(
+                f"{self.path}, line 1: both split and fold are there; expected one of them (split: train or "
+                "test, tested one way; fold: every part is tested once)"
+            )
+        self._require_text(table, given[0])
+        if given == ["split"]:
+            wrong_N = ~table["split"].isin(["train", "test"]).to_numpy(bool)
+            self._refuse_row(
+                wrong_N, table["split"], "split", expected="train or test; other parts are a fold"
+            )
+        require_one_spelling(table, given[0], path=self.path)
+        require_one_part_a_subject(table, given[0], path=self.path)
+        parts_N: NDArray[np.str_] = table[given[0]].to_numpy(np.str_)
+        return parts_N
 
     def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
         """Column by AU number, in the order of the numbers."""
@@ -82,7 +114,7 @@ class Table:
         return dict(sorted(found.items()))
 
     def _occurrences(
-        self, value_NA: NDArray[np.float32], columns: list[str]
+        self, table: pd.DataFrame, value_NA: NDArray[np.float32], columns: list[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         if self.occurs_at is not None:
             return occurs(value_NA, at=self.occurs_at), value_NA
@@ -90,7 +122,7 @@ class Table:
         if other_NA.any():
             row, column = (int(index[0]) for index in np.nonzero(other_NA))
             raise DatasetError(
-                f"{self.path}, line {row + 2}, column {columns[column]}: found {value_NA[row, column]:g}; "
+                f"{self._row(table, row)}, column {columns[column]}: found {value_NA[row, column]:g}; "
                 "expected 0, 1, 9 or nothing, or an intensity together with --occurs-at (2 for DISFA's rule)"
             )
         return value_NA, None
@@ -99,26 +131,36 @@ class Table:
         N = len(table)
         seconds_N = np.full(N, np.nan)
         if "seconds" in table.columns:
-            texts = table["seconds"].astype(str)
+            texts = table["seconds"]
             seconds_N = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
-            self._refuse_row(np.isnan(seconds_N) & (texts != "").to_numpy(), texts, "seconds")
+            wrong_N = (~np.isfinite(seconds_N) & (texts != "").to_numpy()) | (seconds_N < 0)
+            self._refuse_row(
+                wrong_N, texts, "seconds", expected="a number from 0 on, or nothing for a picture"
+            )
         if "frame" in table.columns:
             texts = table["frame"].replace("", str(PICTURE))
-            return whole_numbers(texts, path=self.path, column="frame", first_row=2), seconds_N
+            frame_N = whole_numbers(texts, path=self.path, column="frame")
+            wrong_N = (frame_N < 0) & (table["frame"] != "").to_numpy()
+            self._refuse_row(wrong_N, texts, "frame", expected="a number from 0 on, or nothing for a picture")
+            by_time_N = (frame_N == PICTURE) & ~np.isnan(seconds_N)
+            return np.where(by_time_N, BY_TIME, frame_N), seconds_N
         return np.where(np.isnan(seconds_N), PICTURE, BY_TIME).astype(np.int64), seconds_N
 
     def _require_text(self, table: pd.DataFrame, column: str) -> None:
-        empty_N = (table[column] == "").to_numpy(bool)
-        if empty_N.any():
-            line = int(empty_N.argmax()) + 2
-            raise DatasetError(f"{self.path}, line {line}, column {column}: empty; expected a {column}")
+        self._refuse_row((table[column] == "").to_numpy(bool), table[column], column, expected=f"a {column}")
 
-    def _refuse_row(self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str) -> None:
+    def _refuse_row(
+        self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str, *, expected: str
+    ) -> None:
         if wrong_N.any():
             row = int(wrong_N.argmax())
+            found = repr(texts.iloc[row]) if texts.iloc[row] else "nothing"
             raise DatasetError(
-                f"{self.path}, line {row + 2}, column {column}: found {texts.iloc[row]!r}; expected a number"
+                f"{self._row(texts, row)}, column {column}: found {found}; expected {expected}"
             )
+
+    def _row(self, table: pd.DataFrame | pd.Series, row: int) -> str:
+        return f"{self.path}, {row_word(self.path)} {table.index[row]}"
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -129,4 +171,5 @@ def _read(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a Parquet table: {error}") from error
-    return table.map(lambda cell: "" if pd.isna(cell) else str(cell))
+    texts = table.map(lambda cell: "" if pd.isna(cell) else str(cell).strip())
+    return texts.set_axis(range(1, len(texts) + 1))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.datasets.base import LabelledFrames
+from mien.datasets.label_files import spelling_key
 from mien.evaluate.folds import subject_folds
 from mien.registry import nearest
 
@@ -46,12 +47,24 @@ class Protocol:
                 f"protocol {self.name}: {', '.join(twice)} would be on both sides of a split; expected every "
                 "subject once, in one part"
             )
+        self._require_one_spelling()
         missing = [part for part in self.test_parts if part not in self.parts]
         if missing or not self.test_parts or len(self.parts) < 2:
             raise ProtocolError(
                 f"protocol {self.name}: parts {', '.join(self.parts)}, tested {', '.join(self.test_parts)}; "
                 "expected two parts or more, and to test one of them or more"
             )
+
+    def _require_one_spelling(self) -> None:
+        """`ann` and `Ann` are one person, who would be on both sides of a split."""
+        seen: dict[str, str] = {}
+        for subject in (subject for subjects in self.parts.values() for subject in subjects):
+            other = seen.setdefault(spelling_key(subject), subject)
+            if other != subject:
+                raise ProtocolError(
+                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks or zeros alone; "
+                    "expected one spelling a person"
+                )
 
     @property
     def digest(self) -> str:
@@ -157,14 +170,25 @@ def _parse(text: str, *, where: str) -> Protocol:
         'expected {"name", "source", "parts": {"p1": ["subject", ...], ...}} and, if need be, "test_parts"'
     )
     try:
-        values: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = json.loads(text, object_pairs_hook=_each_key_once)
         parts = {str(name): _strings(subjects) for name, subjects in values["parts"].items()}
         tested = _strings(values.get("test_parts", list(parts)))
         return Protocol(str(values["name"]), str(values["source"]), parts, tested)
     except json.JSONDecodeError as error:
         raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {expected}") from error
-    except (KeyError, AttributeError, TypeError) as error:
+    except (KeyError, AttributeError, TypeError, _TwiceError) as error:
         raise ProtocolError(f"{where}: {error!r}; {expected}") from error
+
+
+class _TwiceError(Exception):
+    """A key that stands twice in one object: JSON would silently keep the second."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+    if twice:
+        raise _TwiceError(f"{twice[0]!r} stands twice")
+    return dict(pairs)
 
 
 def _strings(values: Sequence[str]) -> tuple[str, ...]:
