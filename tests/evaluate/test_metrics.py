@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn import metrics as sklearn_metrics
 
-from mien.evaluate.expression_metrics import expression_scores
+from mien.evaluate.expression_metrics import compare_accuracies, expression_scores
 from mien.evaluate.metrics import (
     always_on_f1,
     calibration_error,
@@ -133,3 +134,50 @@ def test_expression_scores_are_recalls_and_their_mean():
         scores.confusion_CC.tolist()
         == sklearn_metrics.confusion_matrix(true, predicted, labels=range(4)).tolist()
     )
+
+
+def _loop_of_accuracies(true_N, predicted_N, num_classes):
+    return np.mean(
+        [(predicted_N[true_N == c] == c).mean() for c in range(num_classes) if (true_N == c).any()]
+    )
+
+
+def test_the_interval_of_a_mean_accuracy_is_that_of_pictures_drawn_anew():
+    generator = np.random.default_rng(0)
+    true = generator.choice(3, 400, p=[0.7, 0.2, 0.1])
+    predicted = np.where(generator.random(400) < 0.7, true, generator.integers(0, 3, 400))
+    found = expression_scores(true, predicted, num_classes=3).mean
+    assert found.value == pytest.approx(_loop_of_accuracies(true, predicted, 3))
+    draws = generator.integers(0, 400, (2000, 400))
+    drawn = [_loop_of_accuracies(true[rows], predicted[rows], 3) for rows in draws]
+    np.testing.assert_allclose([found.low, found.high], np.quantile(drawn, [0.025, 0.975]), atol=0.01)
+
+
+def test_accuracies_are_compared_picture_by_picture():
+    generator = np.random.default_rng(0)
+    true = generator.integers(0, 3, 300)
+    a, b = (np.where(generator.random(300) < skill, true, (true + 1) % 3) for skill in (0.6, 0.8))
+    each, mean = compare_accuracies(true, a, b, num_classes=4)
+    expected = _loop_of_accuracies(true, b, 3) - _loop_of_accuracies(true, a, 3)
+    assert mean.difference.value == pytest.approx(expected)
+    assert mean.difference.low < expected < mean.difference.high
+    assert mean.p_value < 0.01
+    assert np.isnan([each[3].difference.value, each[3].p_value]).all()  # nobody shows the fourth
+    for c in range(3):
+        own = true == c
+        assert each[c].difference.value == pytest.approx((b == true)[own].mean() - (a == true)[own].mean())
+
+
+def test_the_test_of_accuracies_is_the_exact_sign_test():
+    true, a = np.zeros(40, int), np.zeros(40, int)
+    a[:10] = 1  # b alone is right ten times, a alone twice
+    b = np.zeros(40, int)
+    b[10:12] = 1
+    _, mean = compare_accuracies(true, a, b, num_classes=1)
+    assert mean.p_value == pytest.approx(scipy.stats.binomtest(10, 12).pvalue, abs=0.015)
+
+
+def test_predictions_compared_with_themselves_differ_by_nothing():
+    true = np.arange(60) % 3
+    _, mean = compare_accuracies(true, true[::-1], true[::-1], num_classes=3)
+    assert (mean.difference.low, mean.difference.high, mean.p_value) == (0, 0, 1)

@@ -78,8 +78,8 @@ def f1_intervals(
     """Intervals of each action unit's F1, the mean over the folds, and of the mean over action units."""
     value_A = _f1(counts_SA4, fold_S, _once(fold_S))[0]
     drawn_RA = _f1(counts_SA4, fold_S, weight_RS)
-    each = [_interval(value, drawn_R) for value, drawn_R in zip(value_A, drawn_RA.T, strict=True)]
-    return each, _interval(float(value_A.mean()), drawn_RA.mean(axis=1))
+    each = [percentile_interval(value, drawn_R) for value, drawn_R in zip(value_A, drawn_RA.T, strict=True)]
+    return each, percentile_interval(float(value_A.mean()), drawn_RA.mean(axis=1))
 
 
 def auc_interval(
@@ -97,7 +97,7 @@ def auc_interval(
     same_SS = fold_S[:, None] == fold_S[None, :]
     wins_SS, pairs_SS = wins_SS * same_SS, np.outer(positives_S, negatives_S) * same_SS
     value = _weighted_auc(wins_SS, pairs_SS, _once(fold_S))[0]
-    return _interval(float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS))
+    return percentile_interval(float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS))
 
 
 def auc_pairs(
@@ -130,8 +130,30 @@ def compare_f1(
     value_A = _difference(counts_a_SA4, counts_b_SA4, fold_S, _once(fold_S))[0]
     drawn_RA = _difference(counts_a_SA4, counts_b_SA4, fold_S, weight_RS)
     mixed_RA = _swapped_difference(counts_a_SA4, counts_b_SA4, fold_S, swap_RS)
-    each = [_paired(*columns) for columns in zip(value_A, drawn_RA.T, mixed_RA.T, strict=True)]
-    return each, _paired(value_A.mean(), drawn_RA.mean(axis=1), mixed_RA.mean(axis=1))
+    each = [paired_test(*columns) for columns in zip(value_A, drawn_RA.T, mixed_RA.T, strict=True)]
+    return each, paired_test(value_A.mean(), drawn_RA.mean(axis=1), mixed_RA.mean(axis=1))
+
+
+def percentile_interval(value: float, drawn_R: Floats) -> Interval:
+    """Percentile interval over the resamples in which the score is defined."""
+    drawn_R = drawn_R[~np.isnan(drawn_R)]
+    if not len(drawn_R):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(drawn_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def paired_test(value: float, drawn_R: Floats, swapped_R: Floats) -> PairedTest:
+    """A difference with its interval from resamples, and its p from random swaps of the two systems.
+
+    An undefined difference (NaN) has an undefined p.
+    """
+    if np.isnan(value):
+        return PairedTest(percentile_interval(value, drawn_R), float("nan"))
+    as_large = (np.abs(swapped_R) >= abs(value) - 1e-12).sum()
+    return PairedTest(
+        percentile_interval(float(value), drawn_R), float((as_large + 1) / (len(swapped_R) + 1))
+    )
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -189,11 +211,6 @@ def _coded(counts_SA4: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([positives_SA, counts_SA4.sum(axis=-1) - positives_SA], axis=-1)
 
 
-def _paired(value: float, drawn_R: Floats, swapped_R: Floats) -> PairedTest:
-    as_large = (np.abs(swapped_R) >= abs(value) - 1e-12).sum()
-    return PairedTest(_interval(float(value), drawn_R), float((as_large + 1) / (len(swapped_R) + 1)))
-
-
 def _wins(above: Floats, below: Floats) -> float:
     right = np.searchsorted(below, above, side="right").sum()
     left = np.searchsorted(below, above, side="left").sum()
@@ -205,12 +222,3 @@ def _weighted_auc(wins_SS: Floats, pairs_SS: Floats, weight_RS: NDArray[np.int64
     pairs_R = ((weight_RS @ pairs_SS) * weight_RS).sum(axis=1)
     auc_R: Floats = np.where(pairs_R > 0, wins_R / np.maximum(pairs_R, 1), np.nan)
     return auc_R
-
-
-def _interval(value: float, drawn_R: Floats) -> Interval:
-    """Percentile interval over the resamples in which the score is defined."""
-    drawn_R = drawn_R[~np.isnan(drawn_R)]
-    if not len(drawn_R):
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(drawn_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high))

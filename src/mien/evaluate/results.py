@@ -75,7 +75,8 @@ def _long_scores(result: Result) -> list[dict[str, Any]]:
     outputs = result.predictions.outputs
     if result.expressions is not None:
         accuracy_C = result.expressions.accuracy_C
-        return [_long(name, "accuracy", value) for name, value in zip(outputs, accuracy_C, strict=True)]
+        each = [_long(name, "accuracy", value) for name, value in zip(outputs, accuracy_C, strict=True)]
+        return [_long_interval("mean", "accuracy", result.expressions.mean), *each]
     summary = result.occurrence_scores
     rows = [_long_interval("mean", "f1", summary.f1_mean), _long("mean", "roc_auc", summary.roc_auc_mean)]
     for score in ("f1", "roc_auc"):

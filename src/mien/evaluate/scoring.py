@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.evaluate.expression_metrics import ExpressionScores, expression_scores
+from mien.evaluate.expression_metrics import ExpressionScores, compare_accuracies, expression_scores
 from mien.evaluate.intervals import (
     Interval,
     PairedTest,
@@ -104,8 +104,12 @@ def summarise_expressions(predictions: Predictions) -> ExpressionScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """System b against system a, action unit by action unit; p-values corrected for their number (Holm)."""
+    """System b against system a, output by output; p-values corrected for their number (Holm).
 
+    score: what is compared, F1 of action units or accuracy of expressions.
+    """
+
+    score: str
     a: str
     b: str
     each: list[PairedTest]
@@ -116,10 +120,29 @@ class Comparison:
 def compare(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> Comparison:
     """Paired tests over subjects; PredictionsError when the two were not tested on the same."""
     require_comparable(a, b, names=names)
+    if a.class_N is not None:
+        score, (each, mean) = "accuracy", _compare_expressions(a, b)
+    else:
+        score, (each, mean) = "F1", _compare_occurrences(a, b)
+    return Comparison(score, *names, each, holm([test.p_value for test in each]), mean)
+
+
+def _compare_expressions(a: Predictions, b: Predictions) -> tuple[list[PairedTest], PairedTest]:
+    assert a.class_N is not None
+    order_a, order_b = (np.lexsort((one.frame_N, one.path_N)) for one in (a, b))
+    return compare_accuracies(
+        a.class_N[order_a],
+        a.probability_NA.argmax(axis=1)[order_a],
+        b.probability_NA.argmax(axis=1)[order_b],
+        num_classes=len(a.outputs),
+        seed=RESAMPLING_SEED,
+    )
+
+
+def _compare_occurrences(a: Predictions, b: Predictions) -> tuple[list[PairedTest], PairedTest]:
     (counts_a, fold_S), (counts_b, _) = _counts(a), _counts(b)
     weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
-    each, mean = compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=RESAMPLING_SEED)
-    return Comparison(*names, each, holm([test.p_value for test in each]), mean)
+    return compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=RESAMPLING_SEED)
 
 
 def _counts(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -138,7 +138,8 @@ def expression_table(results: Sequence[Result]) -> Table:
         "Accuracy by expression, %",
         (*order, "mean of classes", "all faces"),
         (*rows, *(_published(row, extra=1) for row in published)),
-        "Share of each class that is named rightly; their mean is the paper's “Average”.",
+        "Share of each class that is named rightly; their mean is the paper's “Average”. Brackets: 95 % "
+        "interval of the mean, pictures resampled.",
     )
 
 
@@ -172,14 +173,14 @@ def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
 
 
 def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) -> Table:
-    """Differences of F1 between systems on the same frames."""
+    """Differences of F1, or of accuracy, between systems on the same frames."""
     return Table(
         "paired",
-        "Differences of F1, points",
+        f"Differences of {comparisons[0].score}, points",
         (*outputs, "mean", "95 % interval", "p"),
         tuple(_comparison_row(comparison) for comparison in comparisons),
         "Second less first, the same frames and folds. p: sign-flip test over people of the mean; a dagger "
-        "marks action units with p < 0.05 after Holm's correction for their number.",
+        "marks columns with p < 0.05 after Holm's correction for their number.",
     )
 
 
@@ -216,8 +217,9 @@ def _expression_row(result: Result, order: Sequence[str]) -> Row:
     scores, names = result.expressions, list(result.predictions.outputs)
     assert scores is not None
     values = [scores.accuracy_C[names.index(name)] for name in order]
-    cells = (*values, scores.mean_class_accuracy, scores.accuracy)
-    return Row(result.label, MEASURED, tuple(Cell(_percent(value)) for value in cells))
+    bounds = f"{_percent(scores.mean.low)} to {_percent(scores.mean.high)}"
+    cells = [*(Cell(_percent(value)) for value in values), Cell(_percent(scores.mean.value), bounds)]
+    return Row(f"{result.label} [{bounds}]", MEASURED, (*cells, Cell(_percent(scores.accuracy))))
 
 
 def _person_row(name: str, numbers: PersonIndependence) -> Row:
