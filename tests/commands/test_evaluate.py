@@ -1,5 +1,6 @@
 """The whole verb on a few drawn faces: a report that stands alone, and predictions that say it all again."""
 
+import hashlib
 import re
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.cli import main
+from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
+from mien.evaluate.trunk import TrunkMode
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
 from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
@@ -184,3 +187,97 @@ def test_a_wrong_argument_says_what_was_expected(drawn, report, capsys, changes,
 def test_other_files_are_not_compared(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 1
     assert "no .parquet file there" in capsys.readouterr().err
+
+
+def _public_resnet18():
+    """A state dict in the layout of torchvision's and timm's resnet18, written down from its description."""
+    generator = torch.Generator().manual_seed(3)
+
+    def convolution(out, into, side):
+        return torch.randn(out, into, side, side, generator=generator) * (2 / (out * side**2)) ** 0.5
+
+    def norm(name, width):
+        zero, one = torch.zeros(width), torch.ones(width)
+        numbers = {"weight": one, "bias": zero, "running_mean": zero, "running_var": one}
+        return {f"{name}.{key}": value.clone() for key, value in numbers.items()} | {
+            f"{name}.num_batches_tracked": torch.tensor(7)
+        }
+
+    state = {"conv1.weight": convolution(64, 3, 7)} | norm("bn1", 64)
+    before = 64
+    for stage, width in enumerate((64, 128, 256, 512), start=1):
+        for block in (0, 1):
+            name = f"layer{stage}.{block}"
+            state[f"{name}.conv1.weight"] = convolution(width, before, 3)
+            state[f"{name}.conv2.weight"] = convolution(width, width, 3)
+            state |= norm(f"{name}.bn1", width) | norm(f"{name}.bn2", width)
+            if before != width:
+                state[f"{name}.downsample.0.weight"] = convolution(width, before, 1)
+                state |= norm(f"{name}.downsample.1", width)
+            before = width
+    return state | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+
+
+def test_public_weights_are_where_supervised_training_begins(drawn, report, tmp_path):
+    weights = _public_resnet18()
+    torch.save(weights, tmp_path / "resnet18-public.pth")
+    out = tmp_path / "report"
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--encoder", str(drawn / "a.safetensors"), "--modes", "frozen", "--out", str(out)]
+    arguments += ["--imagenet", str(tmp_path / "resnet18-public.pth"), "--supervised-backbone", "resnet18"]
+    still = ["--set", "trunk_learning_rate=0", "--set", "batch_size=16"]
+    assert main(["evaluate", *arguments, *QUICK, *still]) == 0
+    found = read_predictions(out / "predictions" / "supervised.resnet18,.ImageNet.start.all.100.parquet")
+    assert (
+        found.about.encoder_sha256
+        == hashlib.sha256((tmp_path / "resnet18-public.pth").read_bytes()).hexdigest()
+    )
+    assert found.about.settings["inputs"]["backbone"] == "resnet18"
+    assert "width" not in found.about.settings["inputs"]
+    assert "supervised resnet18, ImageNet start (fine-tuned)" in (out / "report.md").read_text()
+
+
+def test_the_trunk_of_public_weights_is_theirs_number_for_number(drawn, tmp_path):
+    torch.save(_public_resnet18(), tmp_path / "w.pth")
+    like = of_architecture(load_encoder(drawn / "a.safetensors"), "resnet18")
+    start = from_public_weights(like, tmp_path / "w.pth", name="x", modes=(TrunkMode.ALL,))
+    trunk = start.encoder.backbone.state_dict()
+    kept = {name: value for name, value in _public_resnet18().items() if not name.startswith("fc.")}
+    assert set(trunk) == set(kept)
+    assert all(torch.equal(trunk[name], value) for name, value in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda state: state.pop("layer3.0.downsample.1.bias"),
+            "1 weights are missing, 'layer3.0.downsample.1.b",
+        ),
+        (
+            lambda state: state.update({"layer1.0.conv3.weight": torch.zeros(1)}),
+            "'layer1.0.conv3.weight'; did",
+        ),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}), r"has shape (64, 1, 7, 7)"),
+    ],
+)
+def test_public_weights_that_do_not_fit_are_refused_before_any_work(drawn, capsys, tmp_path, spoil, message):
+    state = _public_resnet18()
+    spoil(state)
+    torch.save(state, tmp_path / "odd.pth")
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
+    arguments += ["--imagenet", str(tmp_path / "odd.pth"), "--supervised-backbone", "resnet18"]
+    assert main(["evaluate", *arguments]) == 1
+    said = capsys.readouterr()
+    assert f"{tmp_path / 'odd.pth'}: " in said.err
+    assert message in said.err
+    assert "coded frames" not in said.out
+
+
+def test_supervised_weights_of_another_width_are_refused(drawn, report, capsys, tmp_path):
+    torch.save(_public_resnet18(), tmp_path / "w.pth")
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
+    assert main(["evaluate", *arguments, "--imagenet", str(tmp_path / "w.pth")]) == 1
+    assert "this backbone's is (4, 3, 7, 7)" in capsys.readouterr().err

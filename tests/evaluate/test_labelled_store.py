@@ -15,6 +15,7 @@ from mien.data.worker_pool import WorkersDieError
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
 from mien.evaluate.matching import match_faces
+from mien.evaluate.same_pictures import same_pictures
 from mien.faces.contract import ContractMismatchError
 from mien.faces.landmarks_beside import COLUMNS
 from mien.video import write_video
@@ -180,3 +181,28 @@ def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_p
     assert [account.video for account in done] == ["videos/b"]
     prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0, after_video=done.append)
     assert [account.video for account in done] == ["videos/b", "videos/a"]
+
+
+def test_one_video_under_two_names_is_noticed(video, tmp_path):
+    root, _ = video
+    (root / "videos/copy.mp4").write_bytes((root / "videos/a.mp4").read_bytes())
+    _landmarks(root / "videos/copy.landmarks.csv", range(12))
+    both = _labelled(
+        ["videos/a.mp4"] * 3 + ["videos/copy.mp4"] * 2,
+        [2, 3, 9, 3, 9],
+        [np.nan] * 5,
+        ["ann"] * 3 + ["bob"] * 2,
+    )
+    prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0)
+    found = same_pictures(match_faces(both, root, TrackStore.open(tmp_path / "store")))
+    assert found.rows_P2.tolist() == [[1, 3], [2, 4]]
+    assert "videos/a.mp4, frame 3 (ann) and videos/copy.mp4, frame 3 (bob)" in found.in_words()
+
+
+def test_a_still_of_one_person_is_no_alarm(sequence, tmp_path):
+    root, frames, _ = sequence
+    for picture in (root / "F001/T1").glob("*.png"):
+        picture.write_bytes((root / "F001/T1/10.png").read_bytes())
+    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    found = same_pictures(match_faces(frames, root, TrackStore.open(tmp_path / "store")))
+    assert found.in_words() == ""

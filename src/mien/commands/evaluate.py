@@ -41,13 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_contestants(parser: argparse.ArgumentParser) -> None:
-    others = parser.add_argument_group("other systems, of the first encoder's architecture")
+    others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
     others.add_argument("--untrained", action="store_true", help="also with random weights")
     others.add_argument(
         "--supervised", action="store_true", help="also trained end to end from random weights"
     )
     others.add_argument(
-        "--imagenet", type=Path, metavar="WEIGHTS", help="also trained end to end from these public weights"
+        "--imagenet",
+        type=Path,
+        metavar="WEIGHTS",
+        help="also trained end to end from these public weights, in torchvision's and timm's names",
+    )
+    others.add_argument(
+        "--supervised-backbone",
+        metavar="NAME",
+        help="architecture of these two, as resnet34 for the paper's row (default: the first encoder's)",
     )
 
 
@@ -109,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         num_folds=args.folds,
         untrained=args.untrained,
         supervised=args.supervised,
+        supervised_backbone=args.supervised_backbone,
         imagenet=args.imagenet,
         occurs_at=args.occurs_at,
         workers=args.workers,

@@ -23,6 +23,7 @@ from mien.evaluate.evaluation import (
     features_of,
     from_public_weights,
     newly_initialised,
+    of_architecture,
     try_system,
 )
 from mien.evaluate.examples import Reading, neighbour_strip, region_examples
@@ -32,8 +33,10 @@ from mien.evaluate.person_independence import PersonIndependence, person_indepen
 from mien.evaluate.predictions import About, Predictions, read_predictions, write_predictions
 from mien.evaluate.probe import ProbeSettings, fit_head, predict
 from mien.evaluate.results import Result, label_of
+from mien.evaluate.same_pictures import same_pictures
 from mien.evaluate.targets import targets_of
 from mien.evaluate.trunk import TrunkMode
+from mien.train.encoder_file import Encoder
 from mien.visualise.evaluation_report import ReportParts, write_report
 from mien.visualise.report_page import ReportPage, map_of, region_of, strip_of
 
@@ -58,6 +61,7 @@ class EvaluateRequest:
     num_folds: int
     untrained: bool
     supervised: bool
+    supervised_backbone: str | None
     imagenet: Path | None
     occurs_at: float | None
     workers: int
@@ -72,14 +76,19 @@ def evaluate(request: EvaluateRequest) -> ReportPage:
     labelled = labelled_set(request)
     frames = labelled.frames()
     counts = told_counts(labelled, frames)
-    data, without_face = labelled_faces(request, frames, contestants[0].encoder)
+    data, without_face = labelled_faces(request, frames, [contestant.encoder for contestant in contestants])
     protocol = protocol_of(request, data.frames)
     say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
     folds = protocol.folds(data.frames.subject_N)
     trial = Trial(request.dataset, data, protocol, folds, request.settings, workers=request.workers)
-    features = {one.name: _features(one, trial) for one in contestants}
+    embedded = [one for one in contestants if one is contestants[0] or one.modes != (TrunkMode.ALL,)]
+    features = {one.name: _features(one, trial) for one in embedded}
     results = list(_results(request, trial, contestants, features))
+    same = same_pictures(data).in_words()
+    if same:
+        say(f"warning: {same}")
     parts = ReportParts(
+        alarms=(same,) if same else (),
         persons=_persons(trial, features, results),
         facts=_facts(request, frames, data, without_face),
         counts=tuple(counts),
@@ -100,17 +109,26 @@ def _contestants(request: EvaluateRequest) -> list[Contestant]:
     like = found[0].encoder
     if request.untrained:
         found.append(newly_initialised(like, name="untrained", modes=modes))
-    if request.supervised:
-        found.append(newly_initialised(like, name="supervised", modes=(TrunkMode.ALL,)))
-    if request.imagenet is not None:
-        found.append(
-            from_public_weights(
-                like, request.imagenet, name="supervised, ImageNet start", modes=(TrunkMode.ALL,)
-            )
-        )
+    found += _supervised(request, like)
     names = [contestant.name for contestant in found]
     if len(set(names)) < len(names):
         raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
+    return found
+
+
+def _supervised(request: EvaluateRequest, like: Encoder) -> list[Contestant]:
+    """Systems that are trained end to end on the labels of the training people."""
+    named = "supervised"
+    if request.supervised_backbone is not None:
+        like, named = (
+            of_architecture(like, request.supervised_backbone),
+            f"supervised {request.supervised_backbone}",
+        )
+    modes = (TrunkMode.ALL,)
+    found = [newly_initialised(like, name=named, modes=modes)] if request.supervised else []
+    if request.imagenet is not None:
+        name = f"{named}, ImageNet start"
+        found.append(from_public_weights(like, request.imagenet, name=name, modes=modes))
     return found
 
 
@@ -131,7 +149,7 @@ def _results(
                 predictions = _kept(path, about)
                 told = "kept from an earlier run"
                 if predictions is None:
-                    features_ND = features[contestant.name]
+                    features_ND = features.get(contestant.name)
                     predictions = try_system(trial, contestant, mode, features_ND, share_of_labels=share)
                     write_predictions(path, predictions)
                     told = f"in {predictions.about.seconds:.0f} s"
@@ -155,9 +173,10 @@ def _shares(shares: tuple[float, ...], mode: TrunkMode) -> tuple[float, ...]:
 
 def _score(result: Result) -> str:
     if result.expressions is not None:
-        return f"mean class accuracy {100 * result.expressions.mean_class_accuracy:.1f} %"
-    mean = result.occurrence_scores.f1_mean
-    return f"mean F1 {100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+        name, mean = "class accuracy", result.expressions.mean
+    else:
+        name, mean = "F1", result.occurrence_scores.f1_mean
+    return f"mean {name} {100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
 
 
 def _persons(trial: Trial, features: Features, results: list[Result]) -> list[tuple[str, PersonIndependence]]:

@@ -56,7 +56,7 @@ def fit(request: FitRequest) -> AuModel:
     if not frames.action_units:
         raise DatasetError(f"{request.faces.dataset} codes expressions; a model is fitted to action units")
     told_counts(labelled, frames)
-    data, _ = labelled_faces(request.faces, frames, encoder)
+    data, _ = labelled_faces(request.faces, frames, [encoder])
     units, left_out = learnable_units(data.frames)
     for number, why in left_out.items():
         say(f"AU{number:02d} is left out: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol as Shape
@@ -94,9 +95,12 @@ def told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
 
 
 def labelled_faces(
-    request: AsksForFaces, frames: LabelledFrames, encoder: Encoder
+    request: AsksForFaces, frames: LabelledFrames, encoders: Sequence[Encoder]
 ) -> tuple[LabelledFaces, dict[str, int]]:
-    """Prepared where that is not done yet; the contract is compared before any work."""
+    """Prepared where that is not done yet; the encoders' contracts are compared before any work."""
+    encoder = encoders[0]
+    for other in encoders[1:]:
+        encoder.contract.require_same(other.contract, ours=encoder.source, theirs=other.source)
     root = request.root.parent if request.root.is_file() else request.root
     without_face: dict[str, int] = {}
     if _is_to_be_prepared(request.store):

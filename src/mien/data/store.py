@@ -103,16 +103,20 @@ class TrackStore:
         area. IndexError for a position outside the track; ValueError for a size above the crop's.
         """
         size = self._checked_size(size_px)
+        jpegs = self.read_jpegs(track, positions)
+        frames = np.empty((len(jpegs), size, size, 3), np.uint8)
+        for frame, jpeg in zip(frames, jpegs, strict=True):
+            _decode_into(frame, jpeg)
+        return frames
+
+    def read_jpegs(self, track: int, positions: Sequence[int]) -> list[bytes]:
+        """The crops at any positions of a track as they lie in the store; IndexError outside the track."""
         rows = self._rows(track)
         chosen = np.asarray(positions, np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(rows)):
             raise IndexError(f"track {track} has positions 0 .. {len(rows) - 1}, asked for {chosen.tolist()}")
         handle = self._files.get(self.path / self._crops[track].as_py())
-        frames = np.empty((len(chosen), size, size, 3), np.uint8)
-        for frame, row in zip(frames, rows[chosen], strict=True):
-            jpeg = os.pread(handle, int(row["size_bytes"]), int(row["offset"]))
-            _decode_into(frame, jpeg)
-        return frames
+        return [os.pread(handle, int(row["size_bytes"]), int(row["offset"])) for row in rows[chosen]]
 
     def read_clip(
         self, track: int, start: int, length: int, stride: int, *, size_px: int | None = None

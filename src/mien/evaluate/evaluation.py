@@ -56,6 +56,13 @@ def contestant_from_file(path: Path, *, name: str, modes: tuple[TrunkMode, ...],
     return Contestant(name, load_encoder(path, device=device), sha256, modes)
 
 
+def of_architecture(like: Encoder, backbone_name: str) -> Encoder:
+    """Another backbone in its default shape, random weights, fed as `like` is."""
+    return dataclasses.replace(
+        like, backbone_name=backbone_name, backbone_settings={}, source=f"a new {backbone_name}"
+    )
+
+
 def newly_initialised(like: Encoder, *, name: str, modes: tuple[TrunkMode, ...], seed: int = 0) -> Contestant:
     """The same architecture and inputs, untrained: what learning has to beat."""
     with torch.random.fork_rng(devices=[]):
@@ -85,11 +92,14 @@ def try_system(
     trial: Trial,
     contestant: Contestant,
     mode: TrunkMode,
-    features_ND: NDArray[np.float32],
+    features_ND: NDArray[np.float32] | None,
     *,
     share_of_labels: float = 1.0,
 ) -> Predictions:
-    """Fit and test one encoder in one mode with a share of the training subjects."""
+    """Fit and test one encoder in one mode with a share of the training subjects.
+
+    `features_ND` are those of `features_of`; only the frozen mode needs them.
+    """
     began = time.monotonic()
     frozen = mode is TrunkMode.FROZEN
     tested = run_folds(
@@ -100,10 +110,9 @@ def try_system(
         choose_thresholds=trial.choose_thresholds and frozen,
         seed=trial.settings.seed,
     )
-    whole = frozen and share_of_labels == 1.0
-    intensities = (
-        intensity_readout(features_ND, trial.data.frames, trial.folds, tested.rows) if whole else None
-    )
+    intensities = None
+    if frozen and features_ND is not None and share_of_labels == 1.0:
+        intensities = intensity_readout(features_ND, trial.data.frames, trial.folds, tested.rows)
     about = about_trial(trial, contestant, mode, share_of_labels, seconds=time.monotonic() - began)
     return _predictions(trial, tested, about, intensities)
 
@@ -131,9 +140,10 @@ def about_trial(
 
 
 def _system(
-    trial: Trial, contestant: Contestant, mode: TrunkMode, features_ND: NDArray[np.float32]
+    trial: Trial, contestant: Contestant, mode: TrunkMode, features_ND: NDArray[np.float32] | None
 ) -> System:
     if mode is TrunkMode.FROZEN:
+        assert features_ND is not None
         return FrozenSystem(features_ND, trial.settings)
     encoder = contestant.encoder
     return TunedSystem(

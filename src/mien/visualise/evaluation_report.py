@@ -38,6 +38,7 @@ class ReportParts:
 
     persons: Sequence[tuple[str, PersonIndependence]] = ()
     comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
+    alarms: tuple[str, ...] = ()  # what makes the figures doubtful; said first
     facts: tuple[tuple[str, str], ...] = ()
     counts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
         tables=_tables(results, comparisons, parts),
         facts=(*_facts(results), *parts.facts),
         warning=_TOYS.get(dataset, ""),
+        alarms=parts.alarms,
         counts=parts.counts,
         notes=(*parts.notes, *_undefined(results), *_missing_modes(results)),
     )
@@ -78,12 +80,12 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
 
 
 def compared(results: Sequence[Result]) -> list[Comparison]:
-    """The first system against each other one, all labels, in the same mode; nothing for expressions.
+    """The first system against each other one, all labels, in the same mode.
 
     A system that was not tried in a mode of the first one (a supervised one, say) is set against the first
     one's headline result.
     """
-    whole = [r for r in results if r.predictions.about.share_of_labels == 1 and r.occurrences is not None]
+    whole = [r for r in results if r.predictions.about.share_of_labels == 1]
     if not whole:
         return []
     system = whole[0].predictions.about.system
@@ -100,8 +102,6 @@ def compared(results: Sequence[Result]) -> list[Comparison]:
 
 def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
     """The very first against each other one, whatever their modes and shares of labels."""
-    if results[0].occurrences is None:
-        return []
     first, *others = results
     return [compare(o.predictions, first.predictions, names=(o.label, first.label)) for o in others]
 
@@ -109,11 +109,12 @@ def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
 def _tables(
     results: Sequence[Result], comparisons: Sequence[Comparison], parts: ReportParts
 ) -> tuple[Table, ...]:
+    outputs = results[0].predictions.outputs
+    differences = [comparison_table(comparisons, outputs)] if comparisons else []
     if results[0].expressions is not None:
-        return (expression_table(results),)
+        return (expression_table(results), *differences)
     tables = [f1_table(results), summary_table(results), auc_table(results)]
-    if comparisons:
-        tables.append(comparison_table(comparisons, results[0].predictions.outputs))
+    tables += differences
     if parts.persons:
         tables.append(person_table(parts.persons))
     return tuple(tables)
@@ -131,8 +132,9 @@ def _headline(results: Sequence[Result]) -> list[Result]:
 
 def _in_words(result: Result, parts: ReportParts) -> str:
     if result.expressions is not None:
-        mean = result.expressions.mean_class_accuracy
-        return f"{result.label}: {100 * mean:.1f} % mean accuracy of the classes."
+        mean = result.expressions.mean
+        bounds = f"{100 * mean.low:.1f} to {100 * mean.high:.1f}"
+        return f"{result.label}: {100 * mean.value:.1f} % mean accuracy of the classes ({bounds})."
     scores = result.occurrence_scores
     f1 = scores.f1_mean
     words = (
@@ -148,7 +150,7 @@ def _told(comparison: Comparison) -> str:
     gain, p_value = comparison.mean.difference, comparison.mean.p_value
     sure = "" if p_value < 0.05 else " (may be chance)"
     return (
-        f"{comparison.b} against {comparison.a}: {100 * gain.value:+.1f} points of F1 "
+        f"{comparison.b} against {comparison.a}: {100 * gain.value:+.1f} points of {comparison.score} "
         f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), {_p(p_value)}{sure}."
     )
 
@@ -194,6 +196,7 @@ def _missing_modes(results: Sequence[Result]) -> list[str]:
 
 def _markdown(page: ReportPage) -> str:
     lines = [f"# {page.dataset}", "", *([f"**{page.warning}**", ""] if page.warning else [])]
+    lines += [f"**Warning: {line}**\n" for line in page.alarms]
     lines += [f"- {line}" for line in page.verdict]
     lines += ["", *(as_markdown(table) for table in page.tables), "## What was tested", ""]
     lines += [f"- {name}: {value}" for name, value in page.facts]

@@ -67,6 +67,7 @@ class ReportPage:
     tables: tuple[Table, ...]
     facts: tuple[tuple[str, str], ...]
     warning: str = ""
+    alarms: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rate_figure: str = ""
