@@ -43,6 +43,12 @@ class Frame:
     seconds: float  # presentation time after the file's first frame's; strictly increasing
     source_frame_index: int  # position among the decoded frames, from 0
     convert: Callable[[], NDArray[np.uint8]] = field(repr=False)
+    stamp_seconds: float | None = None  # the time that the file itself gives the frame, if it does
+
+    @property
+    def file_seconds(self) -> float:
+        """The file's own time of the frame, as players and ffprobe show it; `seconds` where it has none."""
+        return self.seconds if self.stamp_seconds is None else self.stamp_seconds
 
     @cached_property
     def image_HWC(self) -> NDArray[np.uint8]:  # noqa: N802 -- axes stand in capitals
@@ -78,7 +84,8 @@ def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
         losses: list[str] = []
         index = -1
         for index, picture in enumerate(_decode(container, stream, losses)):
-            yield Frame(clock.seconds(picture.time), index, _later(convert, picture))
+            stamp = picture.time
+            yield Frame(clock.seconds(stamp), index, _later(convert, picture), stamp)
         if losses:
             raise VideoError(
                 f"{path}: damaged or cut short: {index + 1} frames could be read, {len(losses)} could not "

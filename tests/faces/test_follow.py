@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mien.faces.follow import ANY_RATE
 from mien.faces.tracked import (
     FACE_CUT_OFF,
     FACE_TOO_SMALL,
@@ -109,6 +110,28 @@ def test_a_hole_in_time_ends_the_track(follow_planted, planted):
     seconds = [t / 25 for t in range(10)] + [1 + t / 25 for t in range(10)]
     story = follow_planted([[planted(1, 300)]] * 20, seconds=seconds)
     assert [len(track) for track in story.frames_of_tracks.values()] == [10, 10]
+
+
+@pytest.mark.parametrize("rate", [10, 25, 50, 60, 120])
+def test_at_any_frame_rate_a_face_is_one_track_and_searched_for_once_a_second(follow_planted, planted, rate):
+    seconds = [t / rate for t in range(4 * rate)]
+    frames = [[planted(1, 120 + 90 * time)] for time in seconds]
+    story = follow_planted(frames, seconds=seconds, pace=ANY_RATE)
+    assert story.frames_of_tracks == {0: list(range(4 * rate))}
+    assert story.searches == 4
+
+
+@pytest.mark.parametrize("rate", [25, 50, 60, 120])
+def test_at_any_frame_rate_the_same_speed_is_too_fast(follow_planted, planted, rate):
+    def tracks_at(px_in_40_ms):
+        speed = px_in_40_ms / 0.04
+        seconds = [t / rate for t in range(int(0.4 * rate))]
+        frames = [[planted(1, 120 + speed * time)] for time in seconds]
+        return len(follow_planted(frames, seconds=seconds, pace=ANY_RATE).frames_of_tracks)
+
+    limit_px = 0.2 * 150  # of the region's side
+    assert tracks_at(0.9 * limit_px) == 1
+    assert tracks_at(1.2 * limit_px) > 1
 
 
 @pytest.mark.parametrize(

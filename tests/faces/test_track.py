@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.faces.track import TrackSettings, faces_in_picture, track_faces
+from mien.faces.track import TrackSettings, faces_in_picture, track_every_frame, track_faces
 from mien.faces.tracked import BETWEEN_GRID_TIMES, NO_FACE
 from mien.video import VideoError, write_video
 
@@ -29,6 +29,16 @@ def test_every_decoded_frame_is_told_once_and_slots_follow_time(
     assert abs(len(slots) - frames / rate * 25) <= 1.01
     assert all(abs(slot / 25 - look.seconds) <= 0.06 for look in looks for slot in look.slots)
     assert {face.track_number for look in looks for face in look.faces} == {0}
+
+
+@pytest.mark.parametrize("rate", [10, 30, 60])
+def test_without_a_grid_every_frame_is_looked_at(tmp_path, planted, planted_finder, paint_planted, rate):
+    planted_finder.people = [planted(1, 300)]
+    write_video(tmp_path / "clip.mp4", [paint_planted(planted_finder.people)] * 40, frames_per_second=rate)
+    looks = list(track_every_frame(tmp_path / "clip.mp4", finder=planted_finder, settings=TrackSettings()))
+    assert [look.frame_index for look in looks] == list(range(40))
+    assert np.allclose([look.timestamp_seconds for look in looks], np.arange(40) / rate, atol=1e-4)
+    assert all([face.track_number for face in look.faces] == [0] for look in looks)
 
 
 def test_frames_without_a_face_say_so(tmp_path, planted_finder, paint_planted):

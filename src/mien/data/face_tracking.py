@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,17 @@ from mien.faces.contract import CropContract
 from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
-from mien.faces.track import SlotFaces, TrackSettings, track_faces
+from mien.faces.track import (
+    FrameFaces,
+    SlotFaces,
+    TrackedFace,
+    TrackSettings,
+    faces_in_picture,
+    track_every_frame,
+    track_faces,
+    track_frames,
+)
+from mien.video import Frame, read_image
 
 _DEFAULTS = TrackSettings()
 
@@ -41,8 +51,27 @@ class FaceTracking:
         """What became of each decoded frame, as a stream."""
         return track_faces(path, finder=self._finder, settings=self.settings)
 
+    def every_frame(self, path: Path) -> Iterator[FrameFaces]:
+        """The same with every frame looked at, whatever the frame rate."""
+        return track_every_frame(path, finder=self._finder, settings=self.settings)
+
+    def frames(self, frames: Iterable[Frame]) -> Iterator[FrameFaces]:
+        """The same for frames that come from elsewhere; ValueError where landmarks lie beside videos."""
+        return track_frames(frames, finder=self._detecting_finder, settings=self.settings)
+
+    def picture(self, path: Path) -> tuple[TrackedFace, ...]:
+        """The faces of a picture, the largest first. OSError, ImageError."""
+        image_HWC = read_image(path)
+        return faces_in_picture(image_HWC, finder=self._detecting_finder, settings=self.settings)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _face_tracking, (self.settings, self.landmarks, self.models)
+
+    @property
+    def _detecting_finder(self) -> MediaPipeFinder:
+        if isinstance(self._finder, FaceLandmarksBeside):
+            raise ValueError("landmarks beside the video were asked for; only video files have them")
+        return self._finder
 
     @cached_property
     def _finder(self) -> MediaPipeFinder | FaceLandmarksBeside:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -25,20 +26,37 @@ from mien.faces.tracked import (
 )
 from mien.video import Frame
 
-_STEP_SECONDS = 0.04  # the limits on movement are for this time
+_STEP_SECONDS = 0.04  # the limits on movement, and a frame of `detect_every_frames`, are for this time
+_TIME_TOLERANCE = 1e-6  # of a frame: times are counted in floating point
 _SURELY_FOLLOWED_IOU = 0.5  # a detection that covers a tracked face this well needs no look
 _SAME_FACE_IOU = 0.6  # two meshes on one face settle on nearly the same box
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What the settings' frames and their 40 ms mean for the frames that are looked at."""
+
+    frames_since: Callable[[float], float]  # what a look counts, so many seconds after the one before
+    memory_seconds: float  # a face's movement is measured from every place it had within this time
+
+
+ON_GRID = Pace(lambda _gap_seconds: 1.0, 0.0)
+"""Looks are about 40 ms apart, each counts as one, and movement is measured from the one before."""
+
+ANY_RATE = Pace(lambda gap_seconds: gap_seconds / _STEP_SECONDS, _STEP_SECONDS)
+"""Looks are as dense as the frames: counted by time, and no 40 ms may hold more movement than is allowed."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Sighting:
-    """One track's face in one frame."""
+    """One track's face in one frame, and where it was before: seconds and regions, the latest last."""
 
     track_number: int
     mesh: Mesh
     crop_HWC: NDArray[np.uint8]
     grey_HW: NDArray[np.uint8]
     pattern: Pattern
+    places: tuple[tuple[float, Region], ...]
 
 
 class FaceFollower:
@@ -50,15 +68,17 @@ class FaceFollower:
     number can pass from one person to the other.
     """
 
-    def __init__(self, finder: FaceFinder, settings: TrackSettings) -> None:
+    def __init__(self, finder: FaceFinder, settings: TrackSettings, *, pace: Pace = ON_GRID) -> None:
         self._finder = finder
         self._settings = settings
+        self._pace = pace
         self._contract = crop_contract(finder)
         self._numbers = itertools.count()
         self._tracks: list[_Sighting] = []
         self._scene: Pattern | None = None
         self._seconds = -math.inf
-        self._frames_until_search = 0
+        self.scene_number = -1  # counts cuts and holes in time, over which nothing is followed
+        self._frames_until_search = 0.0
 
     def look(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
         """The faces of the next frame, and the reason where there are none."""
@@ -68,11 +88,12 @@ class FaceFollower:
             scene_similarity >= self._settings.min_scene_similarity
             and frame.seconds - self._seconds <= self._settings.max_gap_seconds
         )
+        self.scene_number += not goes_on
         before = self._tracks if goes_on else []
         seen, reason = self._followed(image_HWC, before, frame.seconds, scene_similarity)
-        self._frames_until_search -= 1
-        if not seen or len(seen) < len(before) or self._frames_until_search <= 0:
-            seen, reason = self._searched(image_HWC, seen)
+        self._frames_until_search -= self._pace.frames_since(frame.seconds - self._seconds)
+        if not seen or len(seen) < len(before) or self._frames_until_search <= _TIME_TOLERANCE:
+            seen, reason = self._searched(image_HWC, seen, frame.seconds)
             self._frames_until_search = self._settings.detect_every_frames
         self._tracks, self._seconds = seen, frame.seconds
         return tuple(_tracked_face(sighting) for sighting in seen), "" if seen else reason
@@ -94,9 +115,10 @@ class FaceFollower:
         for track in tracks:
             mesh = self._finder.mesh(image_HWC, track.mesh.region)
             reason = self._objection(mesh, image_HWC)
-            if mesh is None or reason or not self._can_move(track.mesh.region, mesh.region, seconds):
+            if mesh is None or reason or not self._can_move(track, mesh.region, seconds):
                 continue
-            sighting = self._sighting(image_HWC, mesh, track.track_number)
+            places = self._places(track, mesh.region, seconds)
+            sighting = self._sighting(image_HWC, mesh, track.track_number, places)
             if similarity(track.pattern, sighting.pattern) >= min_similarity:
                 seen.append(sighting)
         apart = stand_apart(
@@ -104,14 +126,18 @@ class FaceFollower:
         )
         return list(itertools.compress(seen, apart)), reason if all(apart) else FACES_OVERLAP
 
-    def _searched(self, image_HWC: NDArray[np.uint8], seen: list[_Sighting]) -> tuple[list[_Sighting], str]:
+    def _searched(
+        self, image_HWC: NDArray[np.uint8], seen: list[_Sighting], seconds: float
+    ) -> tuple[list[_Sighting], str]:
         """The faces seen with those that the whole picture adds, and why a face in it was refused."""
         meshes, reason = self._new_meshes(image_HWC, [sighting.mesh for sighting in seen])
         boxes = [sighting.mesh.box_xyxy_px for sighting in seen] + [mesh.box_xyxy_px for mesh in meshes]
         apart = stand_apart(boxes, max_overlap=self._settings.max_overlap)
         kept = list(itertools.compress(seen, apart))
         new = list(itertools.compress(meshes, apart[len(seen) :]))[: self._settings.max_faces - len(kept)]
-        kept += [self._sighting(image_HWC, mesh, next(self._numbers)) for mesh in new]
+        kept += [
+            self._sighting(image_HWC, mesh, next(self._numbers), ((seconds, mesh.region),)) for mesh in new
+        ]
         return kept, reason if all(apart) else FACES_OVERLAP
 
     def _new_meshes(self, image_HWC: NDArray[np.uint8], known: list[Mesh]) -> tuple[list[Mesh], str]:
@@ -147,18 +173,32 @@ class FaceFollower:
         inside = share_inside(mesh.box_xyxy_px, width_px=width_px, height_px=height_px)
         return FACE_CUT_OFF if inside < self._settings.min_share_inside else ""
 
-    def _can_move(self, old: Region, new: Region, seconds: float) -> bool:
-        """Whether a face can have gone from the one place and size to the other by now."""
-        steps = max(1.0, (seconds - self._seconds) / _STEP_SECONDS)
+    def _can_move(self, track: _Sighting, new: Region, seconds: float) -> bool:
+        """Whether a face can have gone to this place and size from each that it had, by now."""
+        return all(self._within_limits(old, new, seconds - before) for before, old in track.places)
+
+    def _within_limits(self, old: Region, new: Region, gap_seconds: float) -> bool:
+        steps = max(1.0, gap_seconds / _STEP_SECONDS)
         shift_px = math.hypot(new.centre_x_px - old.centre_x_px, new.centre_y_px - old.centre_y_px)
         growth = abs(math.log(new.side_px / old.side_px))
         max_growth = math.log(self._settings.max_size_ratio)
         return shift_px <= steps * self._settings.max_shift * old.side_px and growth <= steps * max_growth
 
-    def _sighting(self, image_HWC: NDArray[np.uint8], mesh: Mesh, track_number: int) -> _Sighting:
+    def _places(self, track: _Sighting, region: Region, seconds: float) -> tuple[tuple[float, Region], ...]:
+        """The places that the next frame is measured from: this one, and earlier ones within the memory."""
+        remembered = [place for place in track.places if seconds - place[0] < self._pace.memory_seconds]
+        return (*remembered, (seconds, region))
+
+    def _sighting(
+        self,
+        image_HWC: NDArray[np.uint8],
+        mesh: Mesh,
+        track_number: int,
+        places: tuple[tuple[float, Region], ...],
+    ) -> _Sighting:
         crop_HWC = crop_face(image_HWC, mesh.points_5x2_px, self._contract)
         grey_HW = cv2.cvtColor(crop_HWC, cv2.COLOR_RGB2GRAY)
-        return _Sighting(track_number, mesh, crop_HWC, grey_HW, face_pattern(grey_HW))
+        return _Sighting(track_number, mesh, crop_HWC, grey_HW, face_pattern(grey_HW), places)
 
 
 def _shown(box_xyxy_px: Box, meshes: list[Mesh], min_iou: float) -> bool:

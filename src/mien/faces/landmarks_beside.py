@@ -43,6 +43,8 @@ class FaceLandmarksBeside:
 class LandmarksFile:
     """The faces of one video from its file of points; LandmarksError where that is missing or faulty."""
 
+    scene_number = 0
+
     def __init__(self, video: Path) -> None:
         self._contract = crop_contract(FaceLandmarksBeside())
         self._faces = read_landmarks(landmarks_path(video))

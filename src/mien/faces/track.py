@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.faces.finder import FaceFinder
-from mien.faces.follow import FaceFollower
+from mien.faces.follow import ANY_RATE, ON_GRID, FaceFollower, Pace
 from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
-from mien.faces.tracked import BETWEEN_GRID_TIMES, SlotFaces, TrackedFace, TrackSettings
+from mien.faces.tracked import BETWEEN_GRID_TIMES, FrameFaces, SlotFaces, TrackedFace, TrackSettings
 from mien.video import Frame, on_grid, read_frames
 
-__all__ = ["SlotFaces", "TrackSettings", "TrackedFace", "faces_in_picture", "track_faces"]
+__all__ = [
+    "FrameFaces",
+    "SlotFaces",
+    "TrackSettings",
+    "TrackedFace",
+    "faces_in_picture",
+    "track_every_frame",
+    "track_faces",
+    "track_frames",
+]
 
 
 def track_faces(
@@ -25,14 +34,28 @@ def track_faces(
     Frames between the times of the 25 fps grid are neither converted nor looked at. OSError, VideoError and
     LandmarksError as from the readers; VideoError for a damaged file comes after its last good frame.
     """
-    faces_of: LandmarksFile | FaceFollower
-    if isinstance(finder, FaceLandmarksBeside):
-        faces_of = LandmarksFile(path)
-    else:
-        faces_of = FaceFollower(finder, settings)
+    faces_of = _faces_of(path, finder, settings, ON_GRID)
     for slots, frame in on_grid(read_frames(path)):
         faces, reason = faces_of.look(frame) if slots else ((), BETWEEN_GRID_TIMES)
         yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
+
+
+def track_every_frame(
+    path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
+) -> Iterator[FrameFaces]:
+    """One FrameFaces for every decoded frame, in order, each of them looked at; errors as `track_faces`."""
+    faces_of = _faces_of(path, finder, settings, ANY_RATE)
+    for frame in read_frames(path):
+        yield _looked_at(frame, faces_of)
+
+
+def track_frames(
+    frames: Iterable[Frame], *, finder: FaceFinder, settings: TrackSettings
+) -> Iterator[FrameFaces]:
+    """The same for frames that come from elsewhere: a camera, or a program."""
+    follower = FaceFollower(finder, settings, pace=ANY_RATE)
+    for frame in frames:
+        yield _looked_at(frame, follower)
 
 
 def faces_in_picture(
@@ -41,3 +64,16 @@ def faces_in_picture(
     """The faces of one uint8 RGB picture, largest first, cropped as in a video."""
     faces, _ = FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
     return faces
+
+
+def _faces_of(
+    path: Path, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings, pace: Pace
+) -> LandmarksFile | FaceFollower:
+    if isinstance(finder, FaceLandmarksBeside):
+        return LandmarksFile(path)
+    return FaceFollower(finder, settings, pace=pace)
+
+
+def _looked_at(frame: Frame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
+    faces, reason = faces_of.look(frame)
+    return FrameFaces(frame.source_frame_index, frame.file_seconds, faces, reason, faces_of.scene_number)

@@ -25,7 +25,7 @@ class TrackSettings:
     that breaks one of them ends, and the face goes on as a new track.
     """
 
-    detect_every_frames: int = 25  # frames looked at between two looks at the whole picture
+    detect_every_frames: int = 25  # of 40 ms, looked at between two looks at the whole picture
     min_mesh_score: float = 0.5
     min_face_px: float = 48  # longer side of the face's box; the crop enlarges such a face 3.6 times
     min_share_inside: float = 0.7  # of the face's box within the picture
@@ -68,6 +68,20 @@ class SlotFaces:
     slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
+
+    def __post_init__(self) -> None:
+        assert bool(self.faces) != bool(self.reason)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFaces:
+    """What became of one decoded frame where every frame is looked at: its faces, or why there are none."""
+
+    frame_index: int
+    timestamp_seconds: float  # the file's own time
+    faces: tuple[TrackedFace, ...]
+    reason: str  # "" exactly where there are faces
+    scene_number: int = 0  # another one behind every cut and every hole in time
 
     def __post_init__(self) -> None:
         assert bool(self.faces) != bool(self.reason)
