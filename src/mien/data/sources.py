@@ -148,7 +148,7 @@ def _source(path: Path, *, root: Path) -> Source:
 def _in_folder(root: Path) -> tuple[list[Path], int]:
     """The videos below `root`, and the number of other files; hidden ones are neither."""
     videos, num_others = [], 0
-    for path in _walk(root, seen=set()):
+    for path in walk_files(root, seen=set()):
         if path.suffix.lower() in VIDEO_SUFFIXES:
             videos.append(path)
         else:
@@ -156,7 +156,8 @@ def _in_folder(root: Path) -> tuple[list[Path], int]:
     return videos, num_others
 
 
-def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:
+def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
+    """The files below a folder by name, none hidden, no folder twice; SourceError for an unreadable one."""
     real = _real(folder)
     if real in seen:  # a link back up
         return
@@ -171,7 +172,7 @@ def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(Path(entry.path), seen=seen)
+            yield from walk_files(Path(entry.path), seen=seen)
         else:
             yield Path(entry.path)
 
