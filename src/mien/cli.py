@@ -15,6 +15,7 @@ VERBS = {
     "inspect": "a page and a contact sheet of a store",
     "pretrain": "a store of face tracks -> an encoder",
     "sweep": "many runs from one file -> a table, a line a run",
+    "detect": "pictures, videos or a camera -> tables of action units",
     "embed": "pictures, videos or a store -> a table of features",
     "evaluate": "an encoder and a labelled set -> the field's protocol, and a report",
     "compare": "two evaluations on the same frames -> which is better, with intervals",

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
+from mien.faces.landmarks_beside import FaceLandmarksBeside
 from tests.detect.tiny_model import tiny_model, write_tiny_model
 from tests.evaluate.conftest import planted  # noqa: F401
 
@@ -27,3 +29,9 @@ def crops():
     """Coarse patterns, so that resizing leaves something of them."""
     coarse = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+@pytest.fixture(scope="session")
+def beside_model(tmp_path_factory):
+    """The file of a tiny model for faces whose points lie beside the video."""
+    return write_tiny_model(tmp_path_factory.mktemp("beside"), contract=crop_contract(FaceLandmarksBeside()))

@@ -84,7 +84,9 @@ def _draw_unit(panel: Picture, unit: Unit, row: Row, top: float, step: int) -> N
     cv2.rectangle(panel, (left, middle - half), (right, middle + half), _LINE, -1)
     if value is not None and np.isfinite(value):
         end = round(left + float(value) * (right - left))
-        cv2.rectangle(panel, (left, middle - half), (end, middle + half), _PRESENT if present else _ABSENT, -1)
+        cv2.rectangle(
+            panel, (left, middle - half), (end, middle + half), _PRESENT if present else _ABSENT, -1
+        )
         _write(panel, f"{value:.2f}", (right + 8, baseline), size, _INK if present else _QUIET, bold=present)
     if np.isfinite(unit.threshold):
         tick = round(left + unit.threshold * (right - left))

@@ -1,0 +1,56 @@
+"""Pages and annotated copies of what `mien detect` has read, beside its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from mien.detect.frames import UNREADABLE
+from mien.detect.media import Medium
+from mien.detect.table import Detections
+from mien.video import VideoError
+
+
+def show(medium: Medium, out: Path, *, page: bool, annotated: bool) -> None:
+    """`NAME.html` and `NAME.annotated.mp4` (of pictures `.annotated.jpg`); what is there already is left.
+
+    A damaged video is shown as far as it goes.
+    """
+    if not (page or annotated):
+        return
+    table = out / f"{medium.name}.parquet"
+    if medium.kind == "video":
+        _show_video(table, medium.files[0].path, page=page, annotated=annotated)
+        return
+    detections = Detections.load(table)
+    for file in medium.files:
+        of_picture = detections.of_input(file.shown)
+        if of_picture.table["reason"][0].as_py() != UNREADABLE:
+            stem = out / PurePosixPath(file.shown)
+            _show_picture(of_picture, file.path, stem, page=page, annotated=annotated)
+
+
+def _show_video(table: Path, video: Path, *, page: bool, annotated: bool) -> None:
+    from mien.visualise.annotated_video import write_annotated_video
+    from mien.visualise.detection_page import write_detection_page
+
+    html, mp4 = (table.with_name(f"{table.stem}.{end}") for end in ("html", "annotated.mp4"))
+    if page and not html.exists():
+        write_detection_page(Detections.load(table), video, html)
+    if annotated and not mp4.exists():
+        try:
+            write_annotated_video(video, table, mp4)
+        except VideoError:
+            if not mp4.exists():
+                raise
+
+
+def _show_picture(detections: Detections, picture: Path, stem: Path, *, page: bool, annotated: bool) -> None:
+    from mien.visualise.annotated_video import write_annotated_picture
+    from mien.visualise.detection_page import write_detection_page
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    html, jpg = (stem.with_name(f"{stem.name}.{end}") for end in ("html", "annotated.jpg"))
+    if page and not html.exists():
+        write_detection_page(detections, picture, html)
+    if annotated and not jpg.exists():
+        write_annotated_picture(picture, detections, jpg)

@@ -1,0 +1,193 @@
+"""What `mien detect` does: media over processes into tables, an account of all, pages and videos."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from mien.commands.detect_show import show
+from mien.commands.file_progress import FileProgress
+from mien.data.worker_pool import Died, Finished, Progress, Report, run_in_processes
+from mien.detect.baseline import Baseline
+from mien.detect.camera import camera_frames
+from mien.detect.detector import Detector
+from mien.detect.media import Medium, list_media
+from mien.detect.recording import DIED, WHOLE, Account, record_medium, refuse_conflicts
+from mien.detect.smoothing import Smoothing
+from mien.detect.table_formats import FORMATS
+from mien.detect.table_writers import CsvTable, ParquetTable
+
+_NAMED = 10  # files at the end
+
+
+@dataclass(frozen=True)
+class DetectPlan:
+    """All that is asked for. It travels to the processes by pickle."""
+
+    model: Path
+    out: Path
+    engine: str = "torch"
+    device: str = "cpu"
+    csv_format: str = "mien"
+    baseline: Baseline | None = None
+    smooth_seconds: float | None = None
+    faces: Literal["all", "largest"] = "all"
+    batch_size: int = 32
+    landmarks: str = "detect"
+    face_models: Path | None = None
+    threads: int | None = None
+    resume: bool = False
+    page: bool = False
+    video: bool = False
+
+    def detector(self, *, smoothing_kind: Literal["centred", "causal"] = "centred") -> Detector:
+        """The detector that the plan asks for."""
+        smooth = self.smooth_seconds
+        return Detector(
+            self.model,
+            engine=self.engine,
+            device=self.device,
+            batch_size=self.batch_size,
+            baseline=self.baseline,
+            smoothing=None if smooth is None else Smoothing(smooth, smoothing_kind),
+            faces=self.faces,
+            landmarks=self.landmarks,
+            face_models=self.face_models,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class _DetectMedium:
+    """The work of one process; its detector is made once, where it is used."""
+
+    plan: DetectPlan
+
+    def __call__(self, medium: Medium, report: Report, /) -> Account:
+        plan = self.plan
+        account = record_medium(
+            medium,
+            self._detector,
+            plan.out,
+            csv_format=plan.csv_format,
+            resume=plan.resume,
+            report=report,
+        )
+        if account.num_frames:
+            show(medium, plan.out, page=plan.page, annotated=plan.video)
+        return account
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return self.plan.detector()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _DetectMedium, (self.plan,)
+
+
+def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> int:
+    """Detect in every file; 0 where every one was read whole.
+
+    Several files are read in processes of their own, so that a decoder that crashes costs its file alone.
+    """
+    if processes < 1:
+        raise ValueError(f"--processes {processes}: expected 1 or more")
+    listing = list_media(given, leave_out=plan.out)
+    print(_what_is_given(listing.media, listing.num_other_files))
+    detector = plan.detector()  # what is wrong with model or settings is told once, before any file
+    refuse_conflicts(listing.media, detector, plan.out, csv_format=plan.csv_format, resume=plan.resume)
+    with FileProgress() as progress:
+        accounts = sorted(
+            _accounts(plan, listing.media, processes, progress), key=lambda account: account.name
+        )
+    _write_accounts(plan.out / "account.csv", accounts)
+    print(_in_words(accounts, plan.out))
+    return 0 if all(account.status == WHOLE for account in accounts) else 1
+
+
+def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int:
+    """Detect in a camera's frames until Ctrl-C or for so many seconds: `camera0.csv` and `.parquet`."""
+    detector = plan.detector(smoothing_kind="causal")
+    name = f"camera{index}"
+    frames = camera_frames(index, seconds=math.inf if seconds is None else seconds)
+    first = next(frames)  # an error of the camera comes before any file
+    plan.out.mkdir(parents=True, exist_ok=True)
+    paths = [plan.out / f"{name}.{end}" for end in ("csv", "parquet")]
+    if any(path.exists() for path in paths):
+        raise ValueError(f"{paths[0]} is there already; give another --out")
+    table = CsvTable(paths[0], FORMATS[plan.csv_format](detector.layout))
+    parquet = ParquetTable(paths[1], detector.layout, detector.metadata)
+    with closing(table), closing(parquet), closing(frames), tqdm(unit="row", file=sys.stderr) as bar:
+        try:
+            for row in detector.stream(chain([first], frames)):
+                table.write([row])
+                parquet.write([row])
+                bar.update()
+        except KeyboardInterrupt:
+            pass
+        parquet.finish()
+    print(f"{paths[0]}: {bar.n:,} rows")
+    return 0
+
+
+def _accounts(
+    plan: DetectPlan, media: Sequence[Medium], processes: int, progress: FileProgress
+) -> Iterator[Account]:
+    progress.begins({medium.name: medium.num_bytes for medium in media})
+    work = _DetectMedium(plan)
+    if len(media) == 1:
+        account = work(media[0], lambda at: progress.is_at(media[0].name, at))
+        progress.has(account.name, num_frames=account.num_frames, troubled=account.status != WHOLE)
+        yield account
+        return
+    for event in run_in_processes(work, media, workers=min(processes, len(media))):
+        if isinstance(event, Progress):
+            progress.is_at(event.job.name, event.report)
+            continue
+        account = event.result if isinstance(event, Finished) else _died(event)
+        progress.has(account.name, num_frames=account.num_frames, troubled=account.status != WHOLE)
+        yield account
+
+
+def _died(event: Died[Medium]) -> Account:
+    return Account(event.job.name, DIED, message=f"the process died over it: {event.how}")
+
+
+def _what_is_given(media: Sequence[Medium], num_other_files: int) -> str:
+    num_videos = sum(medium.kind == "video" for medium in media)
+    num_pictures = sum(len(medium.files) for medium in media if medium.kind == "pictures")
+    words = f"{num_videos:,} videos, {num_pictures:,} pictures"
+    return words + (f"; {num_other_files:,} other files left aside" if num_other_files else "")
+
+
+def _write_accounts(path: Path, accounts: Sequence[Account]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Account)])
+        writer.writeheader()
+        writer.writerows(asdict(account) for account in accounts)
+
+
+def _in_words(accounts: Sequence[Account], out: Path) -> str:
+    frames, rows, with_face = (
+        sum(getattr(account, name) for account in accounts)
+        for name in ("num_frames", "num_rows", "num_with_face")
+    )
+    words = [f"{out}: {frames:,} frames, {rows:,} rows, {with_face:,} of them with a face"]
+    without = [account.name for account in accounts if account.status == WHOLE and not account.num_with_face]
+    if without:
+        words.append(f"no face in {len(without):,}: {', '.join(without[:_NAMED])}")
+    troubled = [account for account in accounts if account.status != WHOLE]
+    words += [f"{account.status}: {account.name}: {account.message}" for account in troubled[:_NAMED]]
+    if len(troubled) > _NAMED:
+        words.append(f"and {len(troubled) - _NAMED:,} more, in {out / 'account.csv'}")
+    return "\n".join(words)

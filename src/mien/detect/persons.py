@@ -1,0 +1,259 @@
+"""Tracks of one file joined into persons, so that a face keeps its id after a break.
+
+A track ends rather than follow a face it is not sure of: in a fast turn, where two faces cross, behind a
+hand. Here each new track is held against the persons seen before it: how alike the aligned faces are, in
+lines and in colours, and, within a scene, whether one can have come from where the other was lost. No model
+that recognises people is at hand; docs/detect.md says what this can and cannot tell. A person is never in a
+frame twice: who was seen beside a track is no candidate for it.
+
+The weights are rough log-likelihood ratios, from pairs of faces of the same and of different clips;
+docs/detect.md has the figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from mien.faces.appearance import Pattern, face_pattern, similarity
+from mien.faces.boxes import stand_apart
+from mien.faces.tracked import FrameFaces, TrackedFace
+
+_LOOKS_KEPT = 8  # of a person: faces that differ from one another
+_NEW_LOOK_BELOW = 0.75  # similarity to the looks known
+_FRAMES_BETWEEN_LOOKS = 5
+_PERSONS_KEPT = 100  # the one unseen for longest is forgotten first
+_COLOUR_GRID = 6
+
+_MIN_EVIDENCE = 0.0
+_MIN_EVIDENCE_ACROSS_CUTS = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One aligned face: its lines, and its colours (Lab) on a coarse grid."""
+
+    lines: Pattern
+    colour_36x3: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, face: TrackedFace) -> _Look:
+        lines = face_pattern(cv2.cvtColor(face.crop_HWC, cv2.COLOR_RGB2GRAY))
+        coarse = cv2.resize(face.crop_HWC, (_COLOUR_GRID, _COLOUR_GRID), interpolation=cv2.INTER_AREA)
+        colour = cv2.cvtColor(coarse, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
+        return cls(lines, colour)
+
+
+@dataclass(frozen=True)
+class _Place:
+    x_px: float
+    y_px: float
+    side_px: float
+    seconds: float
+    scene_number: int
+
+    @classmethod
+    def of(cls, face: TrackedFace, frame: FrameFaces) -> _Place:
+        left, top, right, bottom = face.box_xyxy_px
+        side_px = max(right - left, bottom - top)
+        middle = ((left + right) / 2, (top + bottom) / 2)
+        return cls(*middle, side_px, frame.timestamp_seconds, frame.scene_number)
+
+
+@dataclass(eq=False)
+class _Person:
+    """Somebody seen, and how they looked; `places` are the last two, some frames apart."""
+
+    number: int
+    places: tuple[_Place, _Place]
+    looks: deque[_Look] = field(default_factory=lambda: deque(maxlen=_LOOKS_KEPT))
+
+    def remember(self, look: _Look) -> None:
+        if not self.looks or _likeness([look], self.looks)[0] < _NEW_LOOK_BELOW:
+            self.looks.append(look)
+
+
+@dataclass(eq=False)
+class _Track:
+    """A run of frames of one face; `person` is None until it is decided whose."""
+
+    number: int
+    began: _Place
+    last: _Place
+    num_frames: int = 0
+    person: _Person | None = None
+    looks: list[_Look] = field(default_factory=list)
+    seen_beside: set[int] = field(default_factory=set)  # numbers of persons
+    tracks_beside: set[int] = field(default_factory=set)
+
+
+class PersonLinker:
+    """The persons of one file. `patience_seconds` is how long a new track may be looked at before it is said
+    whose it is; frames wait for that, so a live picture has 0.
+    """
+
+    def __init__(self, *, patience_seconds: float = 0.2) -> None:
+        self._patience = patience_seconds
+        self._persons: list[_Person] = []
+        self._next_number = 0
+        self._tracks: dict[int, _Track] = {}  # those of the last frame
+        self._waiting: deque[tuple[FrameFaces, dict[int, _Track]]] = deque()
+
+    def link(self, frames: Iterable[FrameFaces]) -> Iterator[FrameFaces]:
+        """The same frames with the persons' numbers, from 0 in the order of appearance, as track numbers."""
+        for frame in frames:
+            self._take(frame)
+            yield from self._decided()
+        self._decide(self._undecided(), at_seconds=math.inf)
+        yield from self._decided()
+
+    def _take(self, frame: FrameFaces) -> None:
+        apart = stand_apart([face.box_xyxy_px for face in frame.faces], max_overlap=0.0)
+        tracks = {
+            face.track_number: self._went_on(face, frame, is_whole=is_whole)
+            for face, is_whole in zip(frame.faces, apart, strict=True)
+        }
+        ended = [track for number, track in self._tracks.items() if number not in tracks]
+        self._decide(self._undecided(), at_seconds=frame.timestamp_seconds, ended=ended)
+        self._tracks = tracks
+        self._waiting.append((frame, tracks))
+        persons = {track.person.number for track in tracks.values() if track.person is not None}
+        for track in tracks.values():
+            track.seen_beside |= persons - ({track.person.number} if track.person else set())
+            track.tracks_beside |= tracks.keys() - {track.number}
+        self._decide(self._undecided(), at_seconds=frame.timestamp_seconds)
+
+    def _went_on(self, face: TrackedFace, frame: FrameFaces, *, is_whole: bool) -> _Track:
+        place = _Place.of(face, frame)
+        track = self._tracks.get(face.track_number)
+        if track is None:
+            track = _Track(face.track_number, began=place, last=place)
+        track.last = place
+        track.num_frames += 1
+        if track.person is None:
+            track.looks.append(_Look.of(face))
+            return track
+        if is_whole and track.num_frames % _FRAMES_BETWEEN_LOOKS == 0:
+            track.person.remember(_Look.of(face))
+        _move(track.person, place)
+        return track
+
+    def _undecided(self) -> list[_Track]:
+        return [track for track in self._tracks.values() if track.person is None]
+
+    def _decide(self, tracks: list[_Track], *, at_seconds: float, ended: Iterable[_Track] = ()) -> None:
+        """Say whose the tracks are that were looked at for long enough, that have ended, or that can only be
+        somebody new; the others take part, so that none takes a person whom another fits better.
+        """
+        if not tracks:
+            return
+        due = [
+            track
+            for track in tracks
+            if at_seconds - track.began.seconds >= self._patience or track in ended or not self._free(track)
+        ]
+        if not due:
+            return
+        best = self._best_persons(tracks)
+        for track in sorted(due, key=lambda track: track.number):
+            self._settle(track, best.get(track.number))
+
+    def _free(self, track: _Track) -> list[_Person]:
+        """The persons who may be the track's: not in the picture, and never seen beside it."""
+        here = {other.person.number for other in self._tracks.values() if other.person is not None}
+        return [person for person in self._persons if person.number not in here | track.seen_beside]
+
+    def _best_persons(self, tracks: list[_Track]) -> dict[int, _Person]:
+        """The assignment of persons to tracks with the most evidence, as far as there is enough of it."""
+        persons = self._persons
+        if not persons:
+            return {}
+        evidence = np.zeros((len(tracks), len(persons)))
+        for row, track in enumerate(tracks):
+            for person in self._free(track):
+                found = _evidence(track, person)
+                across_cuts = track.began.scene_number != person.places[-1].scene_number
+                least = _MIN_EVIDENCE_ACROSS_CUTS if across_cuts else _MIN_EVIDENCE
+                evidence[row, persons.index(person)] = max(0.0, found - least)
+        rows, columns = linear_sum_assignment(-evidence)
+        return {
+            tracks[row].number: persons[column]
+            for row, column in zip(rows, columns, strict=True)
+            if evidence[row, column] > 0
+        }
+
+    def _settle(self, track: _Track, person: _Person | None) -> None:
+        if person is None:
+            person = _Person(self._next_number, (track.began, track.began))
+            self._next_number += 1
+        else:
+            self._persons.remove(person)
+        self._persons.append(person)  # the last seen stand last
+        del self._persons[:-_PERSONS_KEPT]
+        track.person = person
+        person.places = (track.began, track.last)
+        for look in track.looks:
+            person.remember(look)
+        track.looks = []
+        for other in self._tracks.values():
+            if other.number in track.tracks_beside:
+                other.seen_beside.add(person.number)
+
+    def _decided(self) -> Iterator[FrameFaces]:
+        """The foremost waiting frames, as far as all their faces have a person."""
+        while self._waiting and all(track.person for track in self._waiting[0][1].values()):
+            frame, tracks = self._waiting.popleft()
+            faces = tuple(
+                replace(face, track_number=tracks[face.track_number].person.number)  # type: ignore[union-attr]
+                for face in frame.faces
+            )
+            yield replace(frame, faces=faces)
+
+
+def _move(person: _Person, place: _Place) -> None:
+    earlier, last = person.places
+    if place.seconds - earlier.seconds > 0.2 or place.scene_number != last.scene_number:
+        earlier = last
+    person.places = (earlier, place)
+
+
+def _likeness(looks: Iterable[_Look], known: Iterable[_Look]) -> tuple[float, float]:
+    """The greatest likeness of lines, -1 to 1, and the least mean difference of colours, in Lab units."""
+    pairs = [(look, other) for look in looks for other in known]
+    lines = max(similarity(look.lines, other.lines) for look, other in pairs)
+    colours = min(float(np.abs(look.colour_36x3 - other.colour_36x3).mean()) for look, other in pairs)
+    return lines, colours
+
+
+def _evidence(track: _Track, person: _Person) -> float:
+    """For the track being this person's: above 0 for, below 0 against; about a log-likelihood ratio."""
+    lines, colours = _likeness(track.looks, person.looks)
+    for_lines = float(np.clip(14 * (lines - 0.47), -3, 5))
+    for_colours = float(np.clip(0.35 * (8 - colours), -3, 2))
+    return for_lines + for_colours + _for_place(track.began, person)
+
+
+def _for_place(began: _Place, person: _Person) -> float:
+    """Whether a face can have come here from where the person was lost; 0 behind a cut, less with time."""
+    earlier, last = person.places
+    gap_seconds = max(0.0, began.seconds - last.seconds)
+    if began.scene_number != last.scene_number:
+        return 0.0
+    speed_seconds = last.seconds - earlier.seconds
+    ahead = min(gap_seconds, 1.0) / speed_seconds if speed_seconds > 0 else 0.0
+    going_on = (
+        last.x_px + ahead * (last.x_px - earlier.x_px),
+        last.y_px + ahead * (last.y_px - earlier.y_px),
+    )
+    shift_px = min(math.dist((began.x_px, began.y_px), at) for at in (going_on, (last.x_px, last.y_px)))
+    reach = 0.3 + 1.5 * gap_seconds  # in faces
+    shift = shift_px / max(began.side_px, last.side_px) / reach
+    growth = abs(math.log(began.side_px / last.side_px)) / (0.2 + 0.5 * gap_seconds)
+    return max(-4.0, 2.5 - 2 * shift**2 - growth**2) * math.exp(-gap_seconds / 2)

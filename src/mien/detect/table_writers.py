@@ -1,0 +1,74 @@
+"""Tables written as their rows come: a CSV that is whole up to its last line, and a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.detect.rows import FaceRow
+from mien.detect.table_formats import TableFormat, quoted
+from mien.detect.table_layout import TableLayout, with_metadata
+
+ROWS_A_GROUP = 16_384
+
+
+class CsvTable:
+    """Lines that are out of this process once `write` returns."""
+
+    def __init__(self, path: Path, table_format: TableFormat) -> None:
+        self._format = table_format
+        self._file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self._put([table_format.columns])
+
+    def write(self, rows: Sequence[FaceRow]) -> None:
+        """Append rows."""
+        self._put([self._format.cells(row) for row in rows])
+
+    def close(self) -> None:
+        """No more rows."""
+        self._file.close()
+
+    def _put(self, lines: list[list[str]]) -> None:
+        delimiter = self._format.delimiter
+        self._file.writelines(
+            delimiter.join(quoted(cell, delimiter) for cell in line) + "\n" for line in lines
+        )
+        self._file.flush()
+
+
+class ParquetTable:
+    """Row groups in a file beside `path`, which becomes `path` when the table is finished."""
+
+    def __init__(self, path: Path, layout: TableLayout, metadata: Mapping[str, Any]) -> None:
+        self._path = path
+        self._beside = path.with_name(f".{path.name}.part")
+        self._layout = layout
+        self._schema = with_metadata(layout.schema, metadata)
+        self._writer = pq.ParquetWriter(self._beside, self._schema)
+        self._waiting: list[pa.Table] = []
+
+    def write(self, rows: Sequence[FaceRow]) -> None:
+        """Append rows."""
+        self._waiting.append(self._layout.table(rows).cast(self._schema))
+        if sum(table.num_rows for table in self._waiting) >= ROWS_A_GROUP:
+            self._write_group()
+
+    def finish(self) -> None:
+        """The table is whole."""
+        self._write_group()
+        self._writer.close()
+        self._beside.replace(self._path)
+
+    def close(self) -> None:
+        """Give up, or nothing once it is finished."""
+        self._writer.close()
+        self._beside.unlink(missing_ok=True)
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            self._waiting = []

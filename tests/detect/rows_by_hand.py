@@ -1,0 +1,27 @@
+"""Rows as a tracker and a network would give them, without either."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mien.detect.rows import FaceRow, row_without_face
+
+
+def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
+    """A row of a face, 25 frames a second unless the frame is given."""
+    number = round(seconds * 25) if frame is None else frame
+    place = np.arange(17, dtype=np.float32)
+    return FaceRow(name, number, seconds, face_id, 0.875, "", place, np.array(values, np.float32))
+
+
+def no_face_row(seconds, *, frame=None, name="clip.mp4"):
+    """A row of a frame without a face."""
+    return row_without_face(name, round(seconds * 25) if frame is None else frame, seconds, "no_face")
+
+
+def sigmoid(logit):
+    return 1 / (1 + np.exp(-np.asarray(logit, float)))
+
+
+def logit(probability):
+    return np.log(probability / (1 - np.asarray(probability, float)))

@@ -1,0 +1,116 @@
+"""`mien detect` as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from mien.cli import main
+from mien.detect.table import Detections
+from tests.detect.beside_video import write_beside
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three good videos in a tree, two of one name, a text that calls itself a video, and notes."""
+    root = tmp_path / "videos"
+    write_beside(root / "anna/one.mp4", [[0]] * 30)
+    write_beside(root / "ben/one.mp4", [[0, 1]] * 20, seed=1)
+    write_beside(root / "nobody.mp4", [[]] * 10, seed=2)
+    (root / "text.mp4").write_text("no video")
+    (root / "notes.txt").write_text("notes")
+    return root
+
+
+def detect(*arguments):
+    return main(["detect", *map(str, arguments), "--landmarks", "beside"])
+
+
+def accounts(out):
+    with (out / "account.csv").open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, capsys, processes):
+    out = tmp_path / "out"
+    assert detect(folder, "--model", beside_model, "--out", out, "--processes", processes) == 1
+    said = capsys.readouterr().out
+    assert "4 videos, 0 pictures; 4 other files left aside" in said
+    assert "60 frames, 80 rows, 70 of them with a face" in said
+    assert "no face in 1: nobody" in said
+    assert "unreadable: text: " in said
+    assert "text.mp4: not a video" in said
+    assert {name: row["status"] for name, row in accounts(out).items()} == {
+        "anna/one": "whole",
+        "ben/one": "whole",
+        "nobody": "whole",
+        "text": "unreadable",
+    }
+    assert len(Detections.load(out / "ben/one.csv")) == 40
+    assert Detections.load(out / "anna/one.parquet").num_frames == 30
+    assert not list(out.rglob(".*"))
+
+
+def test_the_same_command_goes_on_only_where_it_is_told_to(folder, beside_model, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = (folder / "anna", folder / "ben", "--model", beside_model, "--out", out)
+    assert detect(*arguments) == 0
+    first = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+    assert len(first) == 2
+    assert detect(*arguments) == 1
+    assert "is there already. Add --resume" in capsys.readouterr().err
+    assert detect(*arguments, "--resume") == 0
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "expected videos, pictures or folders, or --camera N"),
+        (["VIDEOS", "--camera", "0"], "expected videos, pictures or folders, or --camera N"),
+        (["nowhere"], "nowhere does not exist"),
+        (["VIDEOS", "--baseline", "last:3"], "expected first:SECONDS"),
+        (["VIDEOS", "--smooth", "-1"], "smoothing over -1.0 s"),
+        (["VIDEOS", "--processes", "0"], "--processes 0: expected 1 or more"),
+        (["VIDEOS", "--batch", "0"], "batch_size = 0"),
+        (["VIDEOS", "--engine", "torhc"], "torch"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(folder, beside_model, capsys, arguments, says):
+    out = folder.parent / "out"
+    given = [str(folder) if word == "VIDEOS" else word for word in arguments]
+    assert detect(*given, "--model", beside_model, "--out", out) == 1
+    assert says in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
+    status = detect("--camera", "97", "--model", beside_model, "--out", tmp_path / "out")
+    assert status == 1
+    assert "camera 97 cannot be opened" in capsys.readouterr().err
+
+
+def test_formats_settings_and_largest_faces_reach_the_table(folder, beside_model, tmp_path):
+    out = tmp_path / "out"
+    more = ("--format", "openface", "--baseline", "first:0.5", "--smooth", "0.2", "--faces", "largest")
+    assert detect(folder / "ben", "--model", beside_model, "--out", out, *more) == 0
+    assert (out / "one.csv").read_text().startswith("frame, face_id, timestamp, confidence, success, AU01_r")
+    table = Detections.load(out / "one.parquet")
+    assert len(table) == 20
+    assert table.metadata["baseline"]["kind"] == "first"
+    assert table.metadata["smoothing"]["seconds"] == 0.2
+    assert table.metadata["faces"] == "largest"
+
+
+def test_help_and_import_stay_light():
+    code = (
+        "import sys, mien\nfrom mien.cli import main\n"
+        "try: main(['detect', '--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'cv2', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("[]")

@@ -1,0 +1,158 @@
+"""The detector in Python: on files, in memory, and on frames that come one by one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mien
+from mien.data.face_tracking import FaceTracking
+from mien.detect.baseline import Baseline
+from mien.detect.detector import Detector
+from mien.detect.engines import open_engine
+from mien.detect.smoothing import Smoothing
+from mien.faces.contract import ContractMismatchError
+from mien.faces.track import track_frames
+from mien.video import VideoError
+from tests.detect.beside_video import write_beside, write_points
+from tests.faces.planted_people import Planted, PlantedFinder, paint
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_beside(tmp_path_factory.mktemp("v") / "clip.mp4", [[0], [0, 1], []] * 20)
+
+
+@pytest.fixture
+def detector(beside_model):
+    return Detector(beside_model, landmarks="beside", batch_size=7)
+
+
+def test_a_video_s_rows_are_what_the_model_says_of_its_crops(detector, video):
+    table = detector.detect(video).to_pandas()
+    tracked = list(FaceTracking(landmarks="beside").every_frame(video))
+    crops = np.stack([face.crop_HWC for frame in tracked for face in frame.faces])
+    model = detector.model
+    engine = open_engine("torch", model, model_path=model.source)
+    readings = model.read(engine(crops))
+    seen = table[table["success"] == 1]
+    assert len(table) == 80
+    names = list(model.columns)
+    assert np.allclose(seen[names], readings.probability_NA, atol=1e-5)
+    present = model.present(seen[names].to_numpy(np.float32))
+    assert np.array_equal(seen[[f"{name}_present" for name in names]].to_numpy(int), present)
+    intensity_NA = seen[[f"{name}_intensity" for name in names]].to_numpy()
+    assert np.allclose(intensity_NA, readings.intensity_NA, atol=1e-4, equal_nan=True)
+
+
+def test_mien_s_own_name_for_it_is_the_same_and_costs_nothing_to_import():
+    assert mien.Detector is Detector
+    code = "import sys, mien; print(sorted({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    with pytest.raises(AttributeError, match="no attribute 'Detectr'"):
+        mien.Detectr  # noqa: B018
+
+
+def test_rows_stream_and_several_files_are_one_table(detector, video, tmp_path):
+    other = write_beside(tmp_path / "other.mp4", [[0]] * 5)
+    rows = list(detector.rows(video))
+    table = detector.detect([video, other])
+    assert [row.frame for row in rows] == table.of_input("clip.mp4").table["frame"].to_pylist()
+    assert table.inputs == ["clip.mp4", "other.mp4"]
+    assert len(table.of_input("other.mp4")) == 5
+
+
+def test_largest_gives_one_row_a_frame(beside_model, video):
+    table = Detector(beside_model, landmarks="beside", faces="largest").detect(video)
+    assert table.table["frame"].to_pylist() == list(range(60))
+
+
+def test_what_is_no_video_is_an_error_in_memory(detector, tmp_path):
+    (tmp_path / "x.mp4").write_text("text")
+    write_points(tmp_path / "x.mp4", [[0]])
+    with pytest.raises(VideoError, match=r"x\.mp4: not a video"):
+        detector.detect(tmp_path / "x.mp4")
+    with pytest.raises(VideoError, match=r"x\.mp4: not a video"):
+        list(detector.rows(tmp_path / "x.mp4"))
+
+
+def test_a_video_without_its_points_names_them(detector, video, tmp_path):
+    (tmp_path / "alone.mp4").write_bytes(video.read_bytes())
+    with pytest.raises(VideoError, match=r"alone.landmarks.csv: not there"):
+        detector.detect(tmp_path / "alone.mp4")
+
+
+def test_faces_cropped_otherwise_than_the_model_s_are_refused(model_path):
+    with pytest.raises(ContractMismatchError, match="cropped differently"):
+        Detector(model_path, landmarks="beside")
+
+
+class PlantedTracking:
+    """Finds planted people: those of frame t are `story[t]`."""
+
+    landmarks = "detect"
+
+    def __init__(self, story):
+        self.story = story
+
+    def frames(self, frames):
+        finder = PlantedFinder()
+
+        def told():
+            for frame in frames:
+                finder.people = self.story[frame.source_frame_index]
+                yield frame
+
+        from mien.faces.tracked import TrackSettings
+
+        return track_frames(told(), finder=finder, settings=TrackSettings())
+
+
+STORY = [[Planted(1, 200 + 2 * t)] if t % 10 else [] for t in range(60)]
+
+
+def live(beside_model, story=STORY, **more):
+    detector = Detector(beside_model, landmarks="beside", **more)
+    detector._tracking = PlantedTracking(story)
+    return detector
+
+
+def test_live_frames_give_their_rows_at_once(beside_model):
+    given = []
+
+    def frames():
+        for t, people in enumerate(STORY):
+            given.append(t)
+            yield (t / 30, paint(people))
+
+    rows = []
+    for at, row in enumerate(live(beside_model).stream(frames())):
+        assert len(given) == at + 1
+        rows.append(row)
+    assert [row.timestamp_seconds for row in rows] == [t / 30 for t in range(60)]
+    assert [row.face_id is None for row in rows] == [not people for people in STORY]
+
+
+def test_live_frames_without_times_are_25_a_second_and_smoothed_by_the_past_alone(beside_model):
+    plain = list(live(beside_model).stream(paint(people) for people in STORY))
+    smoothed = list(
+        live(beside_model, smoothing=Smoothing(0.2, "causal")).stream(paint(people) for people in STORY)
+    )
+    assert [row.timestamp_seconds for row in smoothed] == [t / 25 for t in range(60)]
+    assert np.allclose(smoothed[1].values_V, plain[1].values_V, equal_nan=True, atol=1e-6)
+    assert not np.allclose(smoothed[9].values_V, plain[9].values_V, equal_nan=True, atol=1e-6)
+
+
+def test_a_live_stream_has_no_baseline_over_a_file(beside_model):
+    detector = live(beside_model, baseline=Baseline.parse("file"))
+    with pytest.raises(ValueError, match="no whole file"):
+        next(detector.stream([paint([])]))
+
+
+def test_frames_that_are_no_pictures_are_refused(beside_model):
+    for frame in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"frame 0: expected a .* uint8 RGB picture"):
+            next(live(beside_model).stream([frame]))

@@ -1,0 +1,115 @@
+"""A face keeps its id after a break, and nobody gets another's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mien.detect.persons import PersonLinker
+from mien.faces.track import track_frames
+from mien.faces.tracked import TrackSettings
+from mien.video import Frame
+from tests.faces.planted_people import Planted, PlantedFinder, paint
+
+
+def ids_of(frames, *, scenes=None, rate=25, patience_seconds=0.2):
+    """Per frame, {face id: person}; per track number of the follower, nothing."""
+    finder = PlantedFinder()
+
+    def pictures():
+        for at, people in enumerate(frames):
+            finder.people = people
+            image = paint(people, scenes[at] if scenes else 0)
+            yield Frame(at / rate, at, lambda image=image: image)
+
+    tracked = track_frames(pictures(), finder=finder, settings=TrackSettings())
+    linked = list(PersonLinker(patience_seconds=patience_seconds).link(tracked))
+    assert [look.frame_index for look in linked] == list(range(len(frames)))
+    return [
+        {face.track_number: _person_at(face, frames[look.frame_index]) for face in look.faces}
+        for look in linked
+    ]
+
+
+def _person_at(face, people):
+    return next(planted.person for planted in reversed(people) if planted.box == face.box_xyxy_px)
+
+
+def people_of_ids(seen):
+    people = defaultdict(set)
+    for frame in seen:
+        for number, person in frame.items():
+            people[number].add(person)
+    return dict(people)
+
+
+@pytest.mark.parametrize("patience_seconds", [0.0, 0.2])
+@pytest.mark.parametrize("speed", [3, 8, 15])
+def test_ids_do_not_swap_where_two_faces_cross(speed, patience_seconds):
+    ways = [speed * t for t in range(int(440 / speed))]
+    ways += [ways[-1]] * 30  # time to find who was hidden
+    frames = [[Planted(1, 100 + way), Planted(2, 540 - way)] for way in ways]
+    seen = ids_of(frames, patience_seconds=patience_seconds)
+    assert people_of_ids(seen) == {0: {1}, 1: {2}}
+    assert len(seen[-1]) == 2
+
+
+def test_ids_do_not_swap_where_two_faces_meet_and_turn_back():
+    meet = [440 - abs(220 - 5 * t) for t in range(88)]
+    frames = [[Planted(1, x - 120), Planted(2, 640 - x + 120)] for x in meet]
+    assert people_of_ids(ids_of(frames)) == {0: {1}, 1: {2}}
+
+
+def test_a_face_that_jumps_keeps_its_id():
+    frames = [[Planted(1, 300)]] * 10 + [[Planted(1, 345)]] * 10
+    assert people_of_ids(ids_of(frames)) == {0: {1}}
+
+
+def test_a_face_that_leaves_and_comes_back_keeps_its_id():
+    frames = [[Planted(1, 200), Planted(2, 450)]] * 30 + [[Planted(2, 450)]] * 100
+    frames += [[Planted(2, 450), Planted(1, 150)]] * 40
+    seen = ids_of(frames)
+    assert people_of_ids(seen) == {0: {1}, 1: {2}}
+    assert set(seen[-1]) == {0, 1}
+
+
+def test_somebody_else_in_the_same_place_is_somebody_else():
+    frames = [[Planted(1, 300)]] * 30 + [[]] * 5 + [[Planted(2, 300)]] * 30 + [[Planted(3, 300)]] * 30
+    assert people_of_ids(ids_of(frames)) == {0: {1}, 1: {2}, 2: {3}}
+
+
+def test_cuts_between_two_people_and_back_keep_both_ids():
+    frames = ([[Planted(1, 300)]] * 25 + [[Planted(2, 340)]] * 25) * 3
+    scenes = ([0] * 25 + [1] * 25) * 3
+    assert people_of_ids(ids_of(frames, scenes=scenes)) == {0: {1}, 1: {2}}
+
+
+def test_twins_side_by_side_are_two():
+    frames = [[Planted(1, 200), Planted(1, 420)]] * 10 + [[]] * 3 + [[Planted(1, 200), Planted(1, 420)]] * 30
+    seen = ids_of(frames)
+    assert all(len(frame) in (0, 2) for frame in seen)
+    assert {number for frame in seen for number in frame} == {0, 1}
+
+
+def test_ids_count_from_the_largest_face_of_the_first_frame():
+    seen = ids_of([[Planted(1, 120, side=80.0), Planted(2, 420, side=140.0)]] * 3)
+    assert seen[0] == {0: 2, 1: 1}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1))
+def test_however_people_walk_no_id_passes_on_and_none_is_there_twice(seed):
+    generator = np.random.default_rng(seed)
+    people = int(generator.integers(2, 5))
+    steps = generator.normal(0, 3, (60, people, 2)).cumsum(axis=0) + generator.uniform(-6, 6, (people, 2))
+    places = generator.uniform((80, 80), (560, 280), (people, 2)) + steps.cumsum(axis=0) / 4
+    present = generator.random((60, people)).argsort(axis=0) > 2
+    low, span = np.array((60, 60)), np.array((520, 240))
+    places = low + np.abs((places - low) % (2 * span) - span)
+    frames = [[Planted(k, *places[t, k]) for k in range(people) if present[t, k]] for t in range(60)]
+    seen = ids_of(frames)  # a dict a frame: an id that stood twice in one would be one entry short
+    assert all(len(of_id) == 1 for of_id in people_of_ids(seen).values())

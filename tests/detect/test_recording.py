@@ -1,0 +1,258 @@
+"""Media into files: a row for every frame, killed runs that go on, damage that is told."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+
+from mien.detect.baseline import Baseline
+from mien.detect.detector import Detector
+from mien.detect.media import list_media
+from mien.detect.recording import DAMAGED, UNDER_WAY, UNREADABLE, WHOLE, RecordingError, record_medium
+from mien.detect.smoothing import Smoothing
+from mien.detect.table import Detections
+from mien.faces.track import track_frames
+from mien.video import read_frames, write_video
+from tests.detect.beside_video import write_beside, write_points
+from tests.faces.planted_people import Planted, PlantedFinder, paint
+
+FACES = [[0], [0, 1], [], [1], [0, 2]] * 30
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_beside(tmp_path / "media/clip.mp4", FACES)
+
+
+def detector_of(model, **more):
+    return Detector(model, landmarks="beside", batch_size=8, **more)
+
+
+def record(path, detector, out, **more):
+    (medium,) = list_media([path]).media
+    return record_medium(medium, detector, out, **more)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".csv", ".parquet")}
+
+
+def test_every_frame_has_its_rows_in_both_tables(video, beside_model, tmp_path):
+    account = record(video, detector_of(beside_model), tmp_path / "out")
+    assert (account.status, account.num_frames, account.num_rows) == (WHOLE, 150, 210)
+    assert (account.num_with_face, account.num_faces) == (180, 3)
+    for suffix in ("csv", "parquet"):
+        table = Detections.load(tmp_path / f"out/clip.{suffix}").to_pandas()
+        faces = table.groupby("frame")["face_id"].apply(lambda ids: sorted(ids.dropna()))
+        assert faces.tolist() == FACES
+        assert np.allclose(table["timestamp"], table["frame"] / 25, atol=1e-6)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("clip.csv", "clip.json", "clip.parquet"),
+    ]
+    metadata = json.loads((tmp_path / "out/clip.json").read_text())["table"]
+    assert metadata["baseline"] is None
+    assert metadata["engine"] == "torch"
+    assert Detections.load(tmp_path / "out/clip.parquet").metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"smoothing": Smoothing(0.4)},
+        {"baseline": Baseline.parse("first:1"), "smoothing": Smoothing(0.3, "causal")},
+        {"baseline": Baseline.parse("file"), "faces": "largest"},
+    ],
+)
+@pytest.mark.parametrize("killed_after", [1, 5, 14])
+def test_a_killed_run_goes_on_to_the_same_bytes(video, beside_model, tmp_path, more, killed_after):
+    whole = record(video, detector_of(beside_model, **more), tmp_path / "whole")
+    killed = detector_of(beside_model, **more)
+    calls = itertools.count()
+    network = killed._engine
+
+    def dying(crops):
+        if next(calls) == killed_after:
+            raise KeyboardInterrupt
+        return network(crops)
+
+    dying.name = network.name
+    killed._engine = dying
+    with pytest.raises(KeyboardInterrupt):
+        record(video, killed, tmp_path / "out")
+    assert json.loads((tmp_path / "out/clip.json").read_text())["account"]["status"] == UNDER_WAY
+    assert not (tmp_path / "out/clip.parquet").exists()
+    seen = []
+    resumed = detector_of(beside_model, **more)
+    resumed._engine = _counted(resumed._engine, seen)
+    assert record(video, resumed, tmp_path / "out", resume=True) == whole
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert sum(seen) < (180 if more.get("faces") != "largest" else 120)  # what was read is not read again
+
+
+def test_a_killed_run_s_csv_holds_the_rows_of_whole_frames(video, beside_model, tmp_path):
+    killed = detector_of(beside_model)
+    network, calls = killed._engine, itertools.count()
+
+    def dying(crops):
+        if next(calls) == 12:
+            raise KeyboardInterrupt
+        return network(crops)
+
+    dying.name = network.name
+    killed._engine = dying
+    with pytest.raises(KeyboardInterrupt):
+        record(video, killed, tmp_path / "out")
+    assert len(pd.read_csv(tmp_path / "out/clip.csv")) >= 64
+
+
+def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
+    ways = [*range(0, 440, 8), *[440] * 20]
+    story = [[Planted(1, 100 + way), Planted(2, 540 - way)] for way in ways]
+    write_video(tmp_path / "cross.mp4", [paint(people) for people in story], frames_per_second=25)
+
+    class PlantedTracking:
+        landmarks = "detect"
+
+        def every_frame(self, path):
+            finder = PlantedFinder()
+
+            def frames():
+                for frame, people in zip(read_frames(path), story, strict=True):
+                    finder.people = people
+                    yield frame
+
+            return track_frames(frames(), finder=finder, settings=_settings())
+
+    def planted(dies_at=None):
+        detector = Detector(beside_model, landmarks="beside", batch_size=8)
+        detector.metadata  # noqa: B018 -- as it is for landmarks beside
+        detector._tracking = PlantedTracking()
+        network, calls = detector._engine, itertools.count()
+
+        def maybe_dying(crops):
+            if next(calls) == dies_at:
+                raise KeyboardInterrupt
+            return network(crops)
+
+        maybe_dying.name = network.name
+        detector._engine = maybe_dying
+        return detector
+
+    record(tmp_path / "cross.mp4", planted(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path / "cross.mp4", planted(dies_at=10), tmp_path / "out")
+    record(tmp_path / "cross.mp4", planted(), tmp_path / "out", resume=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert Detections.load(tmp_path / "out/cross.parquet").faces == [0, 1]
+
+
+def test_results_that_are_there_are_not_overwritten(video, beside_model, tmp_path):
+    detector = detector_of(beside_model)
+    record(video, detector, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(RecordingError, match=r"clip.json is there already. Add --resume"):
+        record(video, detector, tmp_path / "out")
+    account = record(video, detector, tmp_path / "out", resume=True)
+    assert (account.num_frames, contents(tmp_path / "out")) == (150, before)
+
+
+def test_a_run_does_not_go_on_with_other_settings(video, beside_model, tmp_path):
+    record(video, detector_of(beside_model), tmp_path / "out")
+    with pytest.raises(RecordingError, match="smoothing: None there"):
+        record(video, detector_of(beside_model, smoothing=Smoothing(1.0)), tmp_path / "out", resume=True)
+
+
+def test_a_file_that_has_changed_is_read_again(video, beside_model, tmp_path):
+    record(video, detector_of(beside_model), tmp_path / "out")
+    write_beside(video, FACES[:40], seed=1)
+    assert record(video, detector_of(beside_model), tmp_path / "out", resume=True).num_frames == 40
+
+
+def test_damage_ends_the_rows_and_is_told(video, beside_model, tmp_path):
+    broken = tmp_path / "media/broken.avi"
+    write_video(broken, [frame.image_HWC for frame in read_frames(video)], frames_per_second=25)
+    content = bytearray(broken.read_bytes())
+    middle = content.index(b"mdat") + 3 * len(content) // 5
+    content[middle : middle + 30_000] = bytes(30_000)
+    broken.write_bytes(content)
+    write_points(broken, FACES)
+    account = record(broken, detector_of(beside_model), tmp_path / "out")
+    assert account.status == DAMAGED
+    assert "broken.avi: damaged or cut short" in account.message
+    table = Detections.load(tmp_path / "out/broken.parquet")
+    assert table.num_frames == account.num_frames > 20
+
+
+@pytest.mark.parametrize("content", [b"", b"this is a text, not a video\n" * 50, bytes(10_000)])
+def test_what_is_no_video_is_told_by_name(beside_model, tmp_path, content):
+    (tmp_path / "no.mp4").write_bytes(content)
+    account = record(tmp_path / "no.mp4", detector_of(beside_model), tmp_path / "out")
+    assert (account.status, account.num_frames) == (UNREADABLE, 0)
+    assert "no.mp4: " in account.message
+
+
+def test_a_sound_file_has_no_video_in_it(beside_model, tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    account = record(tmp_path / "sound.mp4", detector_of(beside_model), tmp_path / "out")
+    assert account.status == UNREADABLE
+    assert "no video stream" in account.message
+
+
+def stamps_of(path):
+    """The frames' own times, as the decoder gives them."""
+    with av.open(str(path)) as container:
+        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+
+
+def test_timestamps_are_the_file_s_own_at_a_variable_rate_and_a_late_start(beside_model, tmp_path):
+    path = tmp_path / "variable.mkv"
+    pts = np.cumsum(np.random.default_rng(0).integers(15, 140, 60)) + 1500
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for number, at in enumerate(pts.tolist()):
+            image = np.full((64, 128, 3), number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    write_points(path, [[0]] * 60)
+    assert record(path, detector_of(beside_model), tmp_path / "out").num_rows == 60
+    found = Detections.load(tmp_path / "out/variable.parquet").table["timestamp"].to_pylist()
+    assert found == stamps_of(path)
+    assert found[0] > 1
+    assert np.ptp(np.diff(found)) > 0.05
+
+
+@pytest.mark.parametrize("rate", [10, 50, 60])
+def test_rows_are_frames_at_any_rate(beside_model, tmp_path, rate):
+    path = write_beside(tmp_path / "clip.mp4", [[0]] * 50, rate=rate)
+    assert record(path, detector_of(beside_model), tmp_path / "out").num_rows == 50
+    found = Detections.load(tmp_path / "out/clip.parquet").table["timestamp"].to_pylist()
+    assert found == stamps_of(path)
+
+
+def _counted(network, seen):
+    def counting(crops):
+        seen.append(len(crops))
+        return network(crops)
+
+    counting.name = network.name
+    return counting
+
+
+def _settings():
+    from mien.faces.tracked import TrackSettings
+
+    return TrackSettings()

@@ -1,0 +1,170 @@
+"""The table: the same in memory, in Parquet and in CSV, and safe to show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mien.detect.table import Detections, DetectionsError
+from mien.detect.table_formats import FORMATS
+from mien.detect.table_layout import TableLayout
+from mien.detect.table_writers import CsvTable, ParquetTable
+from tests.detect.rows_by_hand import face_row, no_face_row
+
+LAYOUT = TableLayout((4, 12), np.array([0.5, 0.2], np.float32), np.array([True, False]))
+METADATA = {"model": {"file": "m.safetensors", "digest": "0"}, "thresholds": {"AU04": 0.5, "AU12": 0.2}}
+ROWS = [
+    face_row(0.0, [0.75, 0.125, 2.5, np.nan], face_id=0),
+    face_row(0.0, [0.5, 0.25, 0.0, np.nan], face_id=1),
+    no_face_row(0.04),
+    face_row(0.08, [0.0, 1.0, 5.0, np.nan], face_id=0),
+]
+
+
+@pytest.fixture
+def detections():
+    return Detections(LAYOUT.table(ROWS), METADATA)
+
+
+def test_columns_stand_in_the_order_that_is_told():
+    points = [f"point{k}_{axis}" for k in range(5) for axis in "xy"]
+    assert LAYOUT.schema.names == [
+        *("input", "frame", "timestamp", "face_id", "success", "confidence", "reason"),
+        *("box_left", "box_top", "box_right", "box_bottom", *points, "yaw", "pitch", "roll"),
+        *("AU04", "AU12", "AU04_present", "AU12_present", "AU04_intensity", "AU12_intensity"),
+    ]
+
+
+def test_a_face_is_its_values_and_a_frame_without_one_is_a_row_of_nothing(detections):
+    face, _, nobody, _ = detections.table.to_pylist()
+    assert face["face_id"] == 0
+    assert (face["success"], face["confidence"], face["reason"]) == (1, 0.875, "")
+    assert (face["box_left"], face["point0_x"], face["point4_y"], face["yaw"], face["roll"]) == (
+        0,
+        4,
+        13,
+        14,
+        16,
+    )
+    assert (face["AU04"], face["AU04_present"], face["AU12_present"]) == (0.75, 1, 0)
+    assert (face["AU04_intensity"], face["AU12_intensity"]) == (2.5, None)
+    assert (nobody["success"], nobody["reason"], nobody["confidence"]) == (0, "no_face", 0)
+    known = {"input", "frame", "timestamp", "success", "reason", "confidence"}
+    assert all(value is None for name, value in nobody.items() if name not in known)
+
+
+def test_presence_is_above_the_threshold_not_at_it(detections):
+    assert detections.table["AU04_present"].to_pylist() == [1, 0, None, 0]
+    assert detections.table["AU12_present"].to_pylist() == [0, 1, None, 1]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_what_is_saved_is_loaded(detections, tmp_path, suffix):
+    detections.save(tmp_path / f"t{suffix}")
+    loaded = Detections.load(tmp_path / f"t{suffix}")
+    assert loaded.metadata == METADATA
+    assert loaded.table.schema == detections.table.schema
+    assert loaded.table.to_pylist() == detections.table.to_pylist()
+
+
+def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
+    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    parquet = ParquetTable(tmp_path / "t.parquet", LAYOUT, METADATA)
+    for row in ROWS:
+        csv.write([row])
+        parquet.write([row])
+    parquet.finish()
+    csv.close()
+    parquet.close()
+    assert Detections.load(tmp_path / "t.parquet").table.to_pylist() == detections.table.to_pylist()
+    assert Detections.load(tmp_path / "t.csv").table.to_pylist() == detections.table.to_pylist()
+    assert pd.read_csv(tmp_path / "t.csv").shape == (4, 7 + 17 + 6)
+    assert pq.read_schema(tmp_path / "t.parquet").metadata.keys() >= {b"mien"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.parquet"]
+
+
+def test_a_csv_is_whole_up_to_its_last_row_while_it_grows(tmp_path):
+    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    for count, row in enumerate(ROWS, start=1):
+        csv.write([row])
+        assert len(pd.read_csv(tmp_path / "t.csv")) == count
+    csv.close()
+
+
+def test_a_table_given_up_leaves_no_parquet_file(tmp_path):
+    table = ParquetTable(tmp_path / "t.parquet", LAYOUT, METADATA)
+    table.write(ROWS)
+    table.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_with_commas_quotes_and_line_ends_come_back(tmp_path):
+    name = 'a, "b"\n<script>.mp4'
+    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    csv.write([face_row(0.0, [0.5] * 4, name=name)])
+    csv.close()
+    assert pd.read_csv(tmp_path / "t.csv")["input"].tolist() == [name]
+
+
+def test_faces_and_files_are_chosen_by_name(detections):
+    assert detections.faces == [0, 1]
+    assert detections.num_frames == 3
+    assert detections.face(0).table["frame"].to_pylist() == [0, 2]
+    assert detections.inputs == ["clip.mp4"]
+    assert len(detections.of_input("clip.mp4")) == 4
+    with pytest.raises(DetectionsError, match=r"no face 7 in the table; there are \[0, 1\]"):
+        detections.face(7)
+    with pytest.raises(DetectionsError, match="no file 'x'"):
+        detections.of_input("x")
+
+
+def test_pandas_keeps_whole_numbers_whole(detections):
+    frame = detections.to_pandas()
+    assert frame["face_id"].tolist() == [0, 1, pd.NA, 0]
+    assert frame["AU04_present"].sum() == 1
+    assert frame["AU04"].mean() == pytest.approx((0.75 + 0.5 + 0.0) / 3)
+
+
+def test_shown_in_a_notebook_names_are_text():
+    rows = [face_row(0.0, [0.5] * 4)]
+    shown = Detections(LAYOUT.table(rows), {"model": {"file": "<script>"}})._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "AU04" in shown
+
+
+@pytest.mark.parametrize("content", [b"", b"not a table", b"a,b\n1,2\n"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_is_no_table_is_refused_by_name(tmp_path, content, suffix):
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(DetectionsError, match=r"t\."):
+        Detections.load(path)
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path):
+    pq.write_table(pa.table({"frame": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(DetectionsError, match="input is missing"):
+        Detections.load(tmp_path / "t.parquet")
+
+
+def test_plots_show_what_is_in_the_table(detections):
+    axes = detections.plot_timeline(0).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "AU04 brow lowerer",
+        "AU12 lip corner puller",
+    ]
+    bars = detections.plot_summary().axes[0].patches
+    assert [round(bar.get_width(), 3) for bar in bars] == [0.5, 0.5, 0.0, 1.0]
+
+
+def test_plots_of_nothing_say_so():
+    nothing = Detections(LAYOUT.table([no_face_row(0.0)]), {})
+    with pytest.raises(DetectionsError, match="no face in the table"):
+        nothing.plot_timeline()
+    several = Detections(LAYOUT.table([face_row(0.0, [0.5] * 4, name=name) for name in "ab"]), {})
+    with pytest.raises(DetectionsError, match="rows of several files"):
+        several.plot_timeline()
