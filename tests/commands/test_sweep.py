@@ -5,6 +5,7 @@ import argparse
 import pandas as pd
 import pytest
 
+from mien import cli
 from mien.commands import sweep
 from mien.data.store import TrackStore
 
@@ -85,6 +86,10 @@ def test_one_line_a_run_and_nothing_done_twice(words, tmp_path, capfd):
     capfd.readouterr()
     assert run(words) == 0
     assert "steps of" not in capfd.readouterr().err
+    assert cli.main(["compare", str(tmp_path / "out" / "predictions")]) == 0
+    compared = capfd.readouterr().out
+    assert "labelled-seed0" in compared
+    assert f"{100 * results['f1'][0]:.1f}" in compared  # scored anew from the predictions, in percent
 
 
 @pytest.mark.slow

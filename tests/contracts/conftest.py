@@ -14,6 +14,8 @@ import torch
 from mien.backbones import BACKBONES, build_backbone
 from mien.config import build, to_dict
 from mien.data.views import FaceViews, ViewSettings
+from mien.layers.memory_bank import MemoryBank
+from mien.layers.momentum import MomentumEncoder
 from mien.train.method import METHODS, ClipBatch, ClipRequest
 
 SIDE_PX = 32
@@ -101,14 +103,15 @@ class MethodContract:
             assert value.shape == (), name
             assert not value.requires_grad, name
 
-    def every_trained_parameter_gets_a_gradient_and_the_backbone_one_that_moves_it(self):
+    def every_trained_parameter_gets_a_gradient_and_each_of_the_backbone_one_that_moves_it(self):
         method = self.make()
         self.warm(method)
         method.before_step()
         self.forward(method).loss.backward()
         missing = [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
         assert not missing
-        assert any(p.grad.abs().sum() > 0 for p in method.backbone.parameters())
+        unmoved = [name for name, p in method.backbone.named_parameters() if not p.grad.any()]
+        assert not unmoved
 
     def encoder_rows_are_those_that_pass_the_backbone_with_gradient(self):
         method, rows = self.make(), []
@@ -139,6 +142,47 @@ class MethodContract:
         optimiser_of_resumed.load_state_dict(saved[1])
         expected = self.take_steps(unbroken, optimiser, range(2, 4))
         assert self.take_steps(resumed, optimiser_of_resumed, range(2, 4)) == expected
+
+    def banks_take_the_keys_in_after_the_step_and_not_before(self):
+        method = self.make()
+        banks = _parts(method, MemoryBank, "keeps no bank")
+        self.warm(method)
+        method.before_step()
+        before = copy.deepcopy([(bank.rows_MD, bank.pointer, bank.filled) for bank in banks])
+        self.forward(method).loss.backward()
+        for bank, (rows_MD, *counts) in zip(banks, before, strict=True):
+            assert torch.equal(bank.rows_MD, rows_MD)
+            assert [bank.pointer, bank.filled] == counts
+        method.after_step()
+        for bank, (rows_MD, pointer, filled) in zip(banks, before, strict=True):
+            changed = (bank.rows_MD != rows_MD).any(dim=1).nonzero().flatten()
+            ahead = (changed - pointer) % bank.size
+            assert ahead.sort().values.tolist() == list(range(len(changed)))  # from the pointer on, no gap
+            assert len(changed) >= NUM_CLIPS
+            assert bank.pointer == (pointer + len(changed)) % bank.size
+            assert bank.filled == min(filled + len(changed), bank.size)
+            lengths = bank.rows_MD[changed].norm(dim=1)
+            torch.testing.assert_close(lengths, torch.ones(len(changed)))
+            assert not bank.rows_MD.requires_grad
+
+    def momentum_encoder_begins_as_a_copy_and_follows_without_gradient(self):
+        method = self.make()
+        averages = _parts(method, MomentumEncoder, "has no momentum encoder")
+        self.warm(method)
+        for average in averages:
+            _assert_equal(average.backbone.parameters(), method.backbone.parameters())
+        old = copy.deepcopy([list(average.parameters()) for average in averages])
+        self.take_steps(method, _sgd(method), range(1))
+        for average, before in zip(averages, old, strict=True):
+            assert all(p.grad is None and not p.requires_grad for p in average.parameters())
+            _assert_equal(average.parameters(), before)  # the first step's average was over equal weights
+        method.before_step()
+        mu, begun = self.settings.mu, list(self.make().backbone.parameters())
+        for average in averages:
+            pairs = list(zip(begun, method.backbone.parameters(), strict=True))
+            assert any(not torch.equal(first, current) for first, current in pairs)
+            for followed, (first, current) in zip(average.backbone.parameters(), pairs, strict=True):
+                torch.testing.assert_close(followed, mu * first + (1 - mu) * current)
 
     def state_dict_holds_tensors_only(self):
         assert all(isinstance(value, torch.Tensor) for value in self.make().state_dict().values())
@@ -254,6 +298,15 @@ def drop_in(tmp_path, monkeypatch):
         registry._imported.discard(stem)
         for name in [name for name, entry in registry._entries.items() if entry.__module__ == module]:
             del registry._entries[name]
+
+
+def _parts(method, kind, otherwise):
+    parts = [module for module in method.modules() if isinstance(module, kind)]
+    return parts or pytest.skip(f"{type(method).__name__} {otherwise}")
+
+
+def _assert_equal(parameters, others):
+    assert all(torch.equal(p, other) for p, other in zip(parameters, others, strict=True))
 
 
 def _sgd(method):

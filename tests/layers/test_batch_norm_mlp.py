@@ -17,6 +17,10 @@ def test_two_widths_are_one_linear_map():
     assert layer.bias is not None
 
 
+def test_the_last_map_may_go_without_a_bias():
+    assert [layer.bias is None for layer in batch_norm_mlp(8, 6, 3, output_bias=False)[::3]] == [True, True]
+
+
 def test_one_width_is_refused():
     with pytest.raises(ValueError, match="at least an input and an output"):
         batch_norm_mlp(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,9 +18,11 @@ import pandas as pd
 
 from mien.commands.sweep_plan import PlannedRun, Sweep
 from mien.commands.sweep_table import summary_table
-from mien.data.labels import FrameLabels, read_frame_labels
+from mien.data.labels import read_frame_labels
 from mien.data.store import TrackStore
-from mien.evaluate.store_scores import score_encoder
+from mien.evaluate.predictions import write_predictions
+from mien.evaluate.store_predictions import store_predictions
+from mien.evaluate.store_scores import ScoredFrames, score_encoder, scored_frames
 from mien.facs import ACTION_UNITS
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import to_toml
@@ -121,29 +124,38 @@ def _train(run: PlannedRun, places: Places) -> float | None:
 
 
 class _Scorer:
-    """Scores encoders on a labelled store, when there is one."""
+    """Scores encoders on a labelled store, when there is one, and keeps what each read-out said."""
 
     def __init__(self, sweep: Sweep, places: Places) -> None:
         self.sweep = sweep
         self.places = places
         self.columns: list[str] = []
-        self.labels: FrameLabels | None = None
+        self.frames: ScoredFrames | None = None
         if places.score_store is not None and places.score_labels is not None:
-            self.store = TrackStore.open(places.score_store)
+            store = TrackStore.open(places.score_store)
             self.columns = _action_unit_columns(places.score_labels)
-            self.labels = read_frame_labels(places.score_labels, self.columns, self.store)
+            labels = read_frame_labels(places.score_labels, self.columns, store)
+            self.frames = scored_frames(
+                store, labels, occurs_at=sweep.occurs_at, every_frames=sweep.score_every_frames
+            )
 
     def scores(self, run: PlannedRun) -> dict[str, float]:
         """The means, then one AUC an action unit; nothing without labels."""
-        if self.labels is None:
+        if self.frames is None:
             return {}
-        scores = score_encoder(
-            load_encoder(_folder(run, self.places) / "encoder.safetensors"),
-            self.store,
-            self.labels,
-            occurs_at=self.sweep.occurs_at,
-            every_frames=self.sweep.score_every_frames,
+        path = _folder(run, self.places) / "encoder.safetensors"
+        encoder = load_encoder(path)
+        scores = score_encoder(encoder, self.frames)
+        predictions = store_predictions(
+            self.frames,
+            scores,
+            outputs=tuple(self.columns),
+            system=run.key,
+            encoder=encoder,
+            encoder_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            settings=run.recipe,
         )
+        write_predictions(self.places.out / "predictions" / f"{run.key}.parquet", predictions)
         per_unit = {f"auc_{name}": float(auc) for name, auc in zip(self.columns, scores.auc_A, strict=True)}
         return scores.means | per_unit
 

@@ -142,7 +142,12 @@ def protocol_for(dataset: str, frames: LabelledFrames, *, num_folds: int) -> Pro
 
 def frame_list_digest(frames: LabelledFrames) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over the sorted (path, frame) of the frames used."""
-    lines = sorted(f"{path}\t{frame}" for path, frame in zip(frames.path_N, frames.frame_N, strict=True))
+    return frames_digest(frames.path_N, frames.frame_N)
+
+
+def frames_digest(path_N: NDArray[np.str_], frame_N: NDArray[np.int64]) -> str:
+    """The same of files and frame numbers."""
+    lines = sorted(f"{path}\t{frame}" for path, frame in zip(path_N, frame_N, strict=True))
     return _digest("\n".join(lines))
 
 

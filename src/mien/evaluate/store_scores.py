@@ -21,6 +21,56 @@ READ_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
+class ScoredFrames:
+    """The N frames of a store that encoders are scored on, each source frame once.
+
+    occurrence_NA: 1 present, 0 absent, NaN not coded. rows_of_track: their positions in each track.
+    """
+
+    store: TrackStore
+    rows_of_track: list[NDArray[np.int64]]
+    path_N: NDArray[np.str_]
+    frame_N: NDArray[np.int64]
+    subject_N: NDArray[np.str_]
+    video_N: NDArray[np.str_]
+    occurrence_NA: Floats
+
+
+def scored_frames(
+    store: TrackStore, labels: FrameLabels, *, occurs_at: float, every_frames: int = 1
+) -> ScoredFrames:
+    """Every `every_frames`-th frame of each track; a label of `occurs_at` or more is present."""
+    chosen = [_distinct(store, track)[::every_frames] for track in range(store.num_tracks)]
+    labels_NA = np.concatenate([labels.of(track, rows) for track, rows in enumerate(chosen)])
+    counts = [len(rows) for rows in chosen]
+    path_N, subject_N, video_N = (
+        np.repeat(_column(store, name), counts) for name in ("source_path", "identity", "video")
+    )
+    frames = [store.source_frame_indices(track)[rows] for track, rows in enumerate(chosen)]
+    occurrence_NA = np.where(np.isnan(labels_NA), np.nan, (labels_NA >= occurs_at).astype(np.float64))
+    frame_N = np.concatenate(frames).astype(np.int64)
+    return ScoredFrames(store, chosen, path_N, frame_N, subject_N, video_N, occurrence_NA)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What a read-out that has seen nobody of a row's fold says of it, per action unit.
+
+    Present is predicted above the middle between the mean training scores of absent and present rows, which
+    weighs the two alike however rare an action unit is; infinite where the training rows lack one of them.
+    """
+
+    score_NA: Floats
+    middle_NA: Floats
+    fold_N: NDArray[np.int64]
+
+    @property
+    def predicted(self) -> NDArray[np.bool_]:
+        """(N, A) whether each action unit is predicted present."""
+        return self.score_NA > self.middle_NA
+
+
+@dataclass(frozen=True)
 class StoreScores:
     """Scores of a linear read-out that has seen none of the tested people, per action unit; NaN: undefined.
 
@@ -35,6 +85,7 @@ class StoreScores:
     identity_accuracy: float
     identity_chance: float
     num_frames: int
+    out_of_fold: OutOfFold
 
     @property
     def means(self) -> dict[str, float]:
@@ -48,27 +99,16 @@ class StoreScores:
         }
 
 
-def score_encoder(
-    encoder: Encoder,
-    store: TrackStore,
-    labels: FrameLabels,
-    *,
-    occurs_at: float,
-    every_frames: int = 1,
-    num_folds: int = 3,
-) -> StoreScores:
-    """Scores on every `every_frames`-th frame of each track; a label of `occurs_at` or more is present.
-
-    ContractMismatchError if the store's faces were cropped otherwise than the encoder's.
-    """
+def score_encoder(encoder: Encoder, frames: ScoredFrames, *, num_folds: int = 3) -> StoreScores:
+    """Scores on these frames; ContractMismatchError if faces were cropped otherwise than the encoder's."""
+    store = frames.store
     encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
-    chosen = [_distinct(store, track)[::every_frames] for track in range(store.num_tracks)]
-    features_ND = np.concatenate([_embed(encoder, store, track, rows) for track, rows in enumerate(chosen)])
-    labels_NA = np.concatenate([labels.of(track, rows) for track, rows in enumerate(chosen)])
-    occurrence_NA = np.where(np.isnan(labels_NA), np.nan, (labels_NA >= occurs_at).astype(np.float64))
-    counts = [len(rows) for rows in chosen]
-    subject_N, video_N = (np.repeat(_column(store, name), counts) for name in ("identity", "video"))
-    return score_features(features_ND, occurrence_NA, subject_N, video_N, num_folds=num_folds)
+    features_ND = np.concatenate(
+        [_embed(encoder, store, track, rows) for track, rows in enumerate(frames.rows_of_track)]
+    )
+    return score_features(
+        features_ND, frames.occurrence_NA, frames.subject_N, frames.video_N, num_folds=num_folds
+    )
 
 
 def score_features(
@@ -81,41 +121,35 @@ def score_features(
 ) -> StoreScores:
     """The scores of features already made; occurrence 1, 0 or NaN."""
     fold_N = subject_folds(subject_N, num_folds=num_folds)
-    scores_NA, predicted_NA = _out_of_fold(features_ND, occurrence_NA, subject_N, fold_N)
-    centred_NA, _ = _out_of_fold(centred_by_video(features_ND, video_N), occurrence_NA, subject_N, fold_N)
+    plain = _out_of_fold(features_ND, occurrence_NA, subject_N, fold_N)
+    centred = _out_of_fold(centred_by_video(features_ND, video_N), occurrence_NA, subject_N, fold_N)
     counts = [
-        confusion_counts(occurrence_NA[fold_N == fold], predicted_NA[fold_N == fold])
+        confusion_counts(occurrence_NA[fold_N == fold], plain.predicted[fold_N == fold])
         for fold in range(num_folds)
     ]
     return StoreScores(
-        auc_A=auc_by_fold(occurrence_NA, scores_NA, subject_N, num_folds=num_folds),
+        auc_A=auc_by_fold(occurrence_NA, plain.score_NA, subject_N, num_folds=num_folds),
         f1_A=mean_of_folds(np.stack(counts)),
-        centred_auc_A=auc_by_fold(occurrence_NA, centred_NA, subject_N, num_folds=num_folds),
+        centred_auc_A=auc_by_fold(occurrence_NA, centred.score_NA, subject_N, num_folds=num_folds),
         identity_accuracy=identity_accuracy(features_ND, subject_N, video_N),
         identity_chance=1.0 / len(np.unique(subject_N)),
         num_frames=len(features_ND),
+        out_of_fold=plain,
     )
 
 
 def _out_of_fold(
     features_ND: Floats, labels_NA: Floats, subject_N: NDArray[Any], fold_N: NDArray[np.int64]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """(N, A) scores and predictions of every row by a read-out that has seen nobody of its fold.
-
-    Present is predicted above the middle between the mean training scores of absent and present rows, which
-    weighs the two alike however rare an action unit is.
-    """
-    scores_NA = np.zeros(labels_NA.shape)
-    predicted_NA = np.zeros(labels_NA.shape, dtype=bool)
+) -> OutOfFold:
+    score_NA, middle_NA = np.zeros(labels_NA.shape), np.zeros(labels_NA.shape)
     for fold in np.unique(fold_N):
         train_N, test_N = fold_N != fold, fold_N == fold
         train_ND, train_NA = features_ND[train_N], labels_NA[train_N]
         strength = choose_strength(train_ND, train_NA, subject_N[train_N])
         readout = fit_readout(train_ND, train_NA, strength=strength)
-        middle_A = _middle(train_NA, readout.scores(train_ND))
-        scores_NA[test_N] = readout.scores(features_ND[test_N])
-        predicted_NA[test_N] = scores_NA[test_N] > middle_A
-    return scores_NA, predicted_NA
+        middle_NA[test_N] = _middle(train_NA, readout.scores(train_ND))
+        score_NA[test_N] = readout.scores(features_ND[test_N])
+    return OutOfFold(score_NA, middle_NA, fold_N)
 
 
 def _middle(labels_NA: Floats, scores_NA: Floats) -> Floats:

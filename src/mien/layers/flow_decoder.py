@@ -12,46 +12,50 @@ from torch import Tensor, nn
 
 
 class FlowDecoder(nn.Module):
-    """(N, code_dim) -> (N, 2, side, side) flow in [-1, 1], and (N, num_masks, side, side) mask logits."""
+    """(N, code_dim) -> (N, 2, side, side) flow and (N, num_masks, side, side) mask logits, all in [-1, 1]."""
 
     def __init__(self, code_dim: int, *, side_px: int, width: int = 32, num_masks: int = 0) -> None:
-        """`width` is the channels at full size; they double towards the code, up to 8 times as many."""
+        """`width` is the channels at half the full size; towards the code they double, up to 8 times."""
         super().__init__()
-        sides = doubling_sides(side_px)
-        widths = [min(8, 2 ** (len(sides) - 1 - level)) * width for level in range(len(sides))]
-        self.from_code = nn.Linear(code_dim, widths[0])
+        sides = doubling_sides(side_px)[1:]
+        inner = [min(8, 2**level) * width for level in reversed(range(len(sides) - 1))]
+        widths = [code_dim, *inner]
         self.levels = nn.Sequential(
             *(
-                _level(wide_in, wide_out, side)
-                for wide_in, wide_out, side in zip(widths, widths[1:], sides[1:], strict=False)
+                _level(wide_in, wide_out, side_px=side)
+                for wide_in, wide_out, side in zip(widths, inner, sides, strict=False)
             )
         )
+        self.last_doubling = _doubled(sides[-1])
         self.to_field = nn.Conv2d(widths[-1], 2 + num_masks, kernel_size=3, padding=1)
         with torch.no_grad():  # begin near the picture itself: the releases begin with a scrambled one
             self.to_field.weight.mul_(0.1)
 
     def forward(self, code_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Flow and mask logits; without masks the second has no channel."""
-        seed_NC11 = self.from_code(code_ND)[:, :, None, None]
-        field_NChw = self.to_field(self.levels(seed_NC11))
-        return field_NChw[:, :2].tanh(), field_NChw[:, 2:]
+        field_NChw = self.to_field(self.last_doubling(self.levels(code_ND[:, :, None, None]))).tanh()
+        return field_NChw[:, :2], field_NChw[:, 2:]
 
 
 def doubling_sides(side_px: int) -> list[int]:
     """1, ..., side_px, each half the next, rounded up: 224 -> 1 2 4 7 14 28 56 112 224."""
-    if side_px < 1:
-        raise ValueError(f"side_px = {side_px}: at least 1")
+    if side_px < 2:
+        raise ValueError(f"side_px = {side_px}: at least 2")
     sides = [side_px]
     while sides[0] > 1:
         sides.insert(0, (sides[0] + 1) // 2)
     return sides
 
 
-def _level(channels_in: int, channels_out: int, side_px: int) -> nn.Module:
+def _level(channels_in: int, channels_out: int, *, side_px: int) -> nn.Module:
     # the first levels see few pixels: batch-norm over N * 4 of them is still over the batch
     return nn.Sequential(
-        nn.ReLU(),
-        nn.Upsample(size=(side_px, side_px), mode="bilinear", align_corners=False),
+        _doubled(side_px),
         nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),
     )
+
+
+def _doubled(side_px: int) -> nn.Module:
+    upsample = nn.Upsample(size=(side_px, side_px), mode="bilinear", align_corners=False)
+    return nn.Sequential(nn.ReLU(), upsample)

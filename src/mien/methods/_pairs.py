@@ -1,9 +1,23 @@
-"""Two frames of one person in a random order: the loader gives them as they lie in time."""
+"""Two frames of one person: their views, and in which order they come, which the loader leaves to time."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+from mien.train.method import Views
+
+PairViews = Literal["independent", "shared"]
+
+
+def source_and_target(
+    frames_B2HWC: Tensor, views: Views, generator: torch.Generator, *, views_in_pair: PairViews
+) -> tuple[Tensor, Tensor]:
+    """(B, C, H, W) twice: views of the two frames of each row, which is the source left to chance."""
+    draw = views.shared if views_in_pair == "shared" else views.independent
+    return in_random_order(draw(frames_B2HWC), generator)
 
 
 def in_random_order(views_B2CHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

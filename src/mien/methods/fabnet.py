@@ -17,7 +17,7 @@ from mien.layers.curriculum import PercentileCurriculum
 from mien.layers.flow_decoder import FlowDecoder
 from mien.layers.flow_warp import warp
 from mien.losses.percentile_band import percentile_band_mean
-from mien.methods._pairs import in_random_order
+from mien.methods._pairs import PairViews, source_and_target
 from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
 
 
@@ -32,6 +32,7 @@ class FabNet(Method):
         code_dim: int = 256
         flow_side_px: int = 256  # the decoder's field, scaled to the views; a power of two is best
         decoder_width: int = 32
+        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/rivals.md
         window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
         patience_windows: int = 15  # windows without progress before harder pairs are let in
 
@@ -45,7 +46,7 @@ class FabNet(Method):
         self.curriculum = PercentileCurriculum(
             window_steps=settings.window_steps, patience_windows=settings.patience_windows
         )
-        self._band_loss = torch.zeros(())
+        self._loss_of_all_pairs = torch.zeros(())
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
@@ -58,15 +59,19 @@ class FabNet(Method):
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """L1 between warped source and target, mean over the curriculum's band."""
-        source_NCHW, target_NCHW = in_random_order(views.shared(batch.far_BLHWC), generator)
+        source_NCHW, target_NCHW = source_and_target(
+            batch.far_BLHWC, views, generator, views_in_pair=self.settings.views_in_pair
+        )
         pictures_NCHW, _ = self.reconstruct(source_NCHW, target_NCHW)
         target_picture_NCHW = views_to_pictures(target_NCHW)
         losses_N = (pictures_NCHW - target_picture_NCHW).abs().mean(dim=(1, 2, 3))
         loss = percentile_band_mean(losses_N, low=self.curriculum.low, high=self.curriculum.high)
-        self._band_loss = loss.detach()
+        self._loss_of_all_pairs = losses_N.detach().mean()
         unmoved = (views_to_pictures(source_NCHW) - target_picture_NCHW).abs().mean()
-        all_losses = losses_N.detach().mean()
-        logs = {"reconstruction": all_losses, "reconstruction_of_unmoved": all_losses / unmoved}
+        logs = {
+            "reconstruction": self._loss_of_all_pairs,
+            "reconstruction_of_unmoved": self._loss_of_all_pairs / unmoved,
+        }
         return StepOutput(loss, logs | {"band_low": torch.tensor(self.curriculum.low)})
 
     def reconstruct(self, source_NCHW: Tensor, target_NCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,4 +82,4 @@ class FabNet(Method):
 
     def after_step(self) -> None:
         """The curriculum hears of the step's loss."""
-        self.curriculum.observe(self._band_loss)
+        self.curriculum.observe(self._loss_of_all_pairs)

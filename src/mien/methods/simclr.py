@@ -57,10 +57,10 @@ class SimClr(Method):
 def _head(feature_dim: int, settings: SimClr.Settings) -> nn.Module:
     if settings.head == "plain":
         return mlp(feature_dim, *settings.hidden_dims, settings.embedding_dim)
-    return nn.Sequential(
-        batch_norm_mlp(feature_dim, *settings.hidden_dims, settings.embedding_dim),
-        nn.BatchNorm1d(settings.embedding_dim),
-    )
+    maps = batch_norm_mlp(feature_dim, *settings.hidden_dims, settings.embedding_dim, output_bias=False)
+    scale = nn.BatchNorm1d(settings.embedding_dim)
+    scale.bias.requires_grad_(False)  # the release's last batch-norm has a scale and no shift
+    return nn.Sequential(maps, scale)
 
 
 @torch.no_grad()

@@ -33,7 +33,8 @@ class SimSiam(Method):
         super().__init__(backbone)
         self.settings = settings
         D, P = backbone.feature_dim, settings.projection_dim
-        self.projector = nn.Sequential(batch_norm_mlp(D, D, D, P), nn.BatchNorm1d(P, affine=False))
+        maps = batch_norm_mlp(D, D, D, P, output_bias=False)
+        self.projector = nn.Sequential(maps, nn.BatchNorm1d(P, affine=False))
         self.predictor = batch_norm_mlp(P, settings.prediction_hidden_dim, P)
 
     @classmethod

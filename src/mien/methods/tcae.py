@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mien.backbones import Backbone
 from mien.data.views import pictures_to_views, views_to_pictures
@@ -19,7 +18,7 @@ from mien.layers.curriculum import PercentileCurriculum
 from mien.layers.flow_decoder import FlowDecoder
 from mien.layers.flow_warp import merge_flows, warp
 from mien.losses.percentile_band import percentile_band_mean
-from mien.methods._pairs import in_random_order
+from mien.methods._pairs import PairViews, source_and_target
 from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
 
 
@@ -29,10 +28,6 @@ class Codes:
 
     pose_ND: Tensor
     action_ND: Tensor
-
-    def rows(self, rows: slice) -> Codes:
-        """Those of some of the pictures."""
-        return Codes(self.pose_ND[rows], self.action_ND[rows])
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,7 @@ class Tcae(Method):
         consistency_weight: float = 1.0
         cycle_weight: float = 1.0
         flow_weight: float = 0.1  # of the mean size of the action flow: faces move less than heads
+        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/rivals.md
         window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
         patience_windows: int = 15  # windows without progress before harder pairs are let in
 
@@ -75,7 +71,7 @@ class Tcae(Method):
         self.curriculum = PercentileCurriculum(
             window_steps=settings.window_steps, patience_windows=settings.patience_windows
         )
-        self._band_loss = torch.zeros(())
+        self._loss_of_all_pairs = torch.zeros(())
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
@@ -88,19 +84,22 @@ class Tcae(Method):
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """Reconstruction, consistency of the codes, cycles, and the size of the action flow."""
-        source_NCHW, target_NCHW = in_random_order(views.shared(batch.far_BLHWC), generator)
+        source_NCHW, target_NCHW = source_and_target(
+            batch.far_BLHWC, views, generator, views_in_pair=self.settings.views_in_pair
+        )
         source, target = self.encode(source_NCHW), self.encode(target_NCHW)
         picture_NCHW, target_picture_NCHW = views_to_pictures(source_NCHW), views_to_pictures(target_NCHW)
         made = self.change(picture_NCHW, source, target)
-        losses_N = (made.both_changed_NCHW - target_picture_NCHW).abs().mean(dim=(1, 2, 3))
-        band = percentile_band_mean(losses_N, low=self.curriculum.low, high=self.curriculum.high)
-        consistency, cycle = self._consistency_and_cycle(picture_NCHW, source, target, made)
-        terms = {"band": band, "consistency": consistency, "cycle": cycle}
-        terms["action_flow"] = made.action_flow_N2hw.abs().mean()
-        self._band_loss = band.detach()
+        losses_N = _per_picture((made.both_changed_NCHW - target_picture_NCHW).abs())
+        terms = {
+            "reconstruction": self._band(losses_N),
+            **self._consistency_and_cycle(picture_NCHW, source, target, made),
+            "action_flow": self._band(_per_picture(made.action_flow_N2hw.abs())),
+        }
+        self._loss_of_all_pairs = losses_N.detach().mean()
         unmoved = (picture_NCHW - target_picture_NCHW).abs().mean()
         logs = {name: term.detach() for name, term in terms.items()}
-        logs["reconstruction_of_unmoved"] = losses_N.detach().mean() / unmoved
+        logs["reconstruction_of_unmoved"] = self._loss_of_all_pairs / unmoved
         logs["band_low"] = torch.tensor(self.curriculum.low)
         return StepOutput(self._weighted(terms), logs)
 
@@ -124,32 +123,50 @@ class Tcae(Method):
 
     def after_step(self) -> None:
         """The curriculum hears of the step's loss."""
-        self.curriculum.observe(self._band_loss)
+        self.curriculum.observe(self._loss_of_all_pairs)
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         weights = self.settings
         return (
-            weights.reconstruction_weight * terms["band"]
+            weights.reconstruction_weight * terms["reconstruction"]
             + weights.consistency_weight * terms["consistency"]
             + weights.cycle_weight * terms["cycle"]
             + weights.flow_weight * terms["action_flow"]
         )
 
+    def _band(self, losses_N: Tensor) -> Tensor:
+        """Each term is sorted by itself and its mean taken over the curriculum's band, as in the release."""
+        return percentile_band_mean(losses_N, low=self.curriculum.low, high=self.curriculum.high)
+
     def _consistency_and_cycle(
         self, picture_NCHW: Tensor, source: Codes, target: Codes, made: Warped
-    ) -> tuple[Tensor, Tensor]:
+    ) -> dict[str, Tensor]:
         """Six mean squares between codes of made pictures and the codes they were made for; two cycles."""
         all_made = torch.cat([made.pose_changed_NCHW, made.action_changed_NCHW, made.both_changed_NCHW])
         codes, N = self.encode(pictures_to_views(all_made)), len(picture_NCHW)
         wanted_pose = torch.cat([target.pose_ND, source.pose_ND, target.pose_ND])
         wanted_action = torch.cat([source.action_ND, target.action_ND, target.action_ND])
-        # a mean over 3 N rows is a third of the sum of three means
-        consistency = 3.0 * (
-            F.mse_loss(codes.pose_ND, wanted_pose) + F.mse_loss(codes.action_ND, wanted_action)
-        )
-        pose_changed, action_changed = codes.rows(slice(0, N)), codes.rows(slice(N, 2 * N))
-        back_flow, _ = self.pose_decoder(torch.cat([pose_changed.pose_ND, source.pose_ND], dim=1))
-        pose_back = warp(made.pose_changed_NCHW, back_flow)
-        back_flow, _ = self.action_decoder(torch.cat([action_changed.action_ND, source.action_ND], dim=1))
-        action_back = warp(made.action_changed_NCHW, back_flow)
-        return consistency, F.l1_loss(pose_back, picture_NCHW) + F.l1_loss(action_back, picture_NCHW)
+        squares_M = [
+            *_per_picture((codes.pose_ND - wanted_pose).square()).chunk(3),
+            *_per_picture((codes.action_ND - wanted_action).square()).chunk(3),
+        ]
+        pose_codes = torch.cat([codes.pose_ND[:N], source.pose_ND], dim=1)
+        action_codes = torch.cat([codes.action_ND[N : 2 * N], source.action_ND], dim=1)
+        cycles_M = [
+            self._cycle(self.pose_decoder, pose_codes, made.pose_changed_NCHW, picture_NCHW),
+            self._cycle(self.action_decoder, action_codes, made.action_changed_NCHW, picture_NCHW),
+        ]
+        return {
+            "consistency": torch.stack([self._band(losses_N) for losses_N in squares_M]).sum(),
+            "cycle": torch.stack([self._band(losses_N) for losses_N in cycles_M]).sum(),
+        }
+
+    def _cycle(self, decoder: nn.Module, codes_ND: Tensor, made_NCHW: Tensor, source_NCHW: Tensor) -> Tensor:
+        """(N,) L1 of made pictures warped back against their source; the pixels themselves are constants."""
+        flow_back, _ = decoder(codes_ND)
+        return _per_picture((warp(made_NCHW.detach(), flow_back) - source_NCHW).abs())
+
+
+def _per_picture(values: Tensor) -> Tensor:
+    """(N,) means over all axes but the first."""
+    return values.flatten(1).mean(dim=1)

@@ -27,6 +27,27 @@ def test_loss_is_the_easier_half_of_the_batch(build_method, noise_batch, views, 
     assert output.logs["reconstruction"].item() > 0.05
 
 
+def test_views_of_a_pair_are_shared_or_drawn_for_each_frame(build_method, noise_batch, views, generator):
+    same = {}
+    for choice in ("shared", "independent"):
+        method = build_method("fabnet", **SMALL, views_in_pair=choice).eval()
+        torch.nn.init.zeros_(method.decoder.to_field.weight)
+        torch.nn.init.zeros_(method.decoder.to_field.bias)
+        batch = noise_batch(method)
+        batch.far_BLHWC[:, 1] = batch.far_BLHWC[:, 0]
+        same[choice] = method.training_step(batch, views, generator).logs["reconstruction"].item()
+    assert same["shared"] == pytest.approx(0.0, abs=1e-5)
+    assert same["independent"] > 0.05
+
+
+def test_the_curriculum_hears_of_all_pairs_not_of_the_band(build_method, noise_batch, views, generator):
+    method = build_method("fabnet", **SMALL, window_steps=10)
+    output = method.training_step(noise_batch(method), views, generator)
+    method.after_step()
+    assert method.curriculum.loss_sum.item() == pytest.approx(output.logs["reconstruction"].item())
+    assert method.curriculum.loss_sum.item() > output.loss.item()
+
+
 def test_the_curriculum_hears_of_each_step(build_method, noise_batch, views, generator):
     method = build_method("fabnet", **SMALL, window_steps=1, patience_windows=1).eval()
     batch = noise_batch(method)

@@ -16,8 +16,12 @@ def test_loss_is_nt_xent_of_two_views_of_each_frame(build_method, noise_batch, v
     torch.testing.assert_close(loss, nt_xent(rows[:6], rows[6:], temperature=0.1))
 
 
-def test_the_official_head_ends_in_batch_norm(build_method):
-    assert isinstance(build_method("simclr").head[-1], torch.nn.BatchNorm1d)
+def test_the_official_head_ends_in_a_batch_norm_without_shift(build_method):
+    maps, last = build_method("simclr").head
+    assert isinstance(last, torch.nn.BatchNorm1d)
+    assert last.weight.requires_grad
+    assert not last.bias.requires_grad
+    assert all(layer.bias is None for layer in maps if isinstance(layer, torch.nn.Linear))
 
 
 def test_two_rows_a_frame_count_in_the_budget(build_method):

@@ -17,6 +17,13 @@ def test_the_projector_alone_receives_no_gradient_through_the_target(
     assert all(p.grad is None or p.grad.abs().max() == 0 for p in method.projector.parameters())
 
 
+def test_no_map_before_a_batch_norm_has_a_bias(build_method):
+    method = build_method("simsiam")
+    maps, _ = method.projector
+    linear = [layer for layer in [*maps, *method.predictor] if isinstance(layer, torch.nn.Linear)]
+    assert [layer.bias is None for layer in linear] == [True, True, True, True, False]
+
+
 def test_collapse_is_told_in_words(build_method):
     method = build_method("simsiam")
     assert "collapsing" in method.warnings({"spread": 0.01})[0]
