@@ -22,6 +22,7 @@ VERBS = {
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
     "card": "what an action-unit model is for, was fitted on, and scores",
     "render": "a morphable face model -> videos of people with known action units",
+    "serve": "a page on this machine: drop a file, see its action units",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }
 

@@ -1,4 +1,4 @@
-"""A copy of a video with the detections drawn in: box and id a face, a bar an action unit; times and sound kept."""
+"""A copy of a video with the detections drawn in: boxes, ids, bars; times and sound are kept."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.detect.statistics import faces_of, frame_seconds, unit_columns
+from mien.detect.table_layout import metadata_of as schema_metadata
 from mien.facs import ACTION_UNITS
 
 LEVELS = 254  # a probability p is kept as round(254 p): within 0.002
@@ -91,8 +91,8 @@ def metadata_of(detections: object) -> Mapping[str, Any]:
     if isinstance(found, Mapping):
         return found
     if isinstance(detections, Path):
-        return _schema_metadata(pq.read_schema(detections))
-    return _schema_metadata(detections.schema) if isinstance(detections, pa.Table) else {}
+        return schema_metadata(pq.read_schema(detections))
+    return schema_metadata(detections.schema) if isinstance(detections, pa.Table) else {}
 
 
 def thresholds_of(detections: object) -> dict[str, float]:
@@ -161,11 +161,6 @@ def page_data(data: FileDetections, *, first_seconds: float = 0.0) -> dict[str, 
         ],
         "faces": [_face_data(face) for face in data.faces],
     }
-
-
-def _schema_metadata(schema: pa.Schema) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads((schema.metadata or {}).get(b"mien", b"{}"))
-    return plain
 
 
 def _face_data(face: Face) -> dict[str, Any]:

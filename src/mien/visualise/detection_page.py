@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from mien.data.atomic import write_bytes
@@ -28,6 +25,7 @@ from mien.visualise.detection_data import (
     table_of,
 )
 from mien.visualise.face_pictures import face_pictures, is_picture
+from mien.visualise.page_parts import hash_of, part, printable, template
 from mien.visualise.playable import MOST_EMBEDDED_BYTES, PageVideo, page_video
 
 _PICTURE_QUALITY = 90
@@ -70,7 +68,7 @@ def write_detection_page(
     out.parent.mkdir(parents=True, exist_ok=True)
     video = None if shown else page_video(media, out, embed=embed_video, most_bytes=most_embedded_bytes)
     payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
-    html = _template().render(
+    html = template("detection.html").render(
         name=printable(Path(data.input).name),
         data=payload | _media_data(pictures.width_px, pictures.height_px, video),
         detections=data,
@@ -79,42 +77,21 @@ def write_detection_page(
         faces=[(face, _thumbnail(pictures.by_face.get(face.face_id))) for face in data.faces],
         summary=_summary(table_of(detections), data),
         facts=[(printable(name), printable(value)) for name, value in (*facts, *_facts(detections))],
-        script=_part("detection.js"),
-        style=_part("detection.css"),
+        script=part("detection.js"),
+        style=part("detection.css"),
         policy=_policy(),
     )
     write_bytes(out, html.encode(), temporary_folder=out.parent)
     return out
 
 
-def printable(text: str) -> str:
-    """The text with what is no Unicode (a file name of other bytes) replaced, so that it can be written."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("detection.html")
-
-
-def _part(name: str) -> str:
-    """A file of ours that goes into the page as it stands."""
-    return (files("mien.visualise") / "templates" / name).read_text(encoding="utf-8")
-
-
 def _policy() -> str:
     """What the page may do: run its own script, show its own pictures and the video; no other address."""
-    script, style = (_hash_of(_part(name)) for name in ("detection.js", "detection.css"))
+    script, style = (hash_of(part(name)) for name in ("detection.js", "detection.css"))
     return (
         f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
         "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _hash_of(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def _media_data(width_px: int, height_px: int, video: PageVideo | None) -> dict[str, Any]:

@@ -451,7 +451,7 @@
   }
 
   function fitScreen() { // as wide as there is room for, but never taller than half the window
-    const tallest = Math.max(220, window.innerHeight * 0.46), screen = $("screen");
+    const tallest = Math.max(220, Math.min(480, window.innerHeight * 0.46)), screen = $("screen");
     screen.style.aspectRatio = `${data.width} / ${data.height}`;
     screen.style.maxWidth = `${Math.round((tallest * data.width) / data.height)}px`;
   }
