@@ -111,6 +111,39 @@ def test_compare_recomputes_the_scores_from_the_predictions(report, capsys):
     assert set(again) <= set(first)
 
 
+def _tables_of(markdown):
+    """Cells as printed, by table, row and column."""
+    cells, title, columns = {}, "", []
+    for line in markdown.splitlines():
+        if line.startswith("## "):
+            title, columns = line[3:], []
+        elif line.startswith("|"):
+            row = [cell.strip() for cell in line.strip("|").split("|")]
+            if not columns:
+                columns = row
+            elif not row[0].startswith("---"):
+                cells |= {
+                    (title, row[0], name): cell for name, cell in zip(columns[1:], row[1:], strict=True)
+                }
+    return cells
+
+
+def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(report, capsys):
+    assert main(["compare", str(report / "predictions"), "--out", str(report / "every")]) == 0
+    capsys.readouterr()
+    said, again = (_tables_of((folder / "report.md").read_text()) for folder in (report, report / "every"))
+    from_predictions = {key: cell for key, cell in said.items() if not key[0].startswith("Person-indep")}
+    shared = {key for key in from_predictions if key in again}
+    assert all(from_predictions[key] == again[key] for key in shared)
+    left = {key[:2] for key in from_predictions if key not in again}
+    assert {table for table, _ in left} <= {"Differences of F1, points"}  # pairs that only the report tests
+    titles = {table for table, _, _ in shared}
+    assert {"F1 by action unit, %", "Means over action units, %", "ROC-AUC by action unit, %"} <= titles
+    assert "Mean F1 by what of the encoder moves, %" in titles
+    assert any(table.startswith("Differences") for table in titles)
+    assert len(shared) > 300
+
+
 def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
     arguments = [
         "evaluate",

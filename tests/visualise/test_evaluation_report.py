@@ -1,12 +1,17 @@
 """The report's words follow from its results: who is compared with whom, and what is said first."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mien.datasets.base import PICTURE
+from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.predictions import About, Predictions
-from mien.evaluate.results import Result
+from mien.evaluate.results import Result, in_order
+from mien.evaluate.tables import ablation_table
 from mien.visualise.evaluation_report import ReportParts, compared, page_of, write_report
+from mien.visualise.evaluation_summary import ranking_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,18 @@ def result_of():
     return make
 
 
+@pytest.fixture
+def person_of():
+    """Numbers of an encoder whose features name the person that often."""
+
+    def make(identity_accuracy):
+        numbers = dict.fromkeys((field.name for field in dataclasses.fields(PersonIndependence)), 0.0)
+        numbers |= {"action_unit_auc": 0.7, "identity_chance": 0.1, "identity_accuracy": identity_accuracy}
+        return PersonIndependence(**numbers)
+
+    return make
+
+
 def test_others_are_set_against_the_first_in_the_same_mode_and_supervised_against_its_frozen(result_of):
     results = [
         result_of("ours", "stats"),
@@ -50,18 +67,136 @@ def test_others_are_set_against_the_first_in_the_same_mode_and_supervised_agains
     assert pairs == [("other (frozen)", "ours (frozen)"), ("supervised (fine-tuned)", "ours (frozen)")]
 
 
-def test_the_page_begins_with_one_line_a_system(result_of):
-    results = [result_of("ours", "stats"), result_of("ours", "frozen"), result_of("supervised", "all")]
-    verdict = page_of(results, ReportParts()).verdict
-    assert [line.split(":")[0] for line in verdict[:2]] == ["ours (frozen)", "supervised (fine-tuned)"]
-    assert "where predicting everything gives" in verdict[0]
+def test_the_page_begins_with_the_best_system_and_its_interval(result_of):
+    results = [
+        result_of("ours", "stats", skill=0.3),
+        result_of("ours", "frozen", skill=0.3),
+        result_of("poor", "frozen", skill=0.1),
+        result_of("supervised", "all", skill=0.8),
+    ]
+    page = page_of(results, ReportParts())
+    mean = results[3].occurrence_scores.f1_mean
+    interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+    assert page.verdict.best == f"Best of 3: supervised (fine-tuned), mean F1 {interval}."
+    assert page.verdict.lines[0].startswith("It leads the next, ours (frozen), by +")
+    assert [bar.label for bar in page.ranking.bars] == [
+        "supervised (fine-tuned)",
+        "ours (frozen)",
+        "poor (frozen)",
+    ]
+    assert page.ranking.bars[0].text == interval
 
 
-def test_a_clear_difference_is_told_as_one_and_no_difference_as_chance(result_of):
-    results = [result_of("good", "frozen", skill=0.9), result_of("bad", "frozen", skill=0.0)]
-    assert "may be chance" not in page_of(results, ReportParts()).verdict[-1]
-    results = [result_of("a", "frozen"), result_of("b", "frozen")]
-    assert "p = 1.000 (may be chance)" in page_of(results, ReportParts()).verdict[-1]
+def test_a_clear_lead_is_told_as_one_and_no_lead_as_chance(result_of):
+    good, bad = result_of("good", "frozen", skill=0.9), result_of("bad", "frozen", skill=0.0)
+    verdict = page_of([bad, good], ReportParts()).verdict
+    assert verdict.is_sure
+    assert "more than chance explains" in verdict.lines[0]
+    verdict = page_of([result_of("a", "frozen"), result_of("b", "frozen")], ReportParts()).verdict
+    assert not verdict.is_sure
+    assert "p = 1.000): which may be chance" in verdict.lines[0]
+
+
+def test_a_single_system_has_no_rival_and_no_badge(result_of, tmp_path):
+    page = write_report([result_of("a", "frozen")], ReportParts(), tmp_path)
+    assert not page.verdict.has_rival
+    assert page.verdict.best.startswith("a (frozen), mean F1")
+    assert 'class="sure"' not in (tmp_path / "report.html").read_text()
+
+
+def test_the_best_is_set_against_the_floor_of_always_saying_yes(result_of):
+    result = result_of("a", "frozen")
+    floor = 100 * np.mean(result.occurrence_scores.always_on)
+    above = 100 * result.occurrence_scores.f1_mean.value - floor
+    line = page_of([result], ReportParts()).verdict.lines[0]
+    assert f"gives {floor:.1f} %: the best lies {above:.1f} points above that." in line
+
+
+def test_identity_is_told_at_the_top_of_every_system_that_was_measured(result_of, person_of):
+    results = [result_of("ours", "frozen"), result_of("other", "frozen", skill=0.1)]
+    parts = ReportParts(persons=[("ours", person_of(0.25)), ("other", person_of(0.5))])
+    page = page_of(results, parts)
+    assert "names the person in 25 % (ours), 50 % (other); chance is 10 %." in page.verdict.lines[-1]
+    assert page.identity_figure.count("<circle") == 2
+    undefined = ReportParts(persons=[("ours", person_of(float("nan")))])
+    assert page_of(results, undefined).identity_figure == ""
+
+
+def test_an_alarm_stands_before_the_verdict(result_of, tmp_path):
+    write_report([result_of("a", "frozen")], ReportParts(alarms=("one face under two names",)), tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert html.index("one face under two names") < html.index('class="best"')
+    assert "**Warning: one face under two names**" in (tmp_path / "report.md").read_text()
+
+
+def test_modes_stand_side_by_side_in_one_row_a_system(result_of):
+    modes = ("affine+stats", "stats", "frozen", "all")
+    results = [result_of("ours", mode) for mode in modes] + [result_of("supervised", "all")]
+    table = page_of(results, ReportParts()).tables[0]
+    assert table.columns == ("affine+stats", "stats", "frozen", "fine-tuned")
+    assert [row.label for row in table.rows] == ["ours", "supervised"]
+    mean = results[4].occurrence_scores.f1_mean
+    assert [cell.text for cell in table.rows[1].cells] == [
+        *[""] * 3,
+        f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})",
+    ]
+
+
+def test_a_system_has_one_colour_in_every_figure(result_of):
+    results = [
+        result_of(system, mode, share=share)
+        for system in ("ours", "other")
+        for mode in ("frozen", "all")
+        for share in (1.0, 0.1)
+    ]
+    page = page_of(in_order(results), ReportParts())
+    assert [bar.style for bar in sorted(page.ranking.bars, key=lambda bar: bar.label)] == ["s1", "s0"]
+    assert page.rate_key == (("s0", "ours (frozen)"), ("s1", "other (frozen)"))
+    assert ("s1 tuned", "other (fine-tuned)") in page.share_key
+    assert [style.split()[0] for style, _ in page.share_key] == ["s0", "s1", "s0", "s1"]
+
+
+def test_expressions_are_ranked_by_their_mean_accuracy_and_compared(result_of):
+    def faces(system, skill):
+        predictions = result_of("x", "frozen", dataset="rafdb").predictions
+        generator = np.random.default_rng(1)
+        class_N = np.arange(160) % 3
+        named_N = np.where(generator.random(160) < skill, class_N, (class_N + 1) % 3)
+        about = dataclasses.replace(predictions.about, system=system, dataset="table")
+        return Result.of(
+            dataclasses.replace(
+                predictions,
+                about=about,
+                outputs=("Happy", "Sad", "Fear"),
+                class_N=class_N,
+                probability_NA=np.eye(3, dtype=np.float32)[named_N],
+                label_NA=np.zeros((160, 0), np.float32),
+                threshold_NA=np.zeros((160, 0), np.float32),
+            )
+        )
+
+    page = page_of([faces("poor", 0.4), faces("good", 0.9)], ReportParts())
+    assert page.verdict.best.startswith("Best of 2: good (frozen), mean accuracy of the classes ")
+    assert page.verdict.is_sure
+    assert [table.title for table in page.tables][-1] == "Differences of accuracy, points"
+    assert page.ranking.floor is None
+    assert len(page.confusions) == 2
+
+
+def test_the_papers_own_row_stands_beside_ours_marked_as_published(result_of):
+    result = result_of("a", "frozen", dataset="gft")
+    bars = {bar.label: bar for bar in ranking_of([result]).bars}
+    assert bars["CLP, as published"].text == "54.3 %"
+    assert bars["CLP, as published"].style == "published"
+    assert len(bars) == 3
+
+
+def test_the_papers_ablation_stands_on_the_page_of_its_set():
+    table = ablation_table("bp4d")
+    assert len(table.rows) == 9
+    assert [cell.text for cell in table.rows[3].cells] == ["yes", "yes", "1/sqrt(j)", "32768", "62.4"]
+    assert {row.kind for row in table.rows} == {"published"}
+    assert ablation_table("gft") is None
 
 
 def test_modes_that_were_not_tried_are_named(result_of):

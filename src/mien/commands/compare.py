@@ -32,7 +32,16 @@ def run(args: argparse.Namespace) -> int:
     results = [Result.of(predictions) for predictions in every]
     parts = ReportParts(comparisons=tuple(compared_with_first(results)))
     page = write_report(results, parts, args.out) if args.out else page_of(in_order(results), parts)
-    print("\n".join([*(as_markdown(table) for table in page.tables), *page.verdict]))
+    print(
+        "\n".join(
+            [
+                *(as_markdown(table) for table in page.tables),
+                *page.told,
+                page.verdict.best,
+                *page.verdict.lines,
+            ]
+        )
+    )
     return 0
 
 

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         settings=build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set"),
     )
     page = evaluate(request)
-    print("\n" + "\n".join(page.verdict))
+    print("\n" + "\n".join([page.verdict.best, *page.verdict.lines]))
     print(
         f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
     )

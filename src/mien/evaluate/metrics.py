@@ -40,6 +40,7 @@ class Scores:
 def scores_of(labels_NA: Floats, probability_NA: Floats, *, threshold_A: Floats | float = 0.5) -> Scores:
     """All scores of occurrences; present is predicted where the probability exceeds the threshold."""
     predicted_NA = (probability_NA > threshold_A).astype(np.int64)
+    probability_NA = probability_NA.astype(np.float64)  # sums of half precision lose digits
     return Scores(
         base_rate=base_rates(labels_NA),
         f1=f1_per_column(labels_NA, predicted_NA),

@@ -45,9 +45,13 @@ class Result:
 
 def label_of(about: About) -> str:
     """System, mode, and the share of labels where it is not all."""
-    mode = _MODE_NAMES.get(about.mode, about.mode)
     share = "" if about.share_of_labels == 1 else f", {100 * about.share_of_labels:g} % of labels"
-    return f"{about.system} ({mode}{share})"
+    return f"{about.system} ({mode_name(about.mode)}{share})"
+
+
+def mode_name(mode: str) -> str:
+    """As the tables show it."""
+    return _MODE_NAMES.get(mode, mode)
 
 
 def in_order(results: Sequence[Result]) -> list[Result]:

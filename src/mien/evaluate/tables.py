@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mien.evaluate.intervals import Interval, PairedTest
 from mien.evaluate.metrics import mean_defined
-from mien.evaluate.paper import PaperRow, paper_rows
+from mien.evaluate.paper import PaperRow, paper_rows, read_paper_table
 from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.results import Result
+from mien.evaluate.results import Result, mode_name
 from mien.evaluate.scoring import Comparison
 
 MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
@@ -22,10 +22,15 @@ MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
 
 @dataclass(frozen=True)
 class Cell:
-    """What is printed, and what is told when one asks for more."""
+    """What is printed, and what is told when one asks for more.
+
+    strong: a mean. faint: a score that is not surely above the floor of its column.
+    """
 
     text: str
     hint: str = ""
+    strong: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,70 @@ def f1_table(results: Sequence[Result]) -> Table:
     first = results[0].occurrence_scores
     numbers = first.action_units
     floors = [
-        _floor("base rate: frames in which it is present", first.base_rate),
-        _floor("always on: F1 of predicting it everywhere", first.always_on),
+        _floor("base rate (frames with it)", first.base_rate),
+        _floor("always on (F1 of predicting it everywhere)", first.always_on),
     ]
-    published = [_published(row) for row in paper_rows(results[0].predictions.about.dataset)]
+    published = [_published(row, extra=1) for row in paper_rows(results[0].predictions.about.dataset)]
     return Table(
         "f1",
         "F1 by action unit, %",
-        (*(f"AU{number}" for number in numbers), "mean"),
+        (*(f"AU{number}" for number in numbers), "mean", "95 % interval"),
         (*floors, *(_f1_row(result) for result in results), *published),
-        "Mean of the folds' F1 at threshold 0.5, last epoch. Square brackets: 95 % interval of the mean over "
-        "action units, people resampled. * copied in the paper from the method's own article. Published rows "
-        "come from other crops, other weights and, where the paper does not say, perhaps other folds.",
+        "Mean of the folds' F1 at threshold 0.5, last epoch. Intervals of the mean over action units, people "
+        "resampled. Faint: the interval reaches down to what predicting the action unit everywhere gives. "
+        "* copied in the paper from the method's own article. Published rows come from other crops, other "
+        "weights and, where the paper does not say, perhaps other folds.",
+    )
+
+
+def modes_table(results: Sequence[Result]) -> Table:
+    """A row a system, a column a mode: what letting parts of the encoder move does to the mean score."""
+    whole = [result for result in results if result.predictions.about.share_of_labels == 1]
+    modes = dict.fromkeys(result.predictions.about.mode for result in whole)
+    by_system: dict[str, dict[str, Cell]] = {}
+    for result in whole:
+        about, mean = result.predictions.about, result.occurrence_scores.f1_mean
+        text = f"{_percent(mean.value)} ({_percent(mean.low)} to {_percent(mean.high)})"
+        hint = f"ROC-AUC {_percent(result.occurrence_scores.roc_auc_mean)}"
+        by_system.setdefault(about.system, {})[about.mode] = Cell(text, hint)
+    rows = [
+        Row(system, MEASURED, tuple(cells.get(mode, Cell("")) for mode in modes))
+        for system, cells in by_system.items()
+    ]
+    return Table(
+        "modes",
+        "Mean F1 by what of the encoder moves, %",
+        tuple(mode_name(mode) for mode in modes),
+        tuple(rows),
+        "frozen: nothing moves, the usual linear protocol. stats: the running statistics of batch-norm. "
+        "affine+stats: these and its affine numbers, the paper's words taken literally. fine-tuned: all.",
+    )
+
+
+def ablation_table(dataset: str) -> Table | None:
+    """The paper's Table IV for that set; None where it has none."""
+    rows = [row for row in read_paper_table("table4_ablation") if row["dataset"].lower() == dataset]
+    if not rows:
+        return None
+    columns = {"use_L_tcl": "L_tcl", "use_L_cir": "L_cir", "lambda_j": "lambda_j", "size_C": "size of C"}
+    words = {"true": "yes", "false": "no"}
+    return Table(
+        "ablation",
+        "The paper's ablation (Table IV), mean F1, %",
+        (*columns.values(), "mean"),
+        tuple(
+            Row(
+                row["method"],
+                PUBLISHED,
+                (
+                    *(Cell(words.get(row[name], row[name])) for name in columns),
+                    Cell(row["average"], strong=True),
+                ),
+                row["ocr_note"],
+            )
+            for row in rows
+        ),
+        "To be set beside encoders trained with the same settings; each row's note tells what was repaired.",
     )
 
 
@@ -84,8 +141,8 @@ def auc_table(results: Sequence[Result]) -> Table:
             result.label,
             MEASURED,
             (
-                *(_interval_cell(interval) for interval in summary.roc_auc),
-                Cell(_percent(summary.roc_auc_mean)),
+                *(_interval_cell(interval, floor=0.5) for interval in summary.roc_auc),
+                Cell(_percent(summary.roc_auc_mean), strong=True),
             ),
         )
         for result, summary in summaries
@@ -97,7 +154,8 @@ def auc_table(results: Sequence[Result]) -> Table:
         "ROC-AUC by action unit, %",
         (*(f"AU{number}" for number in numbers), "mean"),
         (chance, *rows),
-        "Over pairs of frames tested by the same model. NaN: only one class among the coded frames.",
+        "Over pairs of frames tested by the same model. Faint: the interval reaches down to chance. NaN: one "
+        "class alone among the coded frames.",
     )
 
 
@@ -123,7 +181,7 @@ def summary_table(results: Sequence[Result]) -> Table:
         "Chosen thresholds: the best on a third of the training subjects, for a model of the others; never "
         "on test subjects. Calibration error: lower is better; heads are fitted with presence and absence "
         "weighted alike, so their probabilities are meant for 0.5, not for the base rate. ICC(3,1): ridge "
-        "regression of the intensities on frozen features.",
+        "regression of the intensities on frozen features. –: not measured, or nowhere defined.",
     )
 
 
@@ -136,10 +194,10 @@ def expression_table(results: Sequence[Result]) -> Table:
     return Table(
         "expressions",
         "Accuracy by expression, %",
-        (*order, "mean of classes", "all faces"),
-        (*rows, *(_published(row, extra=1) for row in published)),
-        "Share of each class that is named rightly; their mean is the paper's “Average”. Brackets: 95 % "
-        "interval of the mean, pictures resampled.",
+        (*order, "mean of classes", "95 % interval", "all faces"),
+        (*rows, *(_published(row, extra=2) for row in published)),
+        "Share of each class that is named rightly; their mean is the paper's “Average”. Intervals of that "
+        "mean, pictures resampled.",
     )
 
 
@@ -188,8 +246,9 @@ def _f1_row(result: Result) -> Row:
     summary = result.occurrence_scores
     mean = summary.f1_mean
     bounds = f"{_percent(mean.low)} to {_percent(mean.high)}"
-    cells = (*(_interval_cell(interval) for interval in summary.f1), Cell(_percent(mean.value), bounds))
-    return Row(f"{result.label} [{bounds}]", MEASURED, cells)
+    each = zip(summary.f1, summary.always_on, strict=True)
+    cells = [_interval_cell(interval, floor=float(floor)) for interval, floor in each]
+    return Row(result.label, MEASURED, (*cells, Cell(_percent(mean.value), strong=True), Cell(bounds)))
 
 
 def _summary_row(result: Result) -> Row:
@@ -205,9 +264,9 @@ def _summary_row(result: Result) -> Row:
         summary.icc,
     )
     cells = (
-        Cell(_percent(mean.value)),
+        Cell(_percent(mean.value), strong=True),
         Cell(f"{_percent(mean.low)} to {_percent(mean.high)}"),
-        *(Cell(_percent(mean_defined(value))) for value in values),
+        *(Cell(_measured(mean_defined(value))) for value in values),
         Cell(f"{result.predictions.about.seconds:.0f}"),
     )
     return Row(result.label, MEASURED, cells)
@@ -218,8 +277,9 @@ def _expression_row(result: Result, order: Sequence[str]) -> Row:
     assert scores is not None
     values = [scores.accuracy_C[names.index(name)] for name in order]
     bounds = f"{_percent(scores.mean.low)} to {_percent(scores.mean.high)}"
-    cells = [*(Cell(_percent(value)) for value in values), Cell(_percent(scores.mean.value), bounds)]
-    return Row(f"{result.label} [{bounds}]", MEASURED, (*cells, Cell(_percent(scores.accuracy))))
+    cells = [Cell(_percent(value)) for value in values]
+    mean = Cell(_percent(scores.mean.value), strong=True)
+    return Row(result.label, MEASURED, (*cells, mean, Cell(bounds), Cell(_percent(scores.accuracy))))
 
 
 def _person_row(name: str, numbers: PersonIndependence) -> Row:
@@ -237,7 +297,8 @@ def _person_row(name: str, numbers: PersonIndependence) -> Row:
         numbers.r2_pitch,
         numbers.r2_brightness,
     )
-    return Row(name, MEASURED, tuple(Cell("undefined" if math.isnan(v) else f"{v:.2f}") for v in values))
+    index, *others = ("undefined" if math.isnan(v) else f"{v:.2f}" for v in values)
+    return Row(name, MEASURED, (Cell(index, strong=True), *map(Cell, others)))
 
 
 def _comparison_row(comparison: Comparison) -> Row:
@@ -248,7 +309,7 @@ def _comparison_row(comparison: Comparison) -> Row:
     mean = comparison.mean
     bounds = f"{100 * mean.difference.low:+.1f} to {100 * mean.difference.high:+.1f}"
     cells += [
-        Cell(_points(mean)),
+        Cell(_points(mean), strong=True),
         Cell(bounds),
         Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}"),
     ]
@@ -257,22 +318,31 @@ def _comparison_row(comparison: Comparison) -> Row:
 
 def _published(row: PaperRow, *, extra: int = 0) -> Row:
     """`extra` empty cells at the end, for columns that the paper does not have."""
-    cells = [Cell(_plain(value)) for value in (*row.values.values(), row.average)]
+    cells = [*(Cell(_plain(value)) for value in row.values.values()), Cell(_plain(row.average), strong=True)]
     label = f"{row.method}{'*' if row.copied else ''}"
     return Row(label, PUBLISHED, (*cells, *(Cell("") for _ in range(extra))), row.repair)
 
 
 def _floor(label: str, value_A: NDArray[np.floating[Any]]) -> Row:
-    cells = (*(Cell(_percent(value)) for value in value_A), Cell(_percent(mean_defined(value_A))))
-    return Row(label, FLOOR, cells)
+    cells = [
+        *(Cell(_percent(value)) for value in value_A),
+        Cell(_percent(mean_defined(value_A)), strong=True),
+    ]
+    return Row(label, FLOOR, (*cells, Cell("")))
 
 
-def _interval_cell(interval: Interval) -> Cell:
-    return Cell(_percent(interval.value), f"{_percent(interval.low)} to {_percent(interval.high)}")
+def _interval_cell(interval: Interval, *, floor: float) -> Cell:
+    bounds = f"{_percent(interval.low)} to {_percent(interval.high)}"
+    return Cell(_percent(interval.value), bounds, faint=not interval.low > floor)
 
 
 def _points(test: PairedTest) -> str:
     return f"{100 * test.difference.value:+.1f}"
+
+
+def _measured(share: float) -> str:
+    """Chosen thresholds and intensities are not had in every mode."""
+    return "–" if math.isnan(share) else _percent(share)
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-STRENGTH = 0.55
+STRENGTH = 0.6
 """Opacity of the warmest place."""
 
 
@@ -24,7 +24,7 @@ def overlay(
     face = cv2.resize(picture_HWC, (side_px, side_px), interpolation=cv2.INTER_AREA).astype(np.float32)
     heat = _placed(heat_HW, side_px).clip(0, 1)
     colour = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    opacity = STRENGTH * heat[..., None]
+    opacity = STRENGTH * heat[..., None] ** 2  # lukewarm places leave the face to be seen
     blended: NDArray[np.uint8] = (face * (1 - opacity) + colour * opacity).round().astype(np.uint8)
     return blended
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.evaluate.feature_map import FeatureMap
 from mien.evaluate.metrics import always_on_f1
-from mien.evaluate.results import Result
+from mien.evaluate.results import Result, mode_name
 
 Floats = NDArray[np.floating[Any]]
 
@@ -20,12 +20,12 @@ _SIDE = 300
 _PERSON_HUES = 10
 
 
-def f1_against_base_rate(results: Sequence[Result]) -> str:
-    """A dot an action unit and system, over the floor of predicting everything."""
-    left, top, width, height = 44, 10, 560, 300
+def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -> str:
+    """A dot an action unit and system, over the floor of predicting everything; `styles` by system."""
+    left, top, width, height = 34, 26, 570, 300
     scores_of_all = [result.occurrence_scores for result in results]
-    x_most = _quarter_above(rate for scores in scores_of_all for rate in scores.base_rate)
-    y_most = _quarter_above(
+    x_most = _most(rate for scores in scores_of_all for rate in scores.base_rate)
+    y_most = _most(
         (*always_on_f1(np.array([x_most])), *(f1.value for scores in scores_of_all for f1 in scores.f1))
     )
 
@@ -36,17 +36,19 @@ def f1_against_base_rate(results: Sequence[Result]) -> str:
     floor = " ".join(
         "{:.1f},{:.1f}".format(*place(r, f)) for r, f in zip(rates, always_on_f1(rates), strict=True)
     )
-    drawn = _axes(left, top, width, height, x_name="base rate", y_name="F1", x_most=x_most, y_most=y_most)
+    drawn = _axes(
+        left, top, width, height, x_name="base rate, %", y_name="F1, %", x_most=x_most, y_most=y_most
+    )
     drawn += f'<polyline class="floor" points="{floor}"/>'
-    for number, result in enumerate(results):
-        scores = result.occurrence_scores
-        values = zip(scores.action_units, scores.base_rate, scores.f1, strict=True)
-        for unit, rate, interval in values:
+    highest: dict[int, tuple[float, float]] = {}
+    for result in results:
+        scores, style = result.occurrence_scores, styles[result.predictions.about.system]
+        for unit, rate, interval in zip(scores.action_units, scores.base_rate, scores.f1, strict=True):
             if math.isfinite(rate) and math.isfinite(interval.value):
                 x, y = place(rate, interval.value)
-                drawn += _dot(x, y, f"s{number}", f"{result.label}, AU{unit}: F1 {interval.value:.3f}", 4.5)
-                if number == 0:
-                    drawn += _text(x, y - 8, f"{unit}", "middle")
+                drawn += _dot(x, y, style, f"{result.label}, AU{unit}: F1 {interval.value:.3f}", 4.5)
+                highest[unit] = min(highest.get(unit, (x, y)), (x, y), key=lambda point: point[1])
+    drawn += "".join(_text(x, y - 8, f"{unit}", "middle") for unit, (x, y) in highest.items())
     return _svg(left + width + 12, top + height + 40, drawn, "F1 against base rate")
 
 
@@ -82,46 +84,57 @@ def confusion_figure(confusion_CC: NDArray[np.int64], names: Sequence[str]) -> s
     return _svg(left + len(names) * cell, top + len(names) * cell, drawn, "confusion of expressions")
 
 
-def label_share_chart(results: Sequence[Result]) -> str:
-    """Mean F1 against the share of labelled people, a line a system; "" with one share only."""
+def label_share_chart(
+    results: Sequence[Result], styles: Mapping[str, str]
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Mean F1 against the share of labelled people, a line a system and mode; then their styles and names.
+
+    Empty with one share only. Fine-tuned lines are broken.
+    """
     shares = sorted({result.predictions.about.share_of_labels for result in results})
     if len(shares) < 2:
-        return ""
-    left, top, width, height = 44, 10, 560, 220
+        return "", ()
+    left, top, width, height = 34, 26, 570, 300
+    lines = {key: rows for key, rows in _by_system_and_mode(results).items() if len(rows) > 1}
+    most = _most(row.occurrence_scores.f1_mean.high for rows in lines.values() for row in rows)
     places = {share: left + width * (k + 0.5) / len(shares) for k, share in enumerate(shares)}
-    drawn = _axes(left, top, width, height, x_name="", y_name="mean F1")
+    drawn = _axes(left, top, width, height, x_name="", y_name="mean F1, %", y_most=most)
     drawn += "".join(
-        _text(x, top + height + 16, f"{100 * share:g} % of labels", "middle") for share, x in places.items()
+        _text(x, top + height + 16, f"{100 * share:g} % of people", "middle") for share, x in places.items()
     )
-    for number, (name, of_system) in enumerate(_by_system(results).items()):
-        points = [
-            (
-                places[r.predictions.about.share_of_labels],
-                top + height * (1 - r.occurrence_scores.f1_mean.value),
-                r,
-            )
-            for r in sorted(of_system, key=lambda r: r.predictions.about.share_of_labels)
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
-        drawn += f'<polyline class="s{number}" points="{line}"/>'
-        for x, y, r in points:
-            drawn += _dot(x, y, f"s{number}", f"{name}: {r.occurrence_scores.f1_mean.value:.3f}", 4.5)
-    return _svg(left + width + 12, top + height + 40, drawn, "F1 against the share of labels")
+    key = []
+    for (system, mode), rows in lines.items():
+        style = styles[system] + (" tuned" if mode == "all" else "")
+        key.append((style, f"{system} ({mode_name(mode)})"))
+        points = []
+        for row in sorted(rows, key=lambda row: row.predictions.about.share_of_labels):
+            f1, x = row.occurrence_scores.f1_mean, places[row.predictions.about.share_of_labels]
+            y, low, high = (top + height * (1 - value / most) for value in (f1.value, f1.low, f1.high))
+            points.append(f"{x:.1f},{y:.1f}")
+            drawn += f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+            drawn += _dot(x, y, style, f"{row.label}: {f1.value:.3f}", 4.5)
+        drawn += f'<polyline class="{style}" points="{" ".join(points)}"/>'
+    return _svg(left + width + 12, top + height + 24, drawn, "F1 against the share of labels"), tuple(key)
 
 
-def _by_system(results: Sequence[Result]) -> dict[str, list[Result]]:
-    found: dict[str, list[Result]] = {}
+def _by_system_and_mode(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
+    found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        found.setdefault(f"{result.predictions.about.system} ({result.predictions.about.mode})", []).append(
-            result
-        )
+        about = result.predictions.about
+        found.setdefault((about.system, about.mode), []).append(result)
     return found
 
 
-def _quarter_above(values: Iterable[float]) -> float:
-    """The least of .25, .5, .75 and 1 that no value exceeds."""
-    highest = max((value for value in values if math.isfinite(value)), default=1.0)
-    return min(1.0, max(0.25, math.ceil(4 * highest) / 4))
+def _most(values: Iterable[float]) -> float:
+    """The end of an axis: the least multiple of the step of its ticks that no value exceeds."""
+    highest = min(1.0, max((value for value in values if math.isfinite(value)), default=1.0))
+    step = _step(highest)
+    return max(1, math.ceil(highest / step - 1e-9)) * step
+
+
+def _step(most: float) -> float:
+    """So that there are five ticks or less."""
+    return next(step for step in (0.02, 0.05, 0.1, 0.2) if most <= 5 * step + 1e-9)
 
 
 def _axes(
@@ -135,19 +148,20 @@ def _axes(
     x_most: float = 1.0,
     y_most: float = 1.0,
 ) -> str:
-    """A frame from 0 to the two greatest values, with five ticks a side."""
+    """A frame from 0 to the two greatest values, shares as percent, with ticks at round numbers."""
     drawn = ""
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = top + (1 - tick) * height
-        drawn += f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>'
-        drawn += _text(left - 6, y + 4, f"{tick * y_most:g}", "end")
-        if x_name:
-            drawn += _text(left + tick * width, top + height + 16, f"{tick * x_most:g}", "middle")
-    return (
-        drawn
-        + _text(left + width / 2, top + height + 34, x_name, "middle")
-        + _text(left + 4, top + 12, y_name)
-    )
+    for tick in _ticks(y_most):
+        y = top + (1 - tick / y_most) * height
+        drawn += f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        drawn += _text(left - 6, y + 4, f"{100 * tick:.0f}", "end")
+    for tick in _ticks(x_most) if x_name else ():
+        drawn += _text(left + tick / x_most * width, top + height + 16, f"{100 * tick:.0f}", "middle")
+    return drawn + _text(left + width / 2, top + height + 34, x_name, "middle") + _text(4, 13, y_name)
+
+
+def _ticks(most: float) -> list[float]:
+    step = _step(most)
+    return [step * number for number in range(round(most / step) + 1)]
 
 
 def _dot(x: float, y: float, style: str, title: str, radius: float) -> str:

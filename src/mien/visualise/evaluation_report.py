@@ -14,16 +14,30 @@ from mien.evaluate.results import Result, in_order, long_rows
 from mien.evaluate.scoring import Comparison, compare
 from mien.evaluate.tables import (
     Table,
+    ablation_table,
     auc_table,
     comparison_table,
     expression_table,
     f1_table,
+    modes_table,
     person_table,
     summary_table,
 )
 from mien.evaluate.text_reports import as_csv, as_latex, as_markdown
+from mien.visualise.evaluation_summary import identity_plane, ranking_of, styles_of
+from mien.visualise.evaluation_verdict import headline, in_words, told, verdict_of
 from mien.visualise.report_page import ReportPage, figures_of, write_report_page
 
+_TITLES = {
+    "bp4d": "BP4D",
+    "disfa": "DISFA",
+    "gft": "GFT",
+    "rafdb": "RAF-DB",
+    "affectnet": "AffectNet",
+    "table": "a table of labels",
+    "drawn": "drawn faces",
+    "rendered": "rendered faces",
+}
 _TOYS = {
     "drawn": "These faces are drawn. The figures show that the parts work and compare encoders on a toy; "
     "they say nothing about real faces.",
@@ -65,10 +79,14 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
     """The page of results that are in order."""
     dataset = results[0].predictions.about.dataset
     comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
+    verdict = verdict_of(results, parts.persons)
     page = ReportPage(
-        dataset=dataset,
-        systems=tuple(dict.fromkeys(result.predictions.about.system for result in results)),
-        verdict=(*(_in_words(result, parts) for result in _headline(results)), *map(_told, comparisons)),
+        title=_TITLES.get(dataset, dataset),
+        scope=_scope(results),
+        verdict=verdict,
+        told=(*map(in_words, headline(results)), *map(told, comparisons)),
+        ranking=ranking_of(results),
+        identity_figure=identity_plane(parts.persons, styles_of(results)),
         tables=_tables(results, comparisons, parts),
         facts=(*_facts(results), *parts.facts),
         warning=_TOYS.get(dataset, ""),
@@ -109,54 +127,36 @@ def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
 def _tables(
     results: Sequence[Result], comparisons: Sequence[Comparison], parts: ReportParts
 ) -> tuple[Table, ...]:
-    outputs = results[0].predictions.outputs
-    differences = [comparison_table(comparisons, outputs)] if comparisons else []
+    predictions = results[0].predictions
+    names = [f"AU{number}" for number in predictions.action_units] or predictions.outputs
+    differences = [comparison_table(comparisons, names)] if comparisons else []
     if results[0].expressions is not None:
         return (expression_table(results), *differences)
-    tables = [f1_table(results), summary_table(results), auc_table(results)]
-    tables += differences
-    if parts.persons:
-        tables.append(person_table(parts.persons))
-    return tuple(tables)
-
-
-def _headline(results: Sequence[Result]) -> list[Result]:
-    """One result a system, all labels: frozen where that was tried, else its first mode."""
-    found: dict[str, Result] = {}
-    for result in results:
-        about = result.predictions.about
-        if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
-            found[about.system] = result
-    return list(found.values())
-
-
-def _in_words(result: Result, parts: ReportParts) -> str:
-    if result.expressions is not None:
-        mean = result.expressions.mean
-        bounds = f"{100 * mean.low:.1f} to {100 * mean.high:.1f}"
-        return f"{result.label}: {100 * mean.value:.1f} % mean accuracy of the classes ({bounds})."
-    scores = result.occurrence_scores
-    f1 = scores.f1_mean
-    words = (
-        f"{result.label}: mean F1 {100 * f1.value:.1f} % ({100 * f1.low:.1f} to {100 * f1.high:.1f}), "
-        f"where predicting everything gives {100 * scores.always_on.mean():.1f}; "
-        f"ROC-AUC {100 * scores.roc_auc_mean:.1f} %"
-    )
-    index = {name: numbers.index for name, numbers in parts.persons}.get(result.predictions.about.system)
-    return words + ("." if index is None else f"; person-independence index {index:+.2f}.")
-
-
-def _told(comparison: Comparison) -> str:
-    gain, p_value = comparison.mean.difference, comparison.mean.p_value
-    sure = "" if p_value < 0.05 else " (may be chance)"
+    person = [person_table(parts.persons)] if parts.persons else []
+    ablation = ablation_table(results[0].predictions.about.dataset)
+    modes = [modes_table(results)] if len({r.predictions.about.mode for r in results}) > 1 else []
     return (
-        f"{comparison.b} against {comparison.a}: {100 * gain.value:+.1f} points of {comparison.score} "
-        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), {_p(p_value)}{sure}."
+        *modes,
+        f1_table(results),
+        *differences,
+        *person,
+        summary_table(results),
+        auc_table(results),
+        *([ablation] if ablation is not None else []),
     )
 
 
-def _p(p_value: float) -> str:
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+def _scope(results: Sequence[Result]) -> str:
+    """What was tested, in a line."""
+    predictions, about = results[0].predictions, results[0].predictions.about
+    what = "expressions" if results[0].expressions is not None else "action units"
+    folds = len(set(predictions.fold_N.tolist()))
+    how = f"{folds} folds" if folds > 1 else "one test part"
+    return (
+        f"{len(predictions.path_N):,} frames of {len(set(predictions.subject_N.tolist())):,} people, "
+        f"{len(predictions.outputs)} {what}, {how}, nobody both in training and in test. "
+        f"Protocol {about.protocol} ({about.protocol_digest}), frames {about.frames_digest}."
+    )
 
 
 def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
@@ -195,9 +195,10 @@ def _missing_modes(results: Sequence[Result]) -> list[str]:
 
 
 def _markdown(page: ReportPage) -> str:
-    lines = [f"# {page.dataset}", "", *([f"**{page.warning}**", ""] if page.warning else [])]
+    lines = [f"# {page.title}", "", *([f"**{page.warning}**", ""] if page.warning else [])]
     lines += [f"**Warning: {line}**\n" for line in page.alarms]
-    lines += [f"- {line}" for line in page.verdict]
+    lines += [page.scope, "", f"**{page.verdict.best}** {' '.join(page.verdict.lines)}", ""]
+    lines += [f"- {line}" for line in page.told]
     lines += ["", *(as_markdown(table) for table in page.tables), "## What was tested", ""]
     lines += [f"- {name}: {value}" for name, value in page.facts]
     lines += [f"- {line}" for line in (*page.counts, *page.notes)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 import numpy as np
@@ -25,6 +25,8 @@ from mien.visualise.evaluation_figures import (
     feature_map_figure,
     label_share_chart,
 )
+from mien.visualise.evaluation_summary import Ranking, styles_of
+from mien.visualise.evaluation_verdict import Verdict, headline
 
 _FACE_PX = 128
 
@@ -42,6 +44,7 @@ class Region:
     """Hits and misses of one region of the face."""
 
     name: str
+    grid: str  # places of the map, "7 x 7"
     hits: tuple[Face, ...]
     misses: tuple[Face, ...]
 
@@ -59,11 +62,14 @@ class Map:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """What the page shows; what is empty is left out. The first table comes before the figures."""
+    """What the page shows; what is empty is left out. `told`: a sentence a system and a comparison."""
 
-    dataset: str
-    systems: tuple[str, ...]
-    verdict: tuple[str, ...]
+    title: str
+    scope: str
+    verdict: Verdict
+    told: tuple[str, ...]
+    ranking: Ranking
+    identity_figure: str
     tables: tuple[Table, ...]
     facts: tuple[tuple[str, str], ...]
     warning: str = ""
@@ -71,9 +77,9 @@ class ReportPage:
     counts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rate_figure: str = ""
-    rate_labels: tuple[str, ...] = ()
+    rate_key: tuple[tuple[str, str], ...] = ()  # style and label
     share_figure: str = ""
-    share_labels: tuple[str, ...] = ()
+    share_key: tuple[tuple[str, str], ...] = ()
     confusions: tuple[tuple[str, str], ...] = ()
     map_unit: str = ""
     maps: tuple[Map, ...] = ()
@@ -81,6 +87,17 @@ class ReportPage:
     regions: tuple[Region, ...] = ()
     strip_system: str = ""
     strip: tuple[tuple[Face, ...], ...] = field(default=())
+
+    first_tables: ClassVar[tuple[str, ...]] = (
+        "modes",
+        "f1",
+        "expressions",
+    )  # by name: these come before the figures
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the activation maps have next to no places."""
+        return any(region.grid in ("1 x 1", "2 x 2", "3 x 3") for region in self.regions)
 
 
 def write_report_page(page: ReportPage, path: Path) -> None:
@@ -102,13 +119,13 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
             if r.expressions is not None
         ]
         return {"confusions": tuple(pictures)}
-    one_mode = [r for r in whole if r.predictions.about.mode == _mode_to_draw(whole)]
-    systems = dict.fromkeys(f"{r.predictions.about.system} ({r.predictions.about.mode})" for r in results)
+    shown, styles = headline(whole), styles_of(results)
+    share_figure, share_key = label_share_chart(results, styles)
     return {
-        "rate_figure": f1_against_base_rate(one_mode),
-        "rate_labels": tuple(r.label for r in one_mode),
-        "share_figure": label_share_chart(results),
-        "share_labels": tuple(systems),
+        "rate_figure": f1_against_base_rate(shown, styles),
+        "rate_key": tuple((styles[r.predictions.about.system], r.label) for r in shown),
+        "share_figure": share_figure,
+        "share_key": share_key,
     }
 
 
@@ -126,18 +143,14 @@ def map_of(name: str, found: FeatureMap) -> Map:
 def region_of(examples: RegionExamples) -> Region:
     """Faces with the map drawn over them."""
     hits, misses = (tuple(_mapped_face(face) for face in kind) for kind in (examples.hits, examples.misses))
-    return Region(examples.region, hits, misses)
+    faces = [*examples.hits, *examples.misses]
+    grid = " x ".join(map(str, faces[0].heat_HW.shape)) if faces else ""
+    return Region(examples.region, grid, hits, misses)
 
 
 def strip_of(strip: NeighbourStrip, data: LabelledFaces) -> tuple[tuple[Face, ...], ...]:
     """A column a query: its face, then its neighbours'."""
     return tuple(tuple(_face(data, int(row)) for row in column) for column in strip.rows_QK)
-
-
-def _mode_to_draw(results: Sequence[Result]) -> str:
-    """Frozen where it was tried, else the first."""
-    modes = [result.predictions.about.mode for result in results]
-    return "frozen" if "frozen" in modes else modes[0]
 
 
 def _mapped_face(face: MappedFace) -> Face:
