@@ -21,6 +21,7 @@ VERBS = {
     "compare": "two evaluations on the same frames -> which is better, with intervals",
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
     "card": "what an action-unit model is for, was fitted on, and scores",
+    "export": "an action-unit model -> files for a faster engine, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a page on this machine: drop a file, see its action units",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",

@@ -146,3 +146,23 @@ def test_a_table_of_ones_own_is_fitted_too(drawn, capsys):
 def test_a_wrong_name_is_refused_before_any_work(drawn, capsys):
     assert fit(drawn, "model.pth") == 1
     assert "model.pth: expected a name that ends in .safetensors" in capsys.readouterr().err
+
+
+def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    arguments = [
+        str(model_path),
+        "--engine",
+        "openvino",
+        "--calibrate",
+        str(drawn / "store"),
+        "--crops",
+        "40",
+    ]
+    assert main(["export", *arguments, "--out", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    endings = (".safetensors", ".openvino.xml", ".openvino.bin", ".openvino.json")
+    assert names == {f"model{ending}" for ending in endings}
+    assert "present agrees in 100.00% (24 crops)" in capsys.readouterr().out
+    assert main(["export", *arguments[:2], "openwine", *arguments[3:]]) == 1
+    assert "unknown engine 'openwine'; did you mean 'openvino'?" in capsys.readouterr().err

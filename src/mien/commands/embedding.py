@@ -70,7 +70,7 @@ def embed_sources(
     models' weights, None for the installed ones.
     """
     job = _Embedding(encoder, landmarks=landmarks, models=models, strict=strict)
-    stores, pictures, videos = _sort_by_kind(sources)
+    stores, pictures, videos = sort_by_kind(sources)
     with FeatureTable(out, feature_dim=encoder.feature_dim) as table, _progress_bar() as bar:
         for batch in _batches(job.faces(stores, pictures), batch_size):
             table.write([face.key for face in batch], _features(encoder, batch))
@@ -149,7 +149,7 @@ class _Embedding:
         self.account.num_sources += 1
 
 
-def _sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], list[Source]]:
+def sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], list[Source]]:
     """Stores, pictures and videos; SourceError where there is nothing of any kind."""
     stores = [path for path in sources if (path / HEADER).is_file()]
     others = [path for path in sources if path not in stores]

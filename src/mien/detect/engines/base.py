@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -11,9 +12,20 @@ from numpy.typing import NDArray
 from mien.detect.au_model import AuModel
 from mien.registry import Registry
 
+Images = NDArray[np.uint8]
+
 
 class EngineError(ValueError):
     """An engine that cannot run a model: not installed, nothing exported, or exported from another model."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an exported model may lie from torch: beyond this it is refused."""
+
+    mean_difference: float  # of a probability
+    presence_agreement: float  # share of faces and units on the same side of the threshold
+    max_difference: float | None  # of a probability; None: told, not limited
 
 
 class Engine(Protocol):
@@ -24,8 +36,22 @@ class Engine(Protocol):
     def __init__(self, model: AuModel, *, model_path: Path, threads: int | None) -> None:
         """Open for `model`, whose exported files lie beside `model_path`; EngineError when that cannot be."""
 
-    def __call__(self, crops_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, crops_NHWC: Images) -> NDArray[np.float32]:
         """(N, K) raw outputs, for `AuModel.read`, of (N, S, S, 3) RGB aligned crops, S = crop_size_px."""
+
+
+class ExportedEngine(Engine, Protocol):
+    """An engine that runs files which `mien export` wrote."""
+
+    tolerance: ClassVar[Tolerance]
+    suffixes: ClassVar[tuple[str, ...]]  # of its files; the first is the one to open
+
+    @staticmethod
+    def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
+        """Write `files`, one a suffix; EngineError when what it takes is not installed.
+
+        calibration_NHWC: crops to calibrate on.
+        """
 
 
 ENGINES: Registry[type[Any]] = Registry("mien.detect.engines", kind="engine")
@@ -38,3 +64,8 @@ def open_engine(name: str, model: AuModel, *, model_path: Path, threads: int | N
     """
     engine: Engine = ENGINES.get(name)(model, model_path=Path(model_path), threads=threads)
     return engine
+
+
+def engines_to_export() -> list[str]:
+    """The names of the engines that run exported files."""
+    return [name for name in ENGINES.names() if hasattr(ENGINES.get(name), "write")]

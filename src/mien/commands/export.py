@@ -1,0 +1,53 @@
+"""`mien export`: a model as files for a faster engine, checked against torch before they are kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL --engine E [--calibrate SOURCE...] [--out DIR]."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
+    parser.add_argument("--engine", required=True, metavar="E", help="onnx, openvino or openvino-int8")
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="SOURCE",
+        help="a store, videos, pictures or folders of them: faces to calibrate and to check on",
+    )
+    parser.add_argument(
+        "--crops", type=int, default=512, help="how many faces of them (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the files (default: beside the model)")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Gather crops, write, check, keep."""
+    from mien.commands.gathering import gather_crops
+    from mien.detect.au_model import load_au_model
+    from mien.detect.exporting import export_model
+
+    model = load_au_model(args.model)
+    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, models=args.models)
+    out = args.out or args.model.parent
+    counts = len(crops.calibration_NHWC), len(crops.check_NHWC)
+    print(f"{counts[0]} crops to calibrate on, {counts[1]} to check on", flush=True)
+    agreement = export_model(
+        model,
+        args.model,
+        args.engine,
+        calibration_NHWC=crops.calibration_NHWC,
+        check_NHWC=crops.check_NHWC,
+        crops_from=", ".join(path.name for path in args.calibrate),
+        out=out,
+    )
+    print(
+        f"{out / args.model.stem}.{args.engine}: probabilities differ from torch's by "
+        f"{agreement.mean_difference:.2g} on average and {agreement.max_difference:.2g} at most; what is "
+        f"present agrees in {agreement.presence_agreement:.2%} ({agreement.num_crops} crops)"
+    )
+    return 0

@@ -1,0 +1,95 @@
+"""OpenVINO on the CPU, in float32 and in int8 calibrated on real crops; uint8 pictures in."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.detect.au_model import AuModel
+from mien.detect.engines._exported import checked_files
+from mien.detect.engines.base import ENGINES, EngineError, Images, Tolerance
+from mien.detect.network import PixelNetwork, input_pixels
+
+_INSTALL = "the engines openvino and openvino-int8 need openvino and nncf: pip install 'mien[openvino]'"
+
+
+@ENGINES.register("openvino")
+class OpenVinoEngine:
+    """Runs `NAME.openvino.xml` with its weights beside it."""
+
+    name: ClassVar[str] = "openvino"
+    tolerance: ClassVar[Tolerance] = Tolerance(1e-4, 0.999, 0.01)
+    suffixes: ClassVar[tuple[str, ...]] = (".openvino.xml", ".openvino.bin")
+
+    def __init__(self, model: AuModel, *, model_path: Path, threads: int | None) -> None:
+        xml, _ = checked_files(type(self), model, model_path)
+        # Left alone, OpenVINO rounds to bfloat16 where the CPU has it, and then engines disagree.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        compiled = _imported("openvino").Core().compile_model(str(xml), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        self._inputs = model.encoder.inputs
+        self._num_outputs = len(model.units) * (1 if model.intensity is None else 2)
+
+    def __call__(self, crops_NHWC: Images) -> NDArray[np.float32]:
+        """(N, K) raw outputs."""
+        pixels_NHWC = input_pixels(crops_NHWC, self._inputs)
+        if not len(pixels_NHWC):
+            return np.zeros((0, self._num_outputs), np.float32)
+        outputs: NDArray[np.float32] = self._request.infer({0: pixels_NHWC})[0].copy()
+        return outputs
+
+    @staticmethod
+    def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
+        """The network by OpenVINO's converter, any number of pictures at a time."""
+        _save(_converted(model), files[0])
+
+
+@ENGINES.register("openvino-int8")
+class OpenVinoInt8Engine(OpenVinoEngine):
+    """Runs `NAME.openvino-int8.xml`: weights and activations of 8 bits where that is faster."""
+
+    name: ClassVar[str] = "openvino-int8"
+    tolerance: ClassVar[Tolerance] = Tolerance(0.03, 0.95, None)
+    suffixes: ClassVar[tuple[str, ...]] = (".openvino-int8.xml", ".openvino-int8.bin")
+
+    @staticmethod
+    def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
+        """Quantised after training: the ranges of all layers are measured on the calibration crops."""
+        network = _converted(model)
+        nncf = _imported("nncf")
+        pixels_NHWC = input_pixels(calibration_NHWC, model.encoder.inputs)
+        pictures = nncf.Dataset([pixels_NHWC[row : row + 1] for row in range(len(pixels_NHWC))])
+        # Images after ReLU are never negative; MIXED keeps the signed ones signed.
+        preset = nncf.QuantizationPreset.MIXED
+        _save(nncf.quantize(network, pictures, preset=preset, subset_size=len(pixels_NHWC)), files[0])
+
+
+def _converted(model: AuModel) -> Any:
+    openvino, side_px = _imported("openvino"), model.encoder.inputs.input_size_px
+    pixels = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        network = PixelNetwork(model).eval().cpu()
+        shape = openvino.PartialShape([-1, side_px, side_px, 3])
+        return openvino.convert_model(network, example_input=pixels, input=[shape])
+
+
+def _save(network: Any, path: Path) -> None:
+    _imported("openvino").save_model(network, str(path), compress_to_fp16=False)
+
+
+def _imported(name: str) -> ModuleType:
+    """The module, without OpenVINO's telemetry: mien sends nothing anywhere."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise EngineError(f"{_INSTALL} ({error})") from error

@@ -1,0 +1,187 @@
+"""Exported engines: they say what torch says, are tied to their model, and are refused when they differ."""
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from mien.detect.au_model import load_au_model, save_au_model
+from mien.detect.calibration import Calibration
+from mien.detect.engines import ENGINES, EngineError, Tolerance, engines_to_export, open_engine
+from mien.detect.engines._exported import receipt_path
+from mien.detect.exporting import export_model, measure_agreement
+from tests.detect.tiny_model import tiny_model
+
+NEEDS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "openvino-int8": ("openvino", "nncf"),
+}
+
+FOR_NOISE = Tolerance(0.1, 0.8, None)  # an untrained network of 4 channels takes 8 bits worse than a real one
+
+
+def _installed(engine):
+    return all(importlib.util.find_spec(module) for module in NEEDS[engine])
+
+
+@pytest.fixture(scope="session")
+def exported(model_path, tmp_path_factory, crops):
+    """`exported(engine)`: the folder with the tiny model exported for it, made once."""
+    folders = {}
+
+    def make(engine):
+        if not _installed(engine):
+            pytest.skip(f"{engine} is not installed")
+        if engine not in folders:
+            folders[engine] = tmp_path_factory.mktemp(engine)
+            arguments = {"calibration_NHWC": crops, "check_NHWC": crops[::-1], "crops_from": "patterns"}
+            with pytest.MonkeyPatch.context() as patch:
+                if engine == "openvino-int8":
+                    patch.setattr(ENGINES.get(engine), "tolerance", FOR_NOISE)
+                model = load_au_model(model_path)
+                export_model(model, model_path, engine, **arguments, out=folders[engine])
+        return folders[engine]
+
+    return make
+
+
+def test_these_engines_are_found():
+    assert ENGINES.names() == ["onnx", "openvino", "openvino-int8", "torch"]
+    assert engines_to_export() == ["onnx", "openvino", "openvino-int8"]
+
+
+@pytest.mark.parametrize("engine", list(NEEDS))
+def test_an_exported_model_says_what_torch_says(engine, exported, crops):
+    path = exported(engine) / "tiny.safetensors"
+    model = load_au_model(path)
+    expected = open_engine("torch", model, model_path=path)(crops)
+    run = open_engine(engine, model, model_path=path, threads=1)
+    found = run(crops)
+    assert found.dtype == np.float32
+    assert found.shape == expected.shape
+    if engine == "openvino-int8":
+        assert 1e-6 < np.abs(found - expected).max() < 0.2 * np.ptp(expected)
+    else:
+        assert np.allclose(found, expected, atol=1e-3)
+    for count in (0, 1, 5):
+        assert np.allclose(run(crops[:count]), found[:count], atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", list(NEEDS))
+def test_the_receipt_states_the_agreement_that_was_reached(engine, exported, crops):
+    path = exported(engine) / "tiny.safetensors"
+    receipt = json.loads(receipt_path(path, engine).read_text())
+    again = measure_agreement(load_au_model(path), path, engine, crops[::-1])
+    assert receipt["agreement"]["num_crops"] == len(crops)
+    assert receipt["agreement"]["max_difference"] == pytest.approx(again.max_difference, abs=1e-5)
+    assert receipt["agreement"]["mean_difference"] <= receipt["tolerance"]["mean_difference"]
+    assert receipt["agreement"]["presence_agreement"] >= receipt["tolerance"]["presence_agreement"]
+    assert receipt["network_digest"] == load_au_model(path).network_digest
+    assert receipt["num_calibration_crops"] == len(crops)
+
+
+def test_agreement_is_that_of_the_readings(exported, crops):
+    path = exported("openvino-int8") / "tiny.safetensors"
+    model = load_au_model(path)
+    probabilities = []
+    for engine in ("torch", "openvino-int8"):
+        run = open_engine(engine, model, model_path=path)
+        probabilities.append(model.read(run(crops)).probability_NA)
+    ours, theirs = probabilities
+    found = measure_agreement(model, path, "openvino-int8", crops)
+    assert found.max_difference == pytest.approx(np.abs(ours - theirs).max())
+    assert found.mean_difference == pytest.approx(np.abs(ours - theirs).mean())
+    assert found.presence_agreement == ((ours > model.threshold_A) == (theirs > model.threshold_A)).mean()
+
+
+def test_an_export_beyond_its_tolerance_leaves_nothing_behind(model_path, tmp_path, crops, monkeypatch):
+    if not _installed("openvino-int8"):
+        pytest.skip("openvino is not installed")
+    monkeypatch.setattr(ENGINES.get("openvino-int8"), "tolerance", Tolerance(1e-9, 1.0, 1e-9))
+    with pytest.raises(EngineError, match=r"tiny\.safetensors on openvino-int8 .* probabilities differ by"):
+        export_model(
+            load_au_model(model_path),
+            model_path,
+            "openvino-int8",
+            calibration_NHWC=crops,
+            check_NHWC=crops,
+            crops_from="patterns",
+            out=tmp_path,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_exported_is_an_error_that_says_how(model, model_path):
+    for engine in engines_to_export():
+        with pytest.raises(
+            EngineError, match=rf"tiny\.{engine}\.json: no such file.*\n  mien export .* --engine {engine}"
+        ):
+            open_engine(engine, model, model_path=model_path)
+
+
+def test_files_of_another_model_are_refused(exported, tmp_path):
+    folder = exported("onnx")
+    for file in folder.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    other = tiny_model(load_au_model(folder / "tiny.safetensors").contract, seed=1)
+    save_au_model(tmp_path / "tiny.safetensors", other)
+    with pytest.raises(EngineError, match=r"tiny\.onnx\.json is of another model"):
+        open_engine("onnx", other, model_path=tmp_path / "tiny.safetensors")
+
+
+def test_a_recalibrated_model_runs_the_same_exported_network(exported, tmp_path, crops):
+    folder = exported("onnx")
+    for file in folder.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    model = load_au_model(folder / "tiny.safetensors")
+    save_au_model(tmp_path / "tiny.safetensors", dataclasses.replace(model, calibration=Calibration.none(4)))
+    again = load_au_model(tmp_path / "tiny.safetensors")
+    assert open_engine("onnx", again, model_path=tmp_path / "tiny.safetensors")(crops).shape == (
+        len(crops),
+        8,
+    )
+
+
+@pytest.mark.parametrize("engine", list(NEEDS))
+def test_a_changed_or_missing_file_is_refused_before_the_engine_sees_it(engine, exported, tmp_path):
+    folder = exported(engine)
+    for file in folder.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    path = tmp_path / "tiny.safetensors"
+    model = load_au_model(path)
+    file = max(
+        (f for f in tmp_path.iterdir() if f.suffix in (".onnx", ".bin")), key=lambda f: f.stat().st_size
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+    with pytest.raises(EngineError, match=rf"{file.name} is damaged or changed"):
+        open_engine(engine, model, model_path=path)
+    file.unlink()
+    with pytest.raises(EngineError, match=rf"{file.name} is missing"):
+        open_engine(engine, model, model_path=path)
+    for text in ("{", "[]", "{}", '{"kind": "mien exported model", "files": 3}', "[" * 100_000):
+        receipt_path(path, engine).write_text(text)
+        with pytest.raises(EngineError, match=rf"tiny\.{engine}\.json is n"):
+            open_engine(engine, model, model_path=path)
+
+
+@pytest.mark.parametrize("engine", list(NEEDS))
+def test_a_missing_package_says_what_to_install(engine, exported, monkeypatch):
+    path = exported(engine) / "tiny.safetensors"
+    module = "onnxruntime" if engine == "onnx" else "openvino"
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EngineError, match=rf"pip install 'mien\[{engine.split('-')[0]}\]'"):
+        open_engine(engine, load_au_model(path), model_path=path)
+
+
+def test_torch_has_nothing_to_export(model, model_path, crops, tmp_path):
+    with pytest.raises(EngineError, match="there is nothing to export"):
+        export_model(
+            model, model_path, "torch", calibration_NHWC=crops, check_NHWC=crops, crops_from="", out=tmp_path
+        )
