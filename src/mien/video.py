@@ -342,7 +342,8 @@ def _add_stream(container: Any, size: tuple[int, ...], rate: Fraction, quality_c
     stream.pix_fmt = "yuv420p"
     stream.thread_count = 1  # the same bytes on every machine
     # x264's macroblock tree gives different bytes from one run to the next, even on one thread.
-    x264 = {"crf": str(quality_crf), "x264-params": "mbtree=0"}
+    # The preset takes a third of the default's time and, on faces, makes files of the same size.
+    x264 = {"crf": str(quality_crf), "preset": "veryfast", "x264-params": "mbtree=0"}
     stream.options = x264 if with_x264 else {"qscale": str(1 + quality_crf // 6)}
     return stream
 

@@ -82,7 +82,8 @@ class Stage:
         left = smoothstep(-0.6, 0.6, surface.neutral_V3[:, 0])
         face = (surface.material_V == "M_Face").astype(np.float32)
         folds_AV = np.stack([bulge_height(unit, surface.neutral_V3) * face for unit in UNIT_NUMBERS])
-        self.folds_2AV = np.concatenate([folds_AV * left, folds_AV * (1 - left)])
+        folds_2AV = np.concatenate([folds_AV * left, folds_AV * (1 - left)])
+        self.folds = Shapes.of([fold_V[:, None] * surface.normals_V3 for fold_V in folds_2AV])
         age = sum(0.6 * folds_AV[UNIT_NUMBERS.index(unit)] for unit in AGE_LINES)
         self.age_lines_V = np.asarray(age, dtype=np.float32)
         self.creases = Creases(self.painter.coarse_face_RR3, UNIT_NUMBERS)
@@ -113,8 +114,7 @@ class Body:
         for eye in self.eyes:
             eye.sink(self._rest_P3)
         self.gloss_V = _gloss(surface.material_V, surface.neutral_V3, self.num_vertices)
-        deepest_V3 = self._fold_depth_V[:, None] * surface.normals_V3
-        self._folds = Shapes.of([fold_V[:, None] * deepest_V3 for fold_V in stage.folds_2AV])
+        self._folds = stage.folds.scaled(self._fold_depth_V)
         shapes = stage.gains_2AE.reshape(2, -1, stage.gains_2AE.shape[1]).sum(axis=0)
         self._resting_E = (person.resting_A @ shapes).astype(np.float32)
 

@@ -33,6 +33,10 @@ class Shapes:
             np.concatenate(chosen).astype(np.float32),
         )
 
+    def scaled(self, share_V: Floats) -> Shapes:
+        """The same shapes, each vertex moved by its share."""
+        return Shapes(self.first_E1, self.vertex_N, self.offset_N3 * share_V[self.vertex_N, None])
+
     def move(self, vertices_V3: Floats, weights_E: Floats) -> None:
         """Add the weighted shapes, in place; a weight below 1/1000 counts as none."""
         _add_shapes(vertices_V3, weights_E, self.first_E1, self.vertex_N, self.offset_N3)
