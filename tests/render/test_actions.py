@@ -98,3 +98,12 @@ def test_everybody_can_close_their_eyes():
     ]
     lids = [UNIT_NUMBERS.index(unit) for unit in (43, 45)]
     assert all((person.unit_gain_A2[lids] == 1).all() for person in people)
+
+
+def test_lips_part_only_where_a_unit_parts_them():
+    parting = [UNIT_NUMBERS.index(unit) for unit in (9, 10, 22, 25, 26, 27)]
+    people = [
+        draw_person(np.random.default_rng(seed), PeopleSettings(), num_identity_shapes=4)
+        for seed in range(20)
+    ]
+    assert all((person.resting_A[parting] == 0).all() for person in people)

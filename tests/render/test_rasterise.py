@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.rasterise import FAR_CM, rasterise
+from mien.render.rasterise import FAR_CM, rasterise, view_triangles
 
 FIELD = float(np.pi / 2)  # at 10 cm the picture is 20 cm high
 
@@ -46,3 +46,26 @@ def test_attributes_are_interpolated():
     drawn, _ = _draw([(-5, -5, -10), (5, -5, -10), (0, 5, -10)], [(0, 1, 2)], np.eye(3))
     np.testing.assert_allclose(drawn[57, 50], [1 / 3, 1 / 3, 1 / 3], atol=0.06)
     assert drawn[57, 50].sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_nearest_triangle_is_the_one_that_a_ray_meets_first():
+    """Against rays through the pixels' centres, met with every triangle's plane."""
+    random = np.random.default_rng(5)
+    size_px, triangles = 24, np.arange(36, dtype=np.int32).reshape(-1, 3)
+    camera = random.uniform([-8, -8, -20], [8, 8, -9], (36, 3)).astype(np.float32)
+    view = view_triangles(camera, triangles, size_px=size_px, field_of_view_radians=FIELD)
+    for row in range(0, size_px, 3):
+        for column in range(0, size_px, 3):
+            ray = np.array([(column + 0.5) / size_px * 2 - 1, 1 - (row + 0.5) / size_px * 2, -1.0])
+            met = {number: _distance_along(ray, camera[corners]) for number, corners in enumerate(triangles)}
+            met = {number: distance for number, distance in met.items() if np.isfinite(distance)}
+            expected = min(met, key=lambda number: met[number]) if met else -1
+            assert view.triangle_SS[row, column] == expected, (row, column)
+
+
+def _distance_along(ray: np.ndarray, corners_33: np.ndarray) -> float:
+    a, b, c = corners_33.astype(float)
+    if np.cross(b - a, c - a) @ ray >= 0:  # seen from behind
+        return np.inf
+    along, of_b, of_c = np.linalg.solve(np.stack([ray, a - b, a - c], axis=1), a)
+    return float(along) if min(of_b, of_c, 1 - of_b - of_c) >= 0 else np.inf
