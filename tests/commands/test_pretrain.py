@@ -141,6 +141,16 @@ def test_the_loss_falls_on_a_tiny_store(tiny, disc_store, tmp_path):
         assert sum(values[-10:]) / 10 < share * sum(values[:5]) / 5, name
 
 
+def test_a_run_begun_before_a_setting_was_there_goes_on(tiny, disc_store, tmp_path):
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
+    written = (out / "settings.toml").read_text()
+    older = written.replace('batch_norm = "device"\n', "").replace("warm_up_steps = 0\n", "")
+    assert older.count("\n") == written.count("\n") - 2
+    (out / "settings.toml").write_text(older)
+    assert pretrain(tiny, disc_store, out, "run.steps=2", "--resume", "auto") == 0
+
+
 def test_a_complete_run_resumed_says_so_and_changes_nothing(tiny, disc_store, tmp_path, capsys):
     out = tmp_path / "run"
     assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
@@ -259,7 +269,8 @@ def test_two_devices_stop_together_and_resume_as_the_unbroken_run(tiny, disc_sto
     both = ("run.devices=2", "run.steps=6")
     subprocess.run(command(tiny, disc_store, unbroken, *both), check=True)
     subprocess.run(command(tiny, disc_store, resumed, *both, "run.max_minutes=1e-9"), check=True)
-    assert [path.name for path in (resumed / "checkpoints").iterdir()] == ["step-000000001.safetensors"]
+    # A step after that of the request: nobody waits for the answer of the others.
+    assert [path.name for path in (resumed / "checkpoints").iterdir()] == ["step-000000002.safetensors"]
     subprocess.run(command(tiny, disc_store, resumed, *both), check=True)
     assert_same_run(unbroken, resumed)
 

@@ -34,7 +34,7 @@ def test_a_window_saved_and_loaded_goes_on():
     for window in (whole, saved):
         window.add({"loss": torch.tensor(0.1), "cos": math.nan})
     resumed = LogWindow()
-    resumed.load_state(saved.state(), device=torch.device("cpu"))
+    resumed.load_state(saved.state())
     for window in (whole, resumed):
         window.add({"loss": torch.tensor(0.7), "cos": 0.25})
     assert whole.take_means() == resumed.take_means()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,18 @@ def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete or out of its minutes, 128 + n when signal n ended it early."""
     from mien.commands.pretraining import pretrain
     from mien.config import load_recipe, override
+    from mien.train.ranks import LostRankError
     from mien.train.recipe import find_recipe
 
     recipe_name, assignments = _split_words(args.words, args.recipe)
     path = find_recipe(recipe_name)
     recipe = override(load_recipe(path), assignments)
-    result = pretrain(recipe, where=str(path), store=args.store, out=args.out, resume=bool(args.resume))
+    try:
+        result = pretrain(recipe, where=str(path), store=args.store, out=args.out, resume=bool(args.resume))
+    except LostRankError as error:
+        # At once: a process group with a member gone may never come to its orderly end.
+        print(f"mien pretrain: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     return result.exit_status
 
 

@@ -80,10 +80,11 @@ class PretrainSettings:
             self.views.require_fits(self.data.frame_size_px)
         except ValueError as error:
             raise SettingsError(f"{where}: {error}") from error
-        if self.data.clips_per_step % self.run.devices:
+        if self.data.clips_per_step % self.run.processes:
+            nodes = f" x run.nodes = {self.run.nodes}" if self.run.nodes > 1 else ""
             raise SettingsError(
                 f"{where}: data.clips_per_step = {self.data.clips_per_step} does not divide among "
-                f"run.devices = {self.run.devices}"
+                f"run.devices = {self.run.devices}{nodes}"
             )
 
 

@@ -23,12 +23,14 @@ from mien.data.labels import FrameLabels, read_frame_labels
 from mien.data.loader import ClipDataset, EpochPlan, clip_loader
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
+from mien.layers.batch_norm import share_batch_statistics
 from mien.train.checkpoint import Checkpoint, restore
 from mien.train.encoder_file import InputContract, save_encoder
-from mien.train.engine import StepModule, any_rank, start_engine
+from mien.train.engine import StepModule, compile_backbones, precision_advice, start_engine
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
+from mien.train.ranks import Ranks, noticing_lost_ranks
 from mien.train.recorder import Length, Recorder
 from mien.train.run_folder import RunFolder, RunFolderError
 from mien.train.stop import StopRequest
@@ -61,9 +63,14 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bo
     plan = EpochPlan(pool.num_videos, data.clips_per_video, data.clips_per_step, run.seed)
     length = Length(run.steps or run.epochs * plan.steps_per_epoch, plan.steps_per_epoch, data.clips_per_step)
     folder = RunFolder(out)
-    folder.require_usable(settings.to_recipe(), resume=resume)
+    folder.require_usable(
+        settings.to_recipe(),
+        resume=resume,
+        resolve=lambda begun: PretrainSettings.from_recipe(begun, where=str(folder.settings)).to_recipe(),
+    )
     labels = _labels(settings, tracks)
-    return _Job(settings, tracks, pool, plan, length, folder, labels, start_engine(run)).run()
+    fabric = start_engine(run)
+    return _Job(settings, tracks, pool, plan, length, folder, labels, fabric, Ranks()).run()
 
 
 def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
@@ -89,6 +96,7 @@ class _Job:
     folder: RunFolder
     labels: FrameLabels | None
     fabric: Fabric
+    ranks: Ranks
 
     def run(self) -> PretrainResult:
         if self.fabric.global_rank == 0:
@@ -96,7 +104,10 @@ class _Job:
             self._say_what_begins()
         self.fabric.barrier()
         try:
-            with StopRequest(max_minutes=self.settings.run.max_minutes) as stop:
+            with (
+                StopRequest(max_minutes=self.settings.run.max_minutes) as stop,
+                noticing_lost_ranks(go_on=self._how_to_go_on),
+            ):
                 return self._train(stop)
         finally:
             self.folder.end()
@@ -110,7 +121,7 @@ class _Job:
             self._warm_start(trainer, stop)
         steps = range(checkpoint.step if checkpoint else 0, self.length.total_steps)
         done = steps.start
-        if steps and not any_rank(self.fabric, stop.signalled()):
+        if steps and not self.ranks.any(stop.signalled()):
             recorder = self._recorder(trainer, stop)
             with closing(recorder):
                 recorder.open(checkpoint)
@@ -135,6 +146,11 @@ class _Job:
         settings = self.settings
         torch.manual_seed(settings.run.seed)
         method = settings.method_class(self._backbone(fresh=fresh), settings.method)  # type: ignore[call-arg]
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.run.batch_norm == "all_devices":
+            share_batch_statistics(method, device_type=self.fabric.device.type)
+        if settings.run.compile:
+            compile_backbones(method)
         optimiser = build_optimiser(settings.optimiser, method.parameters())
         forward, _ = self.fabric.setup(StepModule(method), optimiser)
         return Trainer(
@@ -162,7 +178,9 @@ class _Job:
 
     def _warm_start(self, trainer: Trainer, stop: StopRequest) -> None:
         plan = dataclasses.replace(self.plan, seed=self.plan.seed + WARM_START_SEED)
-        taken = warm_start(trainer, self._batches(plan, None), stop_requested=stop.signalled)
+        taken = warm_start(
+            trainer, self._batches(plan, None), ranks=self.ranks, stop_requested=stop.signalled
+        )
         if taken > 1:
             self._say(f"warm start: {taken * self.plan.clips_per_step} clips taken in without training")
 
@@ -189,6 +207,7 @@ class _Job:
         record = {"corpus": self._corpus(), "mien_version": __version__, "torch_version": torch.__version__}
         return Recorder(
             self.fabric,
+            self.ranks,
             self.folder,
             self.settings.run,
             self.length,
@@ -206,11 +225,18 @@ class _Job:
             self._say(f"all {total} steps taken; the encoder is {self.folder.encoder}")
             return PretrainResult(done, total, "", 0, self.folder.encoder)
         saved = f"saved as {self.folder.last_step_saved()}" if done else "nothing to save yet"
+        reason = stop.reason or "another process was asked to"
         self._say(
-            f"stopped after step {done} of {total} ({stop.reason}), {saved}; "
+            f"stopped after step {done} of {total} ({reason}), {saved}; "
             "the same command with --resume auto goes on"
         )
         return PretrainResult(done, total, stop.reason, stop.exit_status, self.folder.encoder)
+
+    def _how_to_go_on(self) -> str:
+        return (
+            f"The newest checkpoint is {self.folder.last_step_saved()}; the same command with --resume auto "
+            "goes on from it"
+        )
 
     def _save_encoder(self, trainer: Trainer, done: int) -> None:
         settings = self.settings
@@ -250,6 +276,8 @@ class _Job:
             f"({pool.num_videos_dropped} videos without one left out); {length.total_steps} steps of "
             f"{length.clips_per_step} clips, {length.steps_per_epoch} an epoch, on {self.fabric.device}"
         )
+        if advice := precision_advice(self.settings.run, self.fabric.device):
+            self._say(advice)
 
     def _say(self, text: str) -> None:
         if self.fabric.global_rank == 0:

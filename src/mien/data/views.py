@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mien.data.blur import blur
+from mien.layers.gather import rank, world_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -112,6 +113,11 @@ class ViewDraw:
         )
         return draw._natively(settings, frame_size_px, generator) if settings.any_native else draw
 
+    def rows(self, rows: slice) -> ViewDraw:
+        """The parameters of some of the views."""
+        given = {name: value[rows] for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(self, **given)
+
     def _natively(self, settings: ViewSettings, frame_size_px: int, generator: torch.Generator) -> ViewDraw:
         unit = torch.rand(10, len(self.angle_N), generator=generator)
         draw = dataclasses.replace(
@@ -131,7 +137,11 @@ class ViewDraw:
 
 
 class FaceViews:
-    """Views of uint8 frames, all draws from one step's generator; fulfils `mien.train.method.Views`."""
+    """Views of uint8 frames, all draws from one step's generator; fulfils `mien.train.method.Views`.
+
+    The processes of a run share the generator's state: the rows of all are drawn and each takes its own, so
+    that a row's view does not depend on how many processes the step is spread over.
+    """
 
     def __init__(self, settings: ViewSettings, generator: torch.Generator) -> None:
         self.settings = settings
@@ -144,12 +154,7 @@ class FaceViews:
         """
         device = frames_BTHWC.device.type
         with torch.autocast("cpu", enabled=False), torch.autocast(device, enabled=False):
-            draw = ViewDraw.random(
-                frames_BTHWC.shape[0],
-                settings=self.settings,
-                frame_size_px=frames_BTHWC.shape[2],
-                generator=self.generator,
-            )
+            draw = self._draw(*frames_BTHWC.shape[:3:2])
             views = apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
             return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
 
@@ -158,6 +163,15 @@ class FaceViews:
         B, T, H, W, C = frames_BTHWC.shape
         views = self.shared(frames_BTHWC.reshape(B * T, 1, H, W, C))
         return views.view(B, T, *views.shape[2:])
+
+    def _draw(self, num_rows: int, frame_size_px: int) -> ViewDraw:
+        of_all = ViewDraw.random(
+            num_rows * world_size(),
+            settings=self.settings,
+            frame_size_px=frame_size_px,
+            generator=self.generator,
+        )
+        return of_all.rows(slice(rank() * num_rows, (rank() + 1) * num_rows))
 
 
 def apply_views(frames_BTHWC: Tensor, draw: ViewDraw, *, output_size_px: int) -> Tensor:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mien.layers.gather import mean_over_processes
+
 WIDTH_TENTHS = 5
 LAST_TENTH = 9  # the upper end of the last band
 _BEGINS = (0.0, float("inf"), 0.0, 0.0)
@@ -43,8 +45,8 @@ class PercentileCurriculum(nn.Module):
 
     @torch.no_grad()
     def observe(self, loss: Tensor) -> None:
-        """Take in one step's loss; at a window's end see whether it is the best so far."""
-        self.loss_sum += loss.detach()
+        """Take in a step's loss, the mean of all processes; at a window's end see if it is the best yet."""
+        self.loss_sum += mean_over_processes(loss)
         self._steps += 1
         if self._steps < self.window_steps:
             return

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mien.layers.gather import shared_permutation
-
 
 @dataclass(frozen=True)
 class BankRows:
@@ -56,9 +54,9 @@ class MemoryBank(nn.Module):
         """(candidates, negatives): the filled rows, drawn into two parts.
 
         `candidates_of_full` of a full bank's rows are candidates, and the same share of a part-filled one's.
-        The same generator state gives the same split, and all processes get the first one's.
+        The same generator state gives the same split: all processes' are alike when their generators are.
         """
-        order = shared_permutation(self.filled, generator=generator, device=self.rows_MD.device)
+        order = torch.randperm(self.filled, generator=generator).to(self.rows_MD.device, non_blocking=True)
         num_candidates = round(self.filled * candidates_of_full / self.size)
         return self._rows_at(order[:num_candidates]), self._rows_at(order[num_candidates:])
 

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MomentumEncoder(nn.Module):
@@ -22,8 +23,9 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """(N, D) rows of the head, in full precision, not normalised."""
-        features_ND: Tensor = self.backbone(images_NCHW).float()
+        """(N, D) rows of the head, in float32 or better, not normalised."""
+        features_ND: Tensor = self.backbone(images_NCHW)
+        features_ND = features_ND.to(torch.promote_types(features_ND.dtype, torch.float32))
         with torch.autocast(features_ND.device.type, enabled=False):
             rows: Tensor = self.head(features_ND)
         return rows
@@ -31,6 +33,7 @@ class MomentumEncoder(nn.Module):
     @torch.no_grad()
     def update(self, backbone: nn.Module, head: nn.Module, *, mu: float) -> None:
         """weights <- mu * weights + (1 - mu) * the encoder's; mu = 1 freezes, mu = 0 copies."""
-        for ours, theirs in ((self.backbone, backbone), (self.head, head)):
-            for average, current in zip(ours.parameters(), theirs.parameters(), strict=True):
-                average.lerp_(current, 1.0 - mu)
+        averages = [*self.backbone.parameters(), *self.head.parameters()]
+        current = [*backbone.parameters(), *head.parameters()]
+        average_all = get_ema_multi_avg_fn(mu)  # type: ignore[no-untyped-call]
+        average_all(averages, current, 0)  # in one call

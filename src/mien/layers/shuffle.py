@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mien.layers.gather import gather_rows, rank, shared_permutation, world_size
+from mien.layers.gather import exchange_rows, gather_rows, rank, world_size
 
 
 @torch.no_grad()
@@ -23,21 +23,18 @@ def encode_shuffled(
     The images of all processes are put in one random order, encoded in `num_chunks` groups of about equal
     size, each with its own batch statistics, and put back. The groups are spread over the processes, at least
     one each, so that 1, 2 or 4 processes give the same groups for num_chunks = 4. A group has at least two
-    rows. Without a `generator` the order stays.
+    rows. Without a `generator` the order stays; with one, it must stand alike on all processes.
+
+    Each process sends and receives N images, whatever the number of processes; only the rows are gathered.
     """
-    # Gathered as they lie in memory: views are channels-last, which convolutions prefer.
-    all_images = gather_rows(images_NCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    order = _order(len(all_images), generator, images_NCHW.device)
-    ours = order.tensor_split(world_size())[rank()]
+    order = _order(len(images_NCHW) * world_size(), generator)
+    # Sent as they lie in memory: views are channels-last, which convolutions prefer.
+    ours = exchange_rows(images_NCHW.permute(0, 2, 3, 1), order).permute(0, 3, 1, 2)
     groups = max(1, min(num_chunks // world_size(), len(ours) // 2))
-    encoded = [encode(all_images[group]) for group in ours.tensor_split(groups)]
-    shuffled_rows = gather_rows(torch.cat(encoded))
-    rows = torch.empty_like(shuffled_rows)
-    rows[order] = shuffled_rows
-    return rows.tensor_split(world_size())[rank()]
+    shuffled_rows = gather_rows(torch.cat([encode(group) for group in ours.tensor_split(groups)]))
+    places_of_ours = order.argsort().tensor_split(world_size())[rank()]
+    return shuffled_rows[places_of_ours.to(shuffled_rows.device, non_blocking=True)]
 
 
-def _order(num_rows: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    if generator is None:
-        return torch.arange(num_rows, device=device)
-    return shared_permutation(num_rows, generator=generator, device=device)
+def _order(num_rows: int, generator: torch.Generator | None) -> Tensor:
+    return torch.arange(num_rows) if generator is None else torch.randperm(num_rows, generator=generator)

@@ -14,12 +14,15 @@ RANK_ROWS = 64
 
 @torch.no_grad()
 @full_precision
-def effective_rank(features_ND: Tensor) -> Tensor:
+def effective_rank(features_ND: Tensor, *, diagnosing: bool = True) -> Tensor:
     """exp of the entropy of the normalised singular values (RankMe, arXiv 2210.02885, Eq. 1).
 
     Between 1 (all rows on a line) and the number of rows used: at most 64, evenly spaced, so that the
-    eigenvalues of a small Gram matrix are all it takes.
+    eigenvalues of a small Gram matrix are all it takes. NaN unless `diagnosing`: on a GPU, eigenvalues make
+    the host wait.
     """
+    if not diagnosing:
+        return features_ND.new_full((), torch.nan)
     rows = features_ND[:: max(1, len(features_ND) // RANK_ROWS)][:RANK_ROWS]
     singular_values = torch.linalg.eigvalsh(rows @ rows.T).clamp_min(0.0).sqrt()
     shares = singular_values / singular_values.sum().clamp_min(torch.finfo(rows.dtype).tiny)

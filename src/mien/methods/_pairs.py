@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mien.layers.gather import draw_rows
 from mien.train.method import Views
 
 PairViews = Literal["independent", "shared"]
@@ -22,7 +23,7 @@ def source_and_target(
 
 def in_random_order(views_B2CHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(B, C, H, W) twice: the two frames of each row, which comes first left to chance."""
-    swapped_B = torch.rand(len(views_B2CHW), generator=generator) < 0.5
-    swapped_B111 = swapped_B.to(views_B2CHW.device)[:, None, None, None]
+    swapped_B = draw_rows(len(views_B2CHW), generator=generator) < 0.5
+    swapped_B111 = swapped_B.to(views_B2CHW.device, non_blocking=True)[:, None, None, None]
     earlier, later = views_B2CHW.unbind(dim=1)
     return torch.where(swapped_B111, later, earlier), torch.where(swapped_B111, earlier, later)

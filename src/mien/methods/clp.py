@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mien.backbones import Backbone
-from mien.layers.gather import gather_rows, world_size
+from mien.layers.gather import draw_rows, gather_rows, world_size
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
@@ -192,7 +192,7 @@ class Clp(Method):
     @full_precision
     def _losses(self, features_ND: Tensor, pictures: _Pictures, generator: torch.Generator) -> StepOutput:
         loss = features_ND.new_zeros(())
-        logs = {"effective_rank": effective_rank(features_ND)}
+        logs = {"effective_rank": effective_rank(features_ND, diagnosing=self.diagnosing)}
         if self.settings.tcl_weight:
             loss_tcl, tcl_logs = self._tcl(features_ND[: pictures.num_clip_rows])
             loss, logs = loss + self.settings.tcl_weight * loss_tcl, logs | tcl_logs
@@ -281,7 +281,9 @@ class Clp(Method):
             first_rows_B1 = torch.arange(len(places_BL))[:, None] * self.settings.clip_len
             query_rows_Q = (first_rows_B1 + places_BL).flatten()
         key_QCHW = views.independent(frames_BLHWC).flatten(0, 1)
-        return _Pictures(torch.cat(rows), num_clip_rows, query_rows_Q.to(key_QCHW.device), key_QCHW)
+        return _Pictures(
+            torch.cat(rows), num_clip_rows, query_rows_Q.to(key_QCHW.device, non_blocking=True), key_QCHW
+        )
 
     def _keys(self, images_QCHW: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """(Q, D) unit rows of the momentum encoder, without gradient."""
@@ -300,7 +302,7 @@ def _random_places(batch: ClipBatch, frames_per_clip: int, *, generator: torch.G
     """(B, L) places in each clip, in order, no two neighbours, every such choice equally likely."""
     B, T = batch.clip_BTHWC.shape[:2]
     # Draw from T - L + 1 places without replacement, then open the choice up by one place after each.
-    order = torch.rand(B, T - frames_per_clip + 1, generator=generator).argsort(dim=1)
+    order = draw_rows(B, T - frames_per_clip + 1, generator=generator).argsort(dim=1)
     return order[:, :frames_per_clip].sort(dim=1).values + torch.arange(frames_per_clip)
 
 
@@ -311,7 +313,7 @@ def _spread_places(batch: ClipBatch, frames_per_clip: int) -> Tensor:
 
 
 def _frames_at(batch: ClipBatch, places_BL: Tensor) -> Tensor:
-    places_BL = places_BL.to(batch.clip_BTHWC.device)
+    places_BL = places_BL.to(batch.clip_BTHWC.device, non_blocking=True)
     clips_B1 = torch.arange(len(places_BL), device=places_BL.device)[:, None]
     return batch.clip_BTHWC[clips_B1, places_BL]
 

@@ -130,7 +130,7 @@ class Cvc(Method):
             reconstruction_temperature=self.settings.temperature_of_cycle,
         ).loss
         logs = {"loss_intra": intra.detach(), "loss_cycle": cycle.detach()}
-        logs["effective_rank"] = effective_rank(features_ND)
+        logs["effective_rank"] = effective_rank(features_ND, diagnosing=self.diagnosing)
         return StepOutput(intra + self.settings.cycle_weight * cycle, logs)
 
     def _keys(self, key_views: Tensor, batch: ClipBatch, *, generator: torch.Generator | None) -> _Keys:

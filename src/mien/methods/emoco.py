@@ -53,8 +53,9 @@ class EmoCo(Moco):
         known_N = emotion_N != UNKNOWN
         losses_N = F.cross_entropy(logits_NE, emotion_N, ignore_index=UNKNOWN, reduction="none")
         emotion_loss = losses_N.sum() / known_N.sum().clamp_min(1)
-        right_N = (logits_NE.argmax(dim=1) == emotion_N)[known_N].float()
-        logs = contrast.logs | {"loss_emotion": emotion_loss.detach(), "emotion_accuracy": right_N.mean()}
+        num_right = (known_N & (logits_NE.argmax(dim=1) == emotion_N)).sum()
+        accuracy = num_right / known_N.sum()  # NaN, undefined, where none is known
+        logs = contrast.logs | {"loss_emotion": emotion_loss.detach(), "emotion_accuracy": accuracy}
         return StepOutput(contrast.loss + self.settings.emotion_weight * emotion_loss, logs)
 
     def _masked(self, keys: BankRows) -> Tensor:

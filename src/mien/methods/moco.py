@@ -97,7 +97,10 @@ class Moco(Method):
             masked_NM=self._masked(keys),
         )
         found_N = (logits_NM.argmax(dim=1) == 0).float()
-        logs = {"retrieval_accuracy": found_N.mean(), "effective_rank": effective_rank(features_ND)}
+        logs = {
+            "retrieval_accuracy": found_N.mean(),
+            "effective_rank": effective_rank(features_ND, diagnosing=self.diagnosing),
+        }
         return StepOutput(rows_of_first(logits_NM).mean(), logs)
 
     def _masked(self, keys: BankRows) -> Tensor | None:

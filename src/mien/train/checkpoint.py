@@ -46,8 +46,10 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimiser: Optimizer) -> 
         method.load_state_dict(checkpoint.method)
     except RuntimeError as error:
         raise TensorFileError(f"the checkpoint does not fit the method of this run: {error}") from error
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {place: _laid_out_like(parameters[place], kept) for place, kept in checkpoint.optimiser.items()}
     groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": checkpoint.optimiser, "param_groups": groups})
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -93,6 +95,16 @@ def newest_readable(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except (TensorFileError, json.JSONDecodeError, KeyError, OSError) as error:
             problems.append(f"{path.name} cannot be used: {error}")
     return None, problems
+
+
+def _laid_out_like(parameter: Tensor, state: dict[str, Tensor | float | bool]) -> dict[str, Any]:
+    """The state with its tensors in the parameter's memory order, which fused optimisers take for granted."""
+    return {
+        name: torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        if isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        else value
+        for name, value in state.items()
+    }
 
 
 def _flatten(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, float | bool]]:

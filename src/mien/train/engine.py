@@ -16,7 +16,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from mien.config import SettingsError
+from mien.layers.momentum import MomentumEncoder
 from mien.train.method import Method, StepOutput
+from mien.train.ranks import TIMEOUT, launched_processes
 
 TakeStep = Callable[[Method], StepOutput]
 
@@ -30,7 +32,10 @@ class RunSettings:
     seed: int = 0
     precision: Literal["32", "bf16-mixed"] = "32"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1
+    devices: int = 1  # on each machine, a process each
+    nodes: int = 1  # machines
+    batch_norm: Literal["device", "all_devices"] = "device"  # whose rows share the encoder's batch statistics
+    compile: bool = False  # the backbone, by torch.compile; the first steps then take minutes
     threads: int = 0  # CPU threads of the training process; 0: torch's choice
     deterministic: bool = True  # the same bits from the same settings; on a GPU it costs some speed
     checkpoint_every_epochs: int = 1  # 0: only at the end and where checkpoint_every_steps says
@@ -45,26 +50,37 @@ class RunSettings:
             raise ValueError(f"epochs = {self.epochs}, steps = {self.steps}: one of them at least 1")
         if self.keep_checkpoints < 2:
             raise ValueError(f"keep_checkpoints = {self.keep_checkpoints}: at least 2, one may get damaged")
-        for name in ("devices", "log_every_steps"):
+        for name in ("devices", "nodes", "log_every_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
         for name in ("seed", "threads", "checkpoint_every_epochs", "checkpoint_every_steps", "max_minutes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: 0 or more")
 
+    @property
+    def processes(self) -> int:
+        """One a device, on all machines together."""
+        return self.devices * self.nodes
+
 
 def start_engine(run: RunSettings) -> Fabric:
     """Fabric with the run's devices and precision, its processes started, torch set to the run's ways."""
+    _require_as_launched(run)
     if run.threads:
         torch.set_num_threads(run.threads)
     _set_deterministic(run.deterministic)
     _quieten()
     # Buffers are not broadcast: every rank gathers the same bank by itself, and rank 0's would win silently.
-    strategy = DDPStrategy(broadcast_buffers=False) if run.devices > 1 else "auto"
+    ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True, timeout=TIMEOUT)
+    strategy = ddp if run.processes > 1 else "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true" if run.precision == "32" else "bf16-mixed"
     try:
         fabric = Fabric(
-            accelerator=run.accelerator, devices=run.devices, strategy=strategy, precision=precision
+            accelerator=run.accelerator,
+            devices=run.devices,
+            num_nodes=run.nodes,
+            strategy=strategy,
+            precision=precision,
         )
     except RuntimeError as error:
         raise SettingsError(
@@ -88,12 +104,28 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def any_rank(fabric: Fabric, here: bool) -> bool:
-    """True on every rank when it is true on one: all must leave a loop at the same step."""
-    if fabric.world_size == 1:
-        return here
-    flag = torch.tensor(float(here), device=fabric.device)
-    return bool(fabric.all_reduce(flag, reduce_op="max"))
+def precision_advice(run: RunSettings, device: torch.device) -> str:
+    """What to set where bf16 is emulated, and so far slower than float32; empty where all is well."""
+    if run.precision != "bf16-mixed" or device.type != "cpu" or _cpu_computes_in_bf16():
+        return ""
+    return (
+        "this CPU does not compute in bf16: run.precision=bf16-mixed is emulated and several times slower "
+        "than float32. Set run.precision=32"
+    )
+
+
+def _cpu_computes_in_bf16() -> bool:
+    asked = getattr(torch.cpu, "get_capabilities", None)  # not in torch 2.6
+    return asked is None or any("bf16" in name and able is True for name, able in asked().items())
+
+
+def _require_as_launched(run: RunSettings) -> None:
+    launched = launched_processes(os.environ)
+    if launched not in (1, run.processes):
+        raise SettingsError(
+            f"torchrun started {launched} processes, but run.devices = {run.devices} on run.nodes = "
+            f"{run.nodes} are {run.processes}: set run.devices to --nproc-per-node and run.nodes to --nnodes"
+        )
 
 
 def _quieten() -> None:
@@ -126,7 +158,21 @@ class StepModule(nn.Module):
         return output.loss, output.logs
 
 
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """A CPU generator that follows from the run's seed, the step and the rank alone."""
+def compile_backbones(method: Method) -> None:
+    """Have torch.compile turn the backbone and its momentum copies into kernels, at their first passes.
+
+    Heads, losses and the bank stay as they are: they are a few per cent of a step.
+    """
+    method.backbone.compile()
+    for part in method.modules():
+        if isinstance(part, MomentumEncoder):
+            part.backbone.compile()
+
+
+def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """A CPU generator that follows from the run's seed, the step and the rank alone.
+
+    Rank 0's is the step's: all processes draw views, splits and orders from it, for the rows of all.
+    """
     words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(cast(int, words[0].item()))

@@ -11,8 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mien.train.engine import any_rank, step_generator
+from mien.train.engine import step_generator
 from mien.train.method import ClipBatch, Method, Views
+from mien.train.ranks import Ranks
 from mien.train.recorder import Recorder
 
 WARM_START_STEP = 2**40  # the step numbers that seed warm-start views lie beyond any real one
@@ -30,10 +31,12 @@ class Trainer:
     rate_at: Callable[[int], float]
     seed: int
 
-    def take_step(self, step: int, batch: ClipBatch) -> dict[str, Tensor | float]:
+    def take_step(self, step: int, batch: ClipBatch, *, diagnosing: bool = True) -> dict[str, Tensor | float]:
         """Forward, backward, update; what is worth logging, still on the device."""
-        generator = step_generator(self.seed, step, self.fabric.global_rank)
-        torch.manual_seed(generator.initial_seed())  # for what draws from the global state: dropout, say
+        generator = step_generator(self.seed, step)
+        # For what draws from the global state, dropout say: there each process has its own.
+        torch.manual_seed(step_generator(self.seed, step, self.fabric.global_rank).initial_seed())
+        self.method.diagnosing = diagnosing
         views = self.views_for(generator)
         rate = self.rate_at(step)
         for group in self.optimiser.param_groups:
@@ -56,7 +59,7 @@ def train(trainer: Trainer, batches: Iterator[ClipBatch], recorder: Recorder, *,
         asked = time.perf_counter()
         batch = next(batches).to(trainer.fabric.device)
         waited = time.perf_counter() - asked
-        values = trainer.take_step(step, batch)
+        values = trainer.take_step(step, batch, diagnosing=recorder.line_due(step + 1))
         step_ended = time.perf_counter()
         seconds = {"seconds_waiting_for_data": waited, "seconds_per_step": step_ended - step_began}
         step_began = step_ended
@@ -65,14 +68,16 @@ def train(trainer: Trainer, batches: Iterator[ClipBatch], recorder: Recorder, *,
     return steps.start
 
 
-def warm_start(trainer: Trainer, batches: Iterator[ClipBatch], *, stop_requested: Callable[[], bool]) -> int:
+def warm_start(
+    trainer: Trainer, batches: Iterator[ClipBatch], *, ranks: Ranks, stop_requested: Callable[[], bool]
+) -> int:
     """Hand the method untrained batches until it wants no more; how many it took."""
     trainer.method.train()
     for number, batch in enumerate(batches):
-        generator = step_generator(trainer.seed, WARM_START_STEP + number, trainer.fabric.global_rank)
+        generator = step_generator(trainer.seed, WARM_START_STEP + number)
         with torch.no_grad(), trainer.fabric.autocast():
             full = trainer.method.warm_start(batch.to(trainer.fabric.device), trainer.views_for(generator))
-        if any_rank(trainer.fabric, full or stop_requested()):
+        if ranks.any(full or stop_requested()):
             return number + 1
     return 0
 

@@ -99,6 +99,7 @@ class Method(nn.Module):
 
     Settings: ClassVar[type]
     backbone: nn.Module
+    diagnosing: bool = True  # False: nobody looks at this step's logs, so costly ones may be NaN
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -126,7 +127,11 @@ class Method(nn.Module):
         """What precedes the forward pass: the momentum encoder's average, say."""
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
-        """The loss of one batch. `generator` is seeded from (run seed, step) and lies on the CPU."""
+        """The loss of one batch. `generator` is seeded from (run seed, step) and lies on the CPU.
+
+        Its state is the same on all processes: draw from it for the rows of all, and equally often
+        (`mien.layers.gather.draw_rows`).
+        """
         raise NotImplementedError
 
     def after_step(self) -> None:

@@ -32,13 +32,16 @@ class OptimiserSettings:
 
 
 def build_optimiser(settings: OptimiserSettings, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser over the parameters that take a gradient; its rate is set before every step."""
+    """The optimiser over the parameters that take a gradient; its rate is set before every step.
+
+    All parameters are updated in one call (`fused`), which CPUs and GPUs have.
+    """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     rate, decay = settings.rate_per_64_clips, settings.weight_decay
     if settings.name == "sgd":
-        return torch.optim.SGD(trained, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.SGD(trained, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
     adam = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return adam(trained, lr=rate, weight_decay=decay)
+    return adam(trained, lr=rate, weight_decay=decay, fused=True)
 
 
 def rate_at(step: int, *, total_steps: int, clips_per_step: int, settings: OptimiserSettings) -> float:

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
-from mien.train.engine import RunSettings, any_rank
+from mien.train.engine import RunSettings
 from mien.train.log import JsonLines, LogWindow, TensorBoardLog, progress_bar
 from mien.train.method import Method
+from mien.train.ranks import Ranks, module_state
 from mien.train.run_folder import RunFolder
 from mien.train.stop import StopRequest
 
@@ -42,6 +43,7 @@ class Recorder:
     """One for each process; only the first (rank 0) writes."""
 
     fabric: Fabric
+    ranks: Ranks
     folder: RunFolder
     run: RunSettings
     length: Length
@@ -55,7 +57,7 @@ class Recorder:
         """Open log, TensorBoard and progress bar; with a checkpoint, as they were at its step."""
         done = resumed.step if resumed else 0
         if resumed:
-            self.window.load_state(resumed.window, device=self.fabric.device)
+            self.window.load_state(resumed.window)
         self._seen: dict[str, int] = {}  # a warning's gist -> the line that had it last
         self._lines_written = 0
         if self.fabric.global_rank == 0:
@@ -75,13 +77,16 @@ class Recorder:
         last = done == self.length.total_steps
         if self.fabric.global_rank == 0:
             self._bar.update()
-        if last or done % self.run.log_every_steps == 0:
+        if self.line_due(done):
             self._write_line(done)
-        stopping = any_rank(self.fabric, self.stop.requested())
-        if last or stopping or self._save_due(done):
-            _require_finite(float(values["loss"]), done)
-            self._save(done)
-        return last or stopping
+        ending = last or self.ranks.any_lately(self.stop.requested())
+        if ending or self._save_due(done):
+            self._save(done, loss=values["loss"])
+        return ending
+
+    def line_due(self, done: int) -> bool:
+        """Whether a line is written after the step that makes `done`."""
+        return done == self.length.total_steps or done % self.run.log_every_steps == 0
 
     def close(self) -> None:
         """Close what `open` opened."""
@@ -92,6 +97,7 @@ class Recorder:
                 self._board.close()
 
     def _write_line(self, done: int) -> None:
+        self.window.share(self.ranks.mean)
         means = self.window.take_means()
         _require_finite(means["loss"], done)
         if self.fabric.global_rank != 0:
@@ -122,7 +128,13 @@ class Recorder:
         epochs = self.run.checkpoint_every_epochs * self.length.steps_per_epoch
         return (steps > 0 and done % steps == 0) or (epochs > 0 and done % epochs == 0)
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, *, loss: Tensor | float) -> None:
+        # On every process, or those whose loss is finite would wait for the one that has raised.
+        self.ranks.settle()
+        if self.ranks.any(not math.isfinite(float(loss))):
+            _require_finite(math.inf, done)
+        self.window.share(self.ranks.mean)
+        self.ranks.require_same(module_state(self.method), step=done)
         if self.fabric.global_rank == 0:
             self._lines.sync()
             checkpoint = take_checkpoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,8 @@ MAY_CHANGE = frozenset(  # how the work is done and watched, not what is learnt
         "data.prefetch_steps",
         "run.accelerator",
         "run.devices",
+        "run.nodes",
+        "run.compile",
         "run.threads",
         "run.deterministic",
         "run.checkpoint_every_epochs",
@@ -46,14 +49,20 @@ class RunFolder:
         self.encoder = path / "encoder.safetensors"
         self._lock: IO[str] | None = None
 
-    def require_usable(self, settings: Settings, *, resume: bool) -> None:
-        """RunFolderError or SettingsError, before anything is written, if this run cannot go here."""
+    def require_usable(
+        self, settings: Settings, *, resume: bool, resolve: Callable[[Settings], Settings] = dict
+    ) -> None:
+        """RunFolderError or SettingsError, before anything is written, if this run cannot go here.
+
+        `resolve` gives a run's written settings the defaults of keys that they lack: those that have come
+        with a later version.
+        """
         if self.settings.is_file():
             if not resume:
                 raise RunFolderError(
                     f"{self.path} already holds a run: go on with it by --resume auto, or name another --out"
                 )
-            self._require_same_run(settings)
+            self._require_same_run(settings, resolve(load_recipe(self.settings)))
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunFolderError(f"{self.path} holds other files than a run's; name an empty or new --out")
 
@@ -95,9 +104,10 @@ class RunFolder:
         names = [path.name for path in list_checkpoints(self.checkpoints)]
         return names[-1] if names else "none"
 
-    def _require_same_run(self, settings: Settings) -> None:
+    def _require_same_run(self, settings: Settings, begun_with: Settings) -> None:
         # Through TOML and back, so that both sides have the same types.
-        differing = differing_keys(load_recipe(self.settings), tomllib.loads(to_toml(settings)))
+        ours, theirs = (tomllib.loads(to_toml(each)) for each in (settings, begun_with))
+        differing = differing_keys(theirs, ours)
         refused = {key: pair for key, pair in differing.items() if key not in MAY_CHANGE}
         if refused:
             lines = "".join(f"\n  {key}: {was!r} there, {now!r} now" for key, (was, now) in refused.items())

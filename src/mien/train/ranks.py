@@ -1,0 +1,142 @@
+"""What the processes of a run agree on: when to stop, that their states are the same, that all are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mien.layers.gather import world_size
+
+TIMEOUT = timedelta(minutes=10)  # a process that says nothing for so long counts as lost
+_OF_ONE_PROCESS = re.compile(r"running_mean$|running_var$|num_batches_tracked$")  # of batch-norm
+_LOST = re.compile(r"connection (closed|reset)|broken pipe|timed out|timeout|socket|unavailable", re.I)
+
+
+class LostRankError(OSError):
+    """Another process of the run is gone or silent; what is on the disk stands."""
+
+
+class RanksDisagreeError(ValueError):
+    """The processes hold different weights or banks: what they would go on to learn is of no use."""
+
+
+class Ranks:
+    """Agreements that never wait for a device: they go over a process group of the CPU (gloo).
+
+    That group also notices a lost process at the next step, where a GPU's own collectives just hang.
+    """
+
+    def __init__(self) -> None:
+        self._group = dist.new_group(backend="gloo", timeout=TIMEOUT) if world_size() > 1 else None
+        self._vote: tuple[dist.Work, Tensor] | None = None
+
+    def any(self, here: bool) -> bool:
+        """True on every process when it is true on one; waits for all."""
+        if self._group is None:
+            return here
+        flag = torch.tensor(here, dtype=torch.uint8)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
+        return bool(flag)
+
+    def any_lately(self, here: bool) -> bool:
+        """`any` of what the processes said at the call before, so that nobody waits for the slowest.
+
+        One process answers for this call at once. All must call it equally often.
+        """
+        if self._group is None:
+            return here
+        before = self._vote
+        flag = torch.tensor(here, dtype=torch.uint8)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._vote = (work, flag)
+        if before is None:
+            return False
+        before[0].wait()
+        return bool(before[1])
+
+    def settle(self) -> None:
+        """Wait for the last vote, before other words are exchanged."""
+        if self._vote is not None:
+            self._vote[0].wait()
+        self._vote = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a CPU tensor over all processes."""
+        if self._group is None:
+            return values
+        total = values.clone()
+        dist.all_reduce(total, group=self._group)
+        return total / world_size()
+
+    def require_same(self, state: Mapping[str, Tensor], *, step: int) -> None:
+        """RanksDisagreeError naming the first tensor that differs between processes.
+
+        Sums of bits are compared, not the tensors. Batch-norm's running statistics are each process's own.
+        """
+        if self._group is None:
+            return
+        names = [name for name in state if not _OF_ONE_PROCESS.search(name)]
+        sums_N = torch.stack([checksum(state[name]) for name in names]).cpu()
+        low_N, high_N = sums_N.clone(), sums_N.clone()
+        dist.all_reduce(low_N, op=dist.ReduceOp.MIN, group=self._group)
+        dist.all_reduce(high_N, op=dist.ReduceOp.MAX, group=self._group)
+        differing = [name for name, low, high in zip(names, low_N, high_N, strict=True) if low != high]
+        if differing:
+            raise RanksDisagreeError(
+                f"the processes hold different values of {differing[0]} ({len(differing)} of {len(names)} "
+                f"tensors differ) after step {step}, so the run was ended and not saved there. Go on from "
+                "the checkpoint before with --resume auto; if it comes again, the method or the backbone "
+                "draws from a state that is not shared"
+            )
+
+
+@torch.no_grad()
+def checksum(tensor: Tensor) -> Tensor:
+    """An int64 that follows from a tensor's bits and their places, on its device."""
+    values = tensor.detach().contiguous().flatten()
+    if values.dtype in (torch.float64, torch.int64):
+        bits_N = values.view(torch.int64)
+    elif values.dtype in (torch.float32, torch.int32):
+        bits_N = values.view(torch.int32).long()
+    else:
+        bits_N = values.view(torch.uint8).long()
+    odd_N = 2 * torch.arange(len(bits_N), device=bits_N.device) + 1
+    return (bits_N * odd_N).sum()
+
+
+@contextmanager
+def noticing_lost_ranks(*, go_on: Callable[[], str]) -> Iterator[None]:
+    """Turn the errors of a broken collective into a LostRankError that ends with what `go_on` says."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size() == 1 or not _is_of_a_collective(error):
+            raise
+        raise LostRankError(
+            f"another of the {world_size()} processes is gone or says nothing ({_first_line(error)}). "
+            f"{go_on()}"
+        ) from error
+
+
+def _is_of_a_collective(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or bool(_LOST.search(str(error)))
+
+
+def _first_line(error: RuntimeError) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def launched_processes(environment: Mapping[str, str]) -> int:
+    """How many processes torchrun has started for this run; 1 without it."""
+    return int(environment["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in environment else 1
+
+
+def module_state(module: nn.Module) -> dict[str, Tensor]:
+    """What every process must hold alike, with the extra states that are tensors."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
