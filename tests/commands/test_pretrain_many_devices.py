@@ -116,10 +116,11 @@ def test_two_devices_learn_what_one_learns_when_they_share_batch_statistics(pret
     for name in one:
         if "identity_M" in name or "video_M" in name or "extra_state" in name:
             assert torch.equal(one[name], two[name]), name
-        elif name.startswith("method/") and "running" not in name:
-            torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=2e-3, msg=name)
-    # the mean of the two, not the first's
-    assert logged(runs[1], "loss")[:2] == pytest.approx(logged(runs[2], "loss")[:2], rel=1e-4)
+        elif name.startswith("method/") and "running" not in name and "num_batches" not in name:
+            # float32: rounding has grown for 20 steps; test_several_processes.py has it in float64
+            torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=1e-2, msg=name)
+    # the mean of the two devices, not the first's
+    assert logged(runs[1], "loss") == pytest.approx(logged(runs[2], "loss"), rel=5e-3)
 
 
 def test_a_killed_process_ends_the_run_with_a_word_and_the_same_command_ends_it_alike(pretrain, on_two):
