@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError
+from mien.datasets.label_files import spelling_key
 from mien.datasets.table import Table
 
 HEADER = ["path", "subject", "AU12", "AU1"]
@@ -66,10 +67,24 @@ def test_a_split_or_fold_is_kept(write_table, name, parts):
     assert Table(write_table(rows, ["path", "subject", "AU1", name])).frames().split_N.tolist() == parts
 
 
-def test_a_row_without_a_frame_number_may_have_a_time(write_table):
+def test_a_video_without_frame_numbers_may_have_times(write_table):
     header = ["path", "subject", "AU1", "frame", "seconds"]
-    frames = Table(write_table([["v.mp4", "p", 1, 7, ""], ["v.mp4", "p", 1, "", 0.5]], header)).frames()
+    frames = Table(write_table([["v.mp4", "p", 1, 7, ""], ["w.mp4", "p", 1, "", 0.5]], header)).frames()
     assert frames.frame_N.tolist() == [7, BY_TIME]
+
+
+@pytest.mark.parametrize("other", ["S01", "s.1", "S_1", "S-001", "s\u200b1", " S 1 "])
+def test_one_name_in_another_spelling_has_the_same_key(other):
+    assert spelling_key(other) == spelling_key("S 01")
+
+
+def test_a_number_and_what_a_spreadsheet_makes_of_it_have_one_key():
+    assert spelling_key("7.0") == spelling_key("07") == spelling_key("7")
+
+
+@pytest.mark.parametrize(("one", "other"), [("1-11", "11-1"), ("S1", "S10"), ("001A", "001B"), ("7.5", "75")])
+def test_names_of_different_people_have_different_keys(one, other):
+    assert spelling_key(one) != spelling_key(other)
 
 
 def test_blank_lines_and_blanks_around_cells_mean_nothing(tmp_path):
@@ -210,6 +225,20 @@ def test_a_malformed_table_is_refused_with_row_and_column(write_table, rows, hea
             2,
             ": v.mp4 at 0.5 s stands in {place[1]} already",
             id="one time twice",
+        ),
+        pytest.param(
+            [["v.mp4", "ann", 1, 5, ""], ["v.mp4", "ann", 0, "", 0.2]],
+            ["path", "subject", "AU1", "frame", "seconds"],
+            2,
+            " is in 'seconds' here and in 'frame' in {place[1]}; expected one of frame and seconds a file",
+            id="one frame by number and by time",
+        ),
+        pytest.param(
+            [["a", "7", 1], ["b", "7.0", 1]],
+            ["path", "subject", "AU1"],
+            2,
+            ", column subject: found '7.0' where {place[1]} has '7'",
+            id="a number and its other form",
         ),
     ],
 )

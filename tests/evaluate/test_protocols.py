@@ -146,7 +146,13 @@ def test_a_share_of_the_labels_is_a_share_of_the_people():
         ),
         (
             json.dumps({"name": "x", "source": "", "parts": {"p1": ["F001"], "p2": ["f001 "]}}),
-            "'F001' and 'f001 ' differ by case, blanks or zeros alone",
+            "'F001' and 'f001 ' differ by case, blanks, zeros or signs alone",
+        ),
+        (
+            json.dumps(
+                {"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"]}, "test_parts": ["p1", "p1"]}
+            ),
+            "tested p1, p1; expected .* each once",
         ),
     ],
 )

@@ -148,6 +148,13 @@ def row_word(path: Path) -> str:
 
 
 def spelling_key(name: str) -> str:
-    """Equal for names that differ in case, blanks, hyphens, underscores or leading zeros alone."""
-    words = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+    """Equal for names that differ in case, blanks, signs between words, leading zeros alone.
+
+    `S_01`, `s.1` and `S 1` are one; so are `7` and `7.0`, which spreadsheets make of each other.
+    """
+    visible = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    folded = unicodedata.normalize("NFKC", visible).casefold().strip()
+    folded = re.sub(r"^(\d+)\.0+$", r"\1", folded)
+    words = re.sub(r"[\s._-]+", " ", folded).strip()
+    words = re.sub(r"(?<=[^\W\d]) (?=\d)", "", words)
     return re.sub(r"(?<!\d)0+(?=\d)", "", words)

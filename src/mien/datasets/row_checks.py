@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.datasets.base import PICTURE, DatasetError
+from mien.datasets.base import BY_TIME, PICTURE, DatasetError
 from mien.datasets.label_files import row_word, spelling_key
 
 
@@ -26,7 +26,7 @@ def require_one_spelling(table: pd.DataFrame, column: str, *, path: Path) -> Non
         if other != name:
             raise DatasetError(
                 f"{_place(path, row)}, column {column}: found {name!r} where {row_word(path)} {other_row} "
-                f"has {other!r}; expected one spelling (names must differ by more than case, blanks, zeros)"
+                f"has {other!r}; expected one spelling (case, blanks, zeros and signs tell nobody apart)"
             )
 
 
@@ -44,13 +44,18 @@ def require_one_subject_a_file(table: pd.DataFrame, *, path: Path) -> None:
 def require_each_frame_once(
     table: pd.DataFrame, frame_N: NDArray[np.int64], seconds_N: NDArray[np.float64], *, path: Path
 ) -> None:
-    """No frame has two rows, which would count twice or contradict each other."""
+    """No frame has two rows, which would count twice or contradict each other.
+
+    So that this can be told, the rows of a video have frame numbers, or all of them times.
+    """
     files = _files(table["path"], path.parent)
+    kinds = pd.Series(np.where(frame_N == BY_TIME, "seconds", "frame"), index=table.index)
+    _require_one(files, kinds, path=path, what="of frame and seconds", of="file", where="frame")
     first: dict[Hashable, int] = {}
     for row, file, frame, seconds in zip(
         table.index.tolist(), files, frame_N.tolist(), seconds_N.tolist(), strict=True
     ):
-        by_time = frame < PICTURE
+        by_time = frame == BY_TIME
         other = first.setdefault((file, frame, seconds if by_time else None), row)
         if other != row:
             which = f" at {seconds:g} s" if by_time else "" if frame == PICTURE else f", frame {frame}"

@@ -49,10 +49,11 @@ class Protocol:
             )
         self._require_one_spelling()
         missing = [part for part in self.test_parts if part not in self.parts]
-        if missing or not self.test_parts or len(self.parts) < 2:
+        again = len(set(self.test_parts)) < len(self.test_parts)
+        if missing or again or not self.test_parts or len(self.parts) < 2:
             raise ProtocolError(
                 f"protocol {self.name}: parts {', '.join(self.parts)}, tested {', '.join(self.test_parts)}; "
-                "expected two parts or more, and to test one of them or more"
+                "expected two parts or more, and to test one of them or more, each once"
             )
 
     def _require_one_spelling(self) -> None:
@@ -62,8 +63,8 @@ class Protocol:
             other = seen.setdefault(spelling_key(subject), subject)
             if other != subject:
                 raise ProtocolError(
-                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks or zeros alone; "
-                    "expected one spelling a person"
+                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks, zeros or signs "
+                    "alone; expected one spelling a person"
                 )
 
     @property
