@@ -21,6 +21,7 @@ VERBS = {
     "compare": "two evaluations on the same frames -> which is better, with intervals",
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
     "card": "what an action-unit model is for, was fitted on, and scores",
+    "adapt": "an action-unit model recalibrated on a few labelled faces",
     "export": "an action-unit model -> files for a faster engine, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a page on this machine: drop a file, see its action units",

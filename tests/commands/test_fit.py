@@ -166,3 +166,23 @@ def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn,
     assert "present agrees in 100.00% (24 crops)" in capsys.readouterr().out
     assert main(["export", *arguments[:2], "openwine", *arguments[3:]]) == 1
     assert "unknown engine 'openwine'; did you mean 'openvino'?" in capsys.readouterr().err
+
+
+def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
+    model_path, drawn, tmp_path, capsys
+):
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments += ["--workers", "0", "--out", str(tmp_path / "ours.safetensors")]
+    assert main(["adapt", str(model_path), *arguments]) == 0
+    told = capsys.readouterr().out
+    before, after = load_au_model(model_path), load_au_model(tmp_path / "ours.safetensors")
+    assert after.network_digest == before.network_digest
+    (adaptation,) = after.record["adaptations"]
+    assert adaptation["from"] == {"file": "model.safetensors", "digest": before.digest}
+    assert set(adaptation["recalibrated"]) | set(adaptation["left_alone"]) == set(after.columns)
+    for name, why in adaptation["left_alone"].items():
+        assert f"{name}: left alone: {why}" in told
+    assert main(["card", str(tmp_path / "ours.safetensors")]) == 0
+    card = capsys.readouterr().out.replace("\n", " ")
+    assert "The scores are those of the model before it was adapted" in card
+    assert before.digest in card

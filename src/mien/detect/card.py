@@ -118,14 +118,20 @@ def _making_facts(model: AuModel) -> tuple[tuple[str, str], ...]:
 
 
 def _adaptation_facts(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (
-            "adapted",
-            f"to {one['num_frames']:,} faces of {one['num_subjects']:,} people from {one['data']}: "
-            f"{len(one['recalibrated'])} action units recalibrated, {len(one['left_alone'])} left alone",
+    facts = []
+    for one in record.get("adaptations", []):
+        left = "; ".join(f"{name}: {why}" for name, why in one["left_alone"].items())
+        facts.append(
+            (
+                "adapted",
+                f"from {one['from']['file']} (digest {one['from']['digest']}) to {one['num_frames']:,} faces "
+                f"of {one['num_subjects']:,} people, {one['data']} (frame list {one['frames_digest']}; "
+                "licence "
+                f"{one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "
+                f"{', '.join(one['recalibrated']) or 'nothing'}. Left alone: {left or 'nothing'}",
+            )
         )
-        for one in record.get("adaptations", [])
-    )
+    return tuple(facts)
 
 
 def _score_table(model: AuModel) -> Table:
@@ -194,6 +200,8 @@ def _limits(model: AuModel) -> tuple[str, ...]:
         lines.append(f"No better by F1 than saying present everywhere: {', '.join(poor)}.")
     if not units:
         lines.append("Nothing was measured.")
+    elif model.record.get("adaptations"):
+        lines.append("The scores are those of the model before it was adapted.")
     return tuple(lines)
 
 

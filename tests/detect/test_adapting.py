@@ -1,0 +1,142 @@
+"""Recalibration on logits whose right line is known, and restraint where there is little to go by."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mien.datasets.base import PICTURE, LabelledFrames
+from mien.detect.adapting import FEWEST_FOR_LINE, FEWEST_FOR_OFFSET, adapt, labels_for
+from mien.detect.calibration import Calibration
+from mien.detect.curve_fitting import log_loss
+from mien.evaluate.metrics import calibration_error
+from tests.detect.conftest import SMALL_CONTRACT
+from tests.detect.tiny_model import UNITS, tiny_model
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A model that takes its logits for log-odds."""
+    return dataclasses.replace(tiny_model(SMALL_CONTRACT), calibration=Calibration.none(4))
+
+
+def shifted(*, people=60, rows=40, scale=0.6, bias=-1.5, seed=0, units=UNITS):
+    """Logits, and frames whose labels were drawn with log-odds scale * logit + bias."""
+    generator = np.random.default_rng(seed)
+    N, A = people * rows, len(units)
+    logits_NA = generator.normal(0, 2, (N, A)).astype(np.float32)
+    occurrence_NA = (generator.random((N, A)) < 1 / (1 + np.exp(-(scale * logits_NA + bias)))).astype(
+        np.float32
+    )
+    frames = LabelledFrames(
+        action_units=units,
+        path_N=np.array([f"{k}.jpg" for k in range(N)]),
+        frame_N=np.full(N, PICTURE),
+        seconds_N=np.full(N, np.nan),
+        subject_N=np.repeat([f"p{k:03d}" for k in range(people)], rows),
+        occurrence_NA=occurrence_NA,
+    )
+    return logits_NA, frames
+
+
+def test_the_line_that_shifted_the_logits_is_found(plain):
+    adapted = adapt(plain, *shifted())
+    assert not adapted.left_alone
+    for change in adapted.changes.values():
+        assert change.what == "line"
+        assert change.scale == pytest.approx(0.6, abs=0.08)
+        assert change.bias == pytest.approx(-1.5, abs=0.15)
+
+
+def test_it_helps_people_it_has_not_seen(plain):
+    logits_NA, frames = shifted(people=60, seed=1)
+    few, others = frames.subject_N < "p006", frames.subject_N >= "p006"
+    adapted = adapt(plain, logits_NA[few], frames.rows(few)).model
+    for column in range(4):
+        labels, logits = frames.occurrence_NA[others, column], logits_NA[others, column]
+        before, after = plain.calibration.curves[column], adapted.calibration.curves[column]
+        assert log_loss(after.log_odds(logits), labels) < log_loss(before.log_odds(logits), labels) - 0.1
+    errors = [
+        calibration_error(frames.occurrence_NA[others, 0], model.calibration(logits_NA[others])[:, 0])
+        for model in (plain, adapted)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_logits_that_fit_already_are_hardly_moved(plain):
+    logits_NA, frames = shifted(scale=1.0, bias=0.0)
+    adapted = adapt(plain, logits_NA, frames)
+    for change in adapted.changes.values():
+        assert abs(change.scale - 1.0) < 0.12
+        assert abs(change.bias) < 0.15
+    assert set(adapted.changes) | set(adapted.left_alone) == set(plain.columns)
+
+
+def test_with_few_frames_only_the_offset_moves_and_with_fewer_nothing_does(plain):
+    logits_NA, frames = shifted(people=10, rows=40, bias=-3.0)
+    occurrence_NA = frames.occurrence_NA.copy()
+    for column, present in enumerate((FEWEST_FOR_OFFSET - 1, FEWEST_FOR_LINE - 1, 0)):
+        occurrence_NA[:, column] = 0
+        occurrence_NA[np.argsort(-logits_NA[:, column])[:present], column] = 1
+    occurrence_NA[:, 3] = np.nan
+    adapted = adapt(plain, logits_NA, dataclasses.replace(frames, occurrence_NA=occurrence_NA))
+    assert adapted.left_alone == {
+        "AU01": "4 frames show it and 396 do not; it takes 5 of both",
+        "AU12": "0 frames show it and 400 do not; it takes 5 of both",
+        "AU25": "not coded",
+    }
+    change = adapted.changes["AU04"]
+    assert change.what == "offset"
+    assert change.scale == pytest.approx(1.0, abs=0.01)
+    assert change.threshold == change.threshold_before
+    for column in (0, 2, 3):
+        assert adapted.model.calibration.curves[column] is plain.calibration.curves[column]
+        assert adapted.model.threshold_A[column] == plain.threshold_A[column]
+
+
+def test_one_person_moves_less_than_many_with_as_many_frames(plain):
+    logits_NA, frames = shifted(people=40, rows=10, bias=-2.0)
+    many = adapt(plain, logits_NA, frames).changes["AU01"]
+    one = adapt(plain, logits_NA, dataclasses.replace(frames, subject_N=np.full(400, "p"))).changes["AU01"]
+    assert abs(one.bias) < abs(many.bias)
+    assert one.bias < -0.3
+
+
+def test_the_network_and_what_was_not_asked_stay_as_they_were(plain):
+    adapted = adapt(plain, *shifted()).model
+    assert adapted.network_digest == plain.network_digest
+    assert adapted.digest != plain.digest
+    assert adapted.intensity is plain.intensity
+
+
+def test_a_line_follows_isotonic_knots():
+    model = tiny_model(SMALL_CONTRACT)
+    logits_NA, frames = shifted()
+    log_odds = model.calibration.curves[2].log_odds(logits_NA[:, 2])
+    change = adapt(model, logits_NA, frames).changes["AU12"]
+    found = adapt(model, logits_NA, frames).model.calibration.curves[2].log_odds(logits_NA[:, 2])
+    assert np.allclose(found, change.scale * log_odds + change.bias)
+
+
+def test_units_are_matched_by_number_not_by_place(plain):
+    logits_NA, frames = shifted(units=(25, 12, 2, 1))
+    labels_NA = labels_for(plain.units, frames)
+    assert np.array_equal(labels_NA[:, 0], frames.occurrence_NA[:, 3])
+    assert np.array_equal(labels_NA[:, 3], frames.occurrence_NA[:, 0])
+    assert np.isnan(labels_NA[:, 1]).all()
+    with pytest.raises(ValueError, match="none of the 4 units of a tiny model is coded"):
+        adapt(plain, logits_NA, dataclasses.replace(frames, action_units=(5, 6, 7, 9)))
+
+
+def test_thresholds_are_drawn_towards_the_old_ones(plain):
+    logits_NA, frames = shifted()
+    change = adapt(plain, logits_NA, frames).changes["AU01"]
+    probability = 1 / (1 + np.exp(-(change.scale * logits_NA[:, 0] + change.bias)))
+    from sklearn.metrics import f1_score
+
+    def f1(threshold):
+        return f1_score(frames.occurrence_NA[:, 0], probability > threshold)
+
+    best = max(f1(t) for t in np.linspace(0.05, 0.95, 91))
+    assert f1(change.threshold) > best - 0.01
+    assert change.threshold != change.threshold_before
