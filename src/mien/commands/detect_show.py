@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from mien.detect.frames import UNREADABLE
@@ -27,6 +28,15 @@ def show(medium: Medium, out: Path, *, page: bool, annotated: bool) -> None:
         if of_picture.table["reason"][0].as_py() != UNREADABLE:
             stem = out / PurePosixPath(file.shown)
             _show_picture(of_picture, file.path, stem, page=page, annotated=annotated)
+
+
+def show_overview(media: Sequence[Medium], out: Path) -> None:
+    """`overview.html`: every file's faces side by side, with links to their pages."""
+    from mien.visualise.detections_overview import write_overview_page
+
+    tables = [table for medium in media if (table := out / f"{medium.name}.parquet").is_file()]
+    if tables:
+        write_overview_page(tables, out / "overview.html")
 
 
 def _show_video(table: Path, video: Path, *, page: bool, annotated: bool) -> None:

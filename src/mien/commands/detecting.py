@@ -15,7 +15,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from mien.commands.detect_show import show
+from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
 from mien.data.worker_pool import Died, Finished, Progress, Report, run_in_processes
 from mien.detect.baseline import Baseline
@@ -111,6 +111,8 @@ def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> 
             _accounts(plan, listing.media, processes, progress), key=lambda account: account.name
         )
     _write_accounts(plan.out / "account.csv", accounts)
+    if plan.page and len(listing.media) > 1:
+        show_overview(listing.media, plan.out)
     print(_in_words(accounts, plan.out))
     return 0 if all(account.status == WHOLE for account in accounts) else 1
 

@@ -15,7 +15,7 @@ PICTURE_SUFFIXES = frozenset(f".{name}" for name in ("bmp", "jpeg", "jpg", "png"
 PICTURES = "pictures"
 """The name of the one table that all pictures of a run share."""
 
-_TAKEN = (PICTURES, "account")
+_TAKEN = (PICTURES, "account", "overview")
 
 
 class MediaError(ValueError):

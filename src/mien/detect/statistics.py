@@ -58,14 +58,23 @@ def unit_statistics(table: pd.DataFrame) -> pd.DataFrame:
 def co_occurrence(table: pd.DataFrame) -> pd.DataFrame:
     """A x A: of the rows with either unit present, the share with both; NaN where neither ever is."""
     units = unit_columns(table)
+    return pd.DataFrame(co_occurrence_of_counts(pair_counts(table)), index=units, columns=units)
+
+
+def pair_counts(table: pd.DataFrame) -> NDArray[np.float64]:
+    """A x A: in how many rows both units are present; on the diagonal, in how many the one is."""
     seen = table[table["success"] == 1]
-    present_NA = seen[[f"{unit}_present" for unit in units]].to_numpy(dtype=np.float64)
-    both = present_NA.T @ present_NA
-    alone = np.diag(both)
-    either = alone[:, None] + alone[None, :] - both
+    present_NA = seen[[f"{unit}_present" for unit in unit_columns(table)]].to_numpy(dtype=np.float64)
+    both_AA: NDArray[np.float64] = present_NA.T @ present_NA
+    return both_AA
+
+
+def co_occurrence_of_counts(both_AA: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shares that `co_occurrence` gives, of the counts of one table or of many added up."""
+    alone_A = np.diag(both_AA)
+    either_AA = alone_A[:, None] + alone_A[None, :] - both_AA
     with np.errstate(invalid="ignore"):
-        share = np.where(either > 0, both / either, np.nan)
-    return pd.DataFrame(share, index=units, columns=units)
+        return np.where(either_AA > 0, both_AA / either_AA, np.nan)
 
 
 def faces_of(table: pd.DataFrame) -> Iterator[FaceRows]:
