@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mien.data.atomic import write_bytes
 from mien.detect.statistics import co_occurrence, co_occurrence_of_counts, pair_counts, unit_statistics
 from mien.detect.table import Detections
-from mien.visualise.detection_data import Unit, units_of
+from mien.visualise.detection_data import units_of
 from mien.visualise.page_parts import hash_of, part, printable, template
 
 _MOST_ROWS = 2000
@@ -77,7 +78,9 @@ def rates_figure(table: pd.DataFrame) -> Figure:
     if shares.empty:
         raise ValueError("no face in the table: nothing to draw")
     labels = [f"{name}, face {face_id}" for name, face_id in shares.index]
-    return _heat_map(100 * shares.to_numpy(), labels, list(shares.columns), title="present, % of the time seen")
+    return _heat_map(
+        100 * shares.to_numpy(), labels, list(shares.columns), title="present, % of the time seen"
+    )
 
 
 def co_occurrence_figure(table: pd.DataFrame) -> Figure:
@@ -115,7 +118,7 @@ def _link(table: Path, name: str, page: Path, *, alone: bool) -> str:
 
 def _shade(share: float) -> int:
     """0 to 10; 0 for NaN."""
-    return round(_SHADES * share) if share == share else 0
+    return round(_SHADES * share) if math.isfinite(share) else 0
 
 
 def _heat_map(
