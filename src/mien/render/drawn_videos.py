@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.render.drawing_pool import drawing_pool
 from mien.render.drawn import DrawnFrame, draw_video
 from mien.render.drawn_face import DrawnFace
 from mien.render.drawn_motion import Motion, random_motion
@@ -73,10 +71,7 @@ def _in_processes(
     if processes == 1:
         yield from (_write_person(folder, settings, number) for number in numbers)
         return
-    spawn = multiprocessing.get_context("spawn")  # forking a process that has threads may hang it
-    with ProcessPoolExecutor(
-        processes, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with drawing_pool(processes) as pool:
         pending = [pool.submit(_write_person, folder, settings, number) for number in numbers]
         for future in pending:
             yield future.result()

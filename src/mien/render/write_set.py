@@ -11,12 +11,11 @@ import contextlib
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +32,7 @@ from mien.render.arrays import Floats
 from mien.render.benchmark_set import ClipPlan, SetSettings
 from mien.render.body import Body, Stage
 from mien.render.clip import Clip, draw_frames, label_table
+from mien.render.drawing_pool import drawing_pool
 from mien.render.face_model import FaceModel, load_face_model
 from mien.render.person import Person, draw_person
 from mien.render.surface import Surface
@@ -105,12 +105,12 @@ def make_person(settings: SetSettings, part: str, identity: int, *, num_identity
 def _each(work: _Work, people: list[list[ClipPlan]], *, processes: int) -> Iterator[int]:
     """Draw the clips of every person; yields how many clips each was."""
     if processes == 1:
+        cv2.setNumThreads(1)
         _start_worker(work)
         for plans in people:
             yield _draw_person(plans)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(work,)) as pool:
+    with drawing_pool(processes, _start_worker, work) as pool:
         waiting = {pool.submit(_draw_person, plans) for plans in people}
         try:
             while waiting:
@@ -125,7 +125,6 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(work: _Work) -> None:
-    cv2.setNumThreads(1)
     stage = Stage(Surface.of(load_face_model(work.model_path)), atlas_px=work.settings.video.atlas_px)
     _worker.update(work=work, stage=stage)
 
