@@ -99,7 +99,7 @@ def test_one_person_moves_less_than_many_with_as_many_frames(plain):
     many = adapt(plain, logits_NA, frames).changes["AU01"]
     one = adapt(plain, logits_NA, dataclasses.replace(frames, subject_N=np.full(400, "p"))).changes["AU01"]
     assert abs(one.bias) < abs(many.bias)
-    assert one.bias < -0.3
+    assert one.bias < -0.2
 
 
 def test_the_network_and_what_was_not_asked_stay_as_they_were(plain):

@@ -2,8 +2,8 @@
 
 Cameras, light and people shift a model's logits more than they change their order. So a straight line is put
 after each unit's calibration, drawn towards the identity, and kept only where it does better on people (or
-stretches of time) that it was not fitted on. The frames of one person resemble each other: together they
-count as `MOST_OF_A_PERSON` at most.
+stretches of time) that it was not fitted on, by more than chance would have it. The frames of one person
+resemble each other, in how often they show a unit above all: together they count as `MOST_OF_A_PERSON`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ FEWEST_FOR_OFFSET = 5
 FEWEST_FOR_LINE = 20
 """Before the slope and the threshold move as well."""
 
-MOST_OF_A_PERSON = 20.0
+MOST_OF_A_PERSON = 4.0
 
-_LINE = LinePrior(scale_deviation=0.5, bias_deviation=2.0)
-_OFFSET = LinePrior(scale_deviation=1e-3, bias_deviation=2.0)
+_LINE = LinePrior(scale_deviation=0.5, bias_deviation=1.0)
+_OFFSET = LinePrior(scale_deviation=1e-3, bias_deviation=1.0)
 _MAX_FOLDS = 5
 _BLOCKS = 4  # of time, where there is one person only
 
@@ -123,9 +123,10 @@ class _Unit:
             return f"{present} frames show it and {absent} do not; it takes {FEWEST_FOR_OFFSET} of both"
         with_line = min(present, absent) >= FEWEST_FOR_LINE
         prior = _LINE if with_line else _OFFSET
-        before, after = log_loss(self.log_odds_N, self.label_N), self._left_out_loss(prior)
-        if not after < before:
+        left_out_N = self._left_out(prior)
+        if not self._is_better(left_out_N):
             return "no better on faces left out"
+        before, after = (log_loss(odds_N, self.label_N) for odds_N in (self.log_odds_N, left_out_N))
         every = np.ones(len(self.label_N), bool)
         line = self._line(every, prior)
         threshold = self._threshold(line) if with_line else self.threshold
@@ -137,13 +138,26 @@ class _Unit:
         weight = float(np.minimum(counts, MOST_OF_A_PERSON).sum() / counts.sum())
         return fit_line(self.log_odds_N[rows_N], self.label_N[rows_N], prior=prior, weight=weight)
 
-    def _left_out_loss(self, prior: LinePrior) -> float:
+    def _left_out(self, prior: LinePrior) -> Floats:
+        """(N,) log-odds by lines that were fitted without the row's fold."""
         fold_N = self._folds()
         log_odds_N = np.zeros(len(self.label_N))
         for fold in np.unique(fold_N):
             own_N = fold_N == fold
             log_odds_N[own_N] = self._line(~own_N, prior).log_odds(self.log_odds_N[own_N])
-        return log_loss(log_odds_N, self.label_N)
+        return log_odds_N
+
+    def _is_better(self, log_odds_N: Floats) -> bool:
+        """Whether the mean gain a person (or stretch) exceeds two standard errors; two must both gain."""
+        groups_N = self.subject_N if len(np.unique(self.subject_N)) > 1 else self._folds()
+        gain = [
+            log_loss(self.log_odds_N[own_N], self.label_N[own_N])
+            - log_loss(log_odds_N[own_N], self.label_N[own_N])
+            for own_N in (groups_N == group for group in np.unique(groups_N))
+        ]
+        if len(gain) < 3:
+            return min(gain) > 0
+        return bool(np.mean(gain) > 2.0 * np.std(gain, ddof=1) / len(gain) ** 0.5)
 
     def _folds(self) -> NDArray[np.int64]:
         people = len(np.unique(self.subject_N))
