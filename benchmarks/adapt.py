@@ -1,17 +1,21 @@
 """Does adapting to a few people of another set help on its other people? Draws of people, told on the rest.
 
     python benchmarks/adapt.py MODEL --dataset rendered --root OUT/shifted --store STORE [--people 1 3 5 8]
+    python benchmarks/adapt.py MODEL --dataset drawn --root DRAWN --store STORE --gamma 2 --blur 1
 
 For each number of people, several draws: the model is adapted to them (`mien adapt`), and model and adapted
 model are told by log-loss, calibration error and F1 at their thresholds on all other people, mean of the
-units that these show. Deterministic; no speed is measured.
+units that these show. --gamma and --blur make another camera of the crops. Deterministic.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mien.commands.adaptation import logits_of
@@ -22,6 +26,7 @@ from mien.detect.au_model import load_au_model
 from mien.detect.curve_fitting import log_loss
 from mien.evaluate.matching import match_faces
 from mien.evaluate.metrics import mean_defined, scores_of
+from mien.evaluate.tune import StoredFaces
 
 
 def main() -> None:
@@ -34,10 +39,14 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--people", type=int, nargs="+", default=[1, 3, 5, 8])
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--gamma", type=float, default=1.0, help="above 1: darker")
+    parser.add_argument("--blur", type=float, default=0.0, help="deviation in pixels of the encoder's frame")
     args = parser.parse_args()
     model = load_au_model(args.model)
     frames = DATASETS.get(args.dataset)(args.root).frames()
     data = match_faces(frames, args.root, TrackStore.open(args.store))
+    camera = OtherCamera(data.faces.store, data.faces.track_N, data.faces.position_N, args.gamma, args.blur)
+    data = dataclasses.replace(data, faces=camera)
     logits_NA, people = logits_of(model, data), np.unique(data.frames.subject_N)
     print(f"{len(logits_NA):,} faces of {len(people)} people, {len(model.units)} units")
     for count in args.people:
@@ -56,6 +65,23 @@ def main() -> None:
             f"(better in {better:.0%} of {args.draws} draws), calibration error {before[1]:.3f} -> "
             f"{after[1]:.3f}, F1 {100 * before[2]:.1f} -> {100 * after[2]:.1f}"
         )
+
+
+@dataclass(frozen=True)
+class OtherCamera(StoredFaces):
+    """The same faces, darker and less sharp."""
+
+    gamma: float
+    blur_px: float
+
+    def read(self, rows, *, size_px):
+        """As the other camera would have seen them."""
+        frames = super().read(rows, size_px=size_px)
+        if self.gamma != 1.0:
+            frames = (255 * (np.arange(256) / 255) ** self.gamma).round().astype(np.uint8)[frames]
+        if self.blur_px:
+            frames = np.stack([cv2.GaussianBlur(frame, (0, 0), self.blur_px) for frame in frames])
+        return frames
 
 
 def told(model, logits_NA, frames) -> tuple[float, float, float]:
