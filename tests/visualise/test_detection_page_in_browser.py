@@ -9,6 +9,7 @@ import pytest
 from mien.visualise.detection_page import write_detection_page
 
 HOSTILE = "a b\"'><img src=x onerror=alert(1)>&;$(touch pwned)%41#?.mp4"
+THRESHOLDS = {"AU01": 0.2, "AU04": 0.5, "AU12": 0.5}
 NOW = "document.getElementById('video').currentTime"
 
 
@@ -43,7 +44,7 @@ def opened(chromium, tmp_path):
 @pytest.fixture
 def page(opened, two_faces, write_grey_video, tmp_path):
     video = write_grey_video(tmp_path / "two.mp4")
-    page = opened(write_detection_page(two_faces(), video, tmp_path / "two.html"))
+    page = opened(write_detection_page(two_faces(), video, tmp_path / "two.html", thresholds=THRESHOLDS))
     until(page, "document.getElementById('video').readyState >= 2")
     return page
 
@@ -145,6 +146,15 @@ def test_the_frame_shown_is_the_frame_named_at_a_variable_rate(opened, two_faces
         page.keyboard.press(".")
         assert page.inner_text("#clock").endswith(f"frame {frame}")
         assert shown_grey(page) == pytest.approx(4 * frame, abs=1.9)
+
+
+def test_colours_may_have_the_threshold_in_the_middle(page):
+    pixel = "[...document.getElementById('heat').getContext('2d').getImageData(100, 6, 1, 1).data]"
+    plain = page.evaluate(pixel)
+    page.check("#relative")
+    assert page.evaluate(pixel) != plain
+    page.uncheck("#relative")
+    assert page.evaluate(pixel) == plain
 
 
 def test_zooming_in_shows_less_of_the_file(page):

@@ -69,7 +69,7 @@ def write_detection_page(
     video = None if shown else page_video(media, out, embed=embed_video, most_bytes=most_embedded_bytes)
     payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
     html = template("detection.html").render(
-        name=printable(Path(data.input).name),
+        name=printable(data.input),
         data=payload | _media_data(pictures.width_px, pictures.height_px, video),
         detections=data,
         video=video,

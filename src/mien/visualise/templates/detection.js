@@ -61,7 +61,16 @@
 
   // ---- drawing -------------------------------------------------------------------------------------------
   const ROW = 24, MARK = 4;
-  let colours = {}, ramp = [];
+  let colours = {}, ramp = [], shadeOf = [];
+  // For each unit the colour of each level: of the probability itself, or with the threshold in the middle.
+  function readShades() {
+    const relative = video && $("relative").checked;
+    shadeOf = units.map(({ threshold }) => Array.from({ length: 255 }, (_, level) => {
+      if (!relative || !(threshold > 0 && threshold < 1)) return level;
+      const p = level / 254, share = p < threshold ? (0.5 * p) / threshold : 0.5 + (0.5 * (p - threshold)) / (1 - threshold);
+      return Math.round(254 * share);
+    }));
+  }
   function readColours() {
     const style = getComputedStyle(document.documentElement);
     for (const name of ["ink", "quiet", "line", "paper", "card", "accent", "accentink", "heat0", "heat1", "heat2", "gap"])
@@ -149,7 +158,7 @@
           if (level <= 254 && level > most) most = level;
           if (presentIn(of, unit, row)) marks[unit][x] = 1;
         }
-        if (most >= 0) image.data.set([...ramp[most], 255], 4 * (unit * columns + x));
+        if (most >= 0) image.data.set([...ramp[shadeOf[unit][most]], 255], 4 * (unit * columns + x));
       }
     });
     const strip = document.createElement("canvas");
@@ -170,7 +179,8 @@
     const area = sized($("curve"));
     if (!area) return;
     const { pen, width, height } = area, top = 6, bottom = height - 6, of = face();
-    const y = (value) => bottom + (top - bottom) * value, columns = Math.max(1, Math.floor(width));
+    const columns = Math.max(1, Math.floor(width));
+    const threshold = units[state.unit].threshold;
     pen.fillStyle = colours.card; pen.fillRect(0, 0, width, height);
     const kinds = new Uint8Array(columns), marks = new Uint8Array(columns), spans = new Array(columns).fill(null);
     eachColumn(columns, state.from, state.to, (x, first, last) => {
@@ -184,8 +194,12 @@
         const level = levelOf(of, state.unit, row);
         if (level <= 254) { low = Math.min(low, level); high = Math.max(high, level); }
       }
-      if (high >= 0) spans[x] = [y(low / 254), y(high / 254)];
+      if (high >= 0) spans[x] = [low / 254, high / 254];
     });
+    const highest = spans.reduce((most, span) => Math.max(most, span ? span[1] : 0), threshold || 0);
+    const greatest = [0.1, 0.25, 0.5, 1].find((value) => highest <= 0.95 * value) || 1;
+    const y = (value) => bottom + (top - bottom) * (value / greatest);
+    spans.forEach((span, x) => { if (span) spans[x] = span.map(y); });
     fillRuns(pen, kinds, NONE, hatched(pen), 0, height, width);
     pen.globalAlpha = 0.16; fillRuns(pen, marks, 1, colours.accent, 0, height, width); pen.globalAlpha = 1;
     fillRuns(pen, marks, 1, colours.accent, height - MARK, MARK, width);
@@ -199,16 +213,17 @@
       drawing = true;
     }
     pen.stroke();
-    const threshold = units[state.unit].threshold;
+    pen.font = "11px system-ui, sans-serif";
     if (threshold !== null) {
       pen.setLineDash([6, 4]); pen.lineWidth = 1.5; pen.strokeStyle = colours.ink; pen.beginPath();
       pen.moveTo(0, y(threshold)); pen.lineTo(width, y(threshold)); pen.stroke(); pen.setLineDash([]);
-      pen.font = "11px system-ui, sans-serif"; pen.textAlign = "right";
-      const text = `threshold ${threshold.toFixed(2)}`, under = threshold > 0.8;
+      pen.textAlign = "right";
+      const text = `threshold ${threshold.toFixed(2)}`, under = threshold > 0.8 * greatest;
       pen.fillStyle = colours.card; pen.globalAlpha = 0.8;
       pen.fillRect(width - pen.measureText(text).width - 8, y(threshold) + (under ? 3 : -17), pen.measureText(text).width + 8, 14);
       pen.globalAlpha = 1; pen.fillStyle = colours.ink; pen.fillText(text, width - 4, y(threshold) + (under ? 14 : -6));
     }
+    $("curvelabel").textContent = `${unitName(state.unit)}, probability 0 to ${greatest}`;
   }
 
   const STEPS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
@@ -340,7 +355,6 @@
     state.unit = (unit + units.length) % units.length;
     options.forEach((option, i) => option.setAttribute("aria-selected", String(i === state.unit)));
     $("units").setAttribute("aria-activedescendant", `unit${state.unit}`);
-    if (video) $("curvelabel").textContent = unitName(state.unit);
     showAll();
   }
   function chooseFace(which) {
@@ -431,6 +445,7 @@
     $("farther").addEventListener("click", () => zoom(2));
     $("whole").addEventListener("click", () => setView(start, data.duration));
     $("speed").addEventListener("change", (event) => { video.playbackRate = Number(event.target.value); });
+    $("relative").addEventListener("change", () => { readShades(); drawHeat(); });
     $("sound").addEventListener("change", (event) => { video.muted = !event.target.checked; });
     draggable($("lane"), () => [state.from, state.to], (event) => chooseUnit(unitAt(event)));
     draggable($("curvelane"), () => [state.from, state.to]);
@@ -464,6 +479,7 @@
   });
   if (matchMedia("(max-width: 1000px)").matches) $("keys").open = false;
   readColours();
+  readShades();
   fitScreen();
   if (video) startVideo();
   chooseFace(Math.max(0, state.face));
