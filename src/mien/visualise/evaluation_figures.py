@@ -22,7 +22,7 @@ _PERSON_HUES = 10
 
 def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -> str:
     """A dot an action unit and system, over the floor of predicting everything; `styles` by system."""
-    left, top, width, height = 34, 26, 570, 300
+    left, top, width, height = 34, 26, 380, 240
     scores_of_all = [result.occurrence_scores for result in results]
     x_most = _most(rate for scores in scores_of_all for rate in scores.base_rate)
     y_most = _most(
@@ -94,7 +94,7 @@ def label_share_chart(
     shares = sorted({result.predictions.about.share_of_labels for result in results})
     if len(shares) < 2:
         return "", ()
-    left, top, width, height = 34, 26, 570, 300
+    left, top, width, height = 34, 26, 380, 240
     lines = {key: rows for key, rows in _by_system_and_mode(results).items() if len(rows) > 1}
     most = _most(row.occurrence_scores.f1_mean.high for rows in lines.values() for row in rows)
     places = {share: left + width * (k + 0.5) / len(shares) for k, share in enumerate(shares)}
