@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from planted_finding import Dying
 
+from mien.data.lock import writing_to
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
@@ -206,3 +207,13 @@ def test_a_still_of_one_person_is_no_alarm(sequence, tmp_path):
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
     found = same_pictures(match_faces(frames, root, TrackStore.open(tmp_path / "store")))
     assert found.in_words() == ""
+
+
+def test_a_finished_store_is_read_while_another_run_holds_it(sequence, tmp_path):
+    root, frames, _ = sequence
+    store = tmp_path / "store"
+    before = prepare_labelled(frames, root, store, BESIDE, workers=0)
+    manifest = (store / "manifest.parquet").stat().st_mtime_ns
+    with writing_to(store):
+        assert prepare_labelled(frames, root, store, BESIDE, workers=0) == before
+    assert (store / "manifest.parquet").stat().st_mtime_ns == manifest

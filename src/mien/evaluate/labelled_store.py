@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.config import to_dict
-from mien.data.accounts import Account
+from mien.data.accounts import Account, read_accounts
 from mien.data.assemble import assemble
 from mien.data.atomic import told_as_write_error
 from mien.data.lock import writing_to
@@ -27,7 +28,7 @@ from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, read_part
 from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
-from mien.data.store_layout import HEADER, TEMPORARY, StoreHeader, part_path
+from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path
 from mien.data.store_writer import skip_video, write_video
 from mien.data.worker_pool import Died, Finished, Report, WorkersDieError, run_here, run_in_processes
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
@@ -123,20 +124,23 @@ def prepare_labelled(
 ) -> list[Account]:
     """Crop the largest face of every coded frame into `store`; the accounts of all videos.
 
-    Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again.
+    Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again. A
+    store in which nothing is to be done is only read, so that several runs may use it at once.
     `workers` processes, 0 does everything in this one. ContractMismatchError or StoreError when the store was
     begun otherwise; WorkersDieError, after all others are done, for videos over which a process died.
     """
     header = StoreHeader(
         finding.contract, to_dict(finding.settings) | {"frames": "coded frames of a labelled set"}
     )
+    every = jobs_of(frames, root)
+    for job in every:
+        job.require_files()
+    if _is_finished(store, header, every):
+        return read_accounts(pq.read_table(store / ACCOUNTS))
     with told_as_write_error(store):
         store.mkdir(parents=True, exist_ok=True)
     with writing_to(store):
         _open_or_begin(store, header)
-        every = jobs_of(frames, root)
-        for job in every:
-            job.require_files()
         jobs = [job for job in every if not _is_done(store, job)]
         work = _PrepareJob(store, finding)
         events = run_in_processes(work, jobs, workers=workers) if workers and jobs else run_here(work, jobs)
@@ -290,11 +294,22 @@ def _is_done(store: Path, job: Job) -> bool:
     return path.exists() and read_part(path).fingerprint.sha256 == job.fingerprint().sha256
 
 
+def _is_finished(store: Path, header: StoreHeader, jobs: Sequence[Job]) -> bool:
+    if not (store / MANIFEST).exists():
+        return False
+    _require_begun_alike(store, header)
+    return all(_is_done(store, job) for job in jobs)
+
+
 def _open_or_begin(store: Path, header: StoreHeader) -> None:
     with told_as_write_error(store):
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         if not (store / HEADER).exists():
             header.write(store)
+    _require_begun_alike(store, header)
+
+
+def _require_begun_alike(store: Path, header: StoreHeader) -> None:
     begun = StoreHeader.read(store)
     begun.contract.require_same(header.contract, ours=str(store), theirs="this run")
     require_same_settings(begun, header, ours=str(store), theirs="this run")
