@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +80,39 @@ def write_grey_video():
         times = [frame / 25 for frame in range(num_frames)] if seconds is None else seconds
         pictures = (np.full((120, 160, 3), 4 * frame % 256, np.uint8) for frame in range(len(times)))
         write_timed_video(path, zip(times, pictures, strict=True), quality_crf=5)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_sounding_video():
+    """write(path, seconds=2): the grey video with a tone from `tone_from` s on.
+
+    Both streams begin at `delay` s of the file, the pictures `late` s after the sound.
+    """
+
+    def write(path, *, seconds, delay=0.0, tone_from=1.0, late=0.0):
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("libx264", rate=25)
+            video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+            video.options = {"crf": "5"}
+            audio = container.add_stream("aac", rate=48_000, layout="mono")
+            for k in range(round(25 * seconds)):
+                frame = av.VideoFrame.from_ndarray(
+                    np.full((120, 160, 3), 4 * k % 256, np.uint8), format="rgb24"
+                )
+                frame.pts, frame.time_base = k + round(25 * (delay + late)), Fraction(1, 25)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+            for k in range(round(48_000 * seconds / 1024)):
+                t = (1024 * k + np.arange(1024)) / 48_000
+                wave = (np.sin(2 * np.pi * 440 * t) * (t >= tone_from)).astype(np.float32)
+                sound = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+                sound.pts, sound.sample_rate = 1024 * k + round(48_000 * delay), 48_000
+                sound.time_base = Fraction(1, 48_000)
+                container.mux(audio.encode(sound))
+            container.mux(audio.encode(None))
         return path
 
     return write

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import weakref
-from fractions import Fraction
 
 import av
 import cv2
@@ -28,28 +27,6 @@ def is_orange(picture):
     return np.abs(picture.astype(int) - ORANGE).max(axis=-1) < 40
 
 
-def with_sound(path, *, seconds, delay=0.0, tone_from=1.0):
-    """A grey video with a tone from `tone_from` s on; both streams begin at `delay` s in the file."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=25)
-        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
-        audio = container.add_stream("aac", rate=48_000, layout="mono")
-        for k in range(round(25 * seconds)):
-            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), k, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = k + round(25 * delay), Fraction(1, 25)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-        for k in range(round(48_000 * seconds / 1024)):
-            t = (1024 * k + np.arange(1024)) / 48_000
-            wave = (np.sin(2 * np.pi * 440 * t) * (t >= tone_from)).astype(np.float32)
-            sound = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-            sound.pts, sound.sample_rate = 1024 * k + round(48_000 * delay), 48_000
-            sound.time_base = Fraction(1, 48_000)
-            container.mux(audio.encode(sound))
-        container.mux(audio.encode(None))
-    return path
-
-
 def tone_starts_at(path):
     """Seconds after the first picture at which the sound gets loud."""
     with av.open(str(path)) as container:
@@ -72,8 +49,8 @@ def test_every_frame_keeps_its_own_time(two_faces, write_grey_video, tmp_path):
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.6])
-def test_the_sound_comes_along_at_its_own_time(two_faces, tmp_path, delay):
-    video = with_sound(tmp_path / "two.mkv", seconds=2, delay=delay)
+def test_the_sound_comes_along_at_its_own_time(two_faces, write_sounding_video, tmp_path, delay):
+    video = write_sounding_video(tmp_path / "two.mkv", seconds=2, delay=delay)
     out = tmp_path / "out.mp4"
     write_annotated_video(video, two_faces(), out)
     assert tone_starts_at(video) == pytest.approx(1.0, abs=0.03)

@@ -148,6 +148,18 @@ def test_the_frame_shown_is_the_frame_named_at_a_variable_rate(opened, two_faces
         assert shown_grey(page) == pytest.approx(4 * frame, abs=1.9)
 
 
+def test_pictures_that_begin_after_the_sound_are_named_rightly(
+    opened, two_faces, write_sounding_video, tmp_path
+):
+    video = write_sounding_video(tmp_path / "two.mp4", seconds=2, late=0.4)
+    page = opened(write_detection_page(two_faces(), video, tmp_path / "late.html"))
+    until(page, "document.getElementById('video').readyState >= 2")
+    for frame in (1, 2, 3):
+        page.keyboard.press(".")
+        assert page.inner_text("#clock").endswith(f"frame {frame}")
+        assert shown_grey(page) == pytest.approx(4 * frame, abs=1.9)
+
+
 def test_colours_may_have_the_threshold_in_the_middle(page):
     pixel = "[...document.getElementById('heat').getContext('2d').getImageData(100, 6, 1, 1).data]"
     plain = page.evaluate(pixel)
