@@ -112,6 +112,12 @@ def test_the_best_is_set_against_the_floor_of_always_saying_yes(result_of):
     assert f"gives {floor:.1f} %: the best lies {above:.1f} points above that." in line
 
 
+def test_a_best_that_is_none_is_not_praised(result_of):
+    silent = result_of("a", "frozen", skill=0.0).predictions
+    silent = Result.of(dataclasses.replace(silent, probability_NA=np.zeros_like(silent.probability_NA)))
+    assert "no system reaches that" in page_of([silent], ReportParts()).verdict.lines[0]
+
+
 def test_identity_is_told_at_the_top_of_every_system_that_was_measured(result_of, person_of):
     results = [result_of("ours", "frozen"), result_of("other", "frozen", skill=0.1)]
     parts = ReportParts(persons=[("ours", person_of(0.25)), ("other", person_of(0.5))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,11 +70,11 @@ def f1_table(results: Sequence[Result]) -> Table:
         _floor("base rate (frames with it)", first.base_rate),
         _floor("always on (F1 of predicting it everywhere)", first.always_on),
     ]
-    published = [_published(row, extra=1) for row in paper_rows(results[0].predictions.about.dataset)]
+    published = [_published_f1(row) for row in paper_rows(results[0].predictions.about.dataset)]
     return Table(
         "f1",
         "F1 by action unit, %",
-        (*(f"AU{number}" for number in numbers), "mean", "95 % interval"),
+        ("mean", "95 % interval", *(f"AU{number}" for number in numbers)),
         (*floors, *(_f1_row(result) for result in results), *published),
         "Mean of the folds' F1 at threshold 0.5, last epoch. Intervals of the mean over action units, people "
         "resampled. Faint: the interval reaches down to what predicting the action unit everywhere gives. "
@@ -141,8 +142,8 @@ def auc_table(results: Sequence[Result]) -> Table:
             result.label,
             MEASURED,
             (
-                *(_interval_cell(interval, floor=0.5) for interval in summary.roc_auc),
                 Cell(_percent(summary.roc_auc_mean), strong=True),
+                *(_interval_cell(interval, floor=0.5) for interval in summary.roc_auc),
             ),
         )
         for result, summary in summaries
@@ -152,7 +153,7 @@ def auc_table(results: Sequence[Result]) -> Table:
     return Table(
         "auc",
         "ROC-AUC by action unit, %",
-        (*(f"AU{number}" for number in numbers), "mean"),
+        ("mean", *(f"AU{number}" for number in numbers)),
         (chance, *rows),
         "Over pairs of frames tested by the same model. Faint: the interval reaches down to chance. NaN: one "
         "class alone among the coded frames.",
@@ -235,7 +236,7 @@ def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) 
     return Table(
         "paired",
         f"Differences of {comparisons[0].score}, points",
-        (*outputs, "mean", "95 % interval", "p"),
+        ("mean", "95 % interval", "p", *outputs),
         tuple(_comparison_row(comparison) for comparison in comparisons),
         "Second less first, the same frames and folds. p: sign-flip test over people of the mean; a dagger "
         "marks columns with p < 0.05 after Holm's correction for their number.",
@@ -248,7 +249,7 @@ def _f1_row(result: Result) -> Row:
     bounds = f"{_percent(mean.low)} to {_percent(mean.high)}"
     each = zip(summary.f1, summary.always_on, strict=True)
     cells = [_interval_cell(interval, floor=float(floor)) for interval, floor in each]
-    return Row(result.label, MEASURED, (*cells, Cell(_percent(mean.value), strong=True), Cell(bounds)))
+    return Row(result.label, MEASURED, (Cell(_percent(mean.value), strong=True), Cell(bounds), *cells))
 
 
 def _summary_row(result: Result) -> Row:
@@ -302,18 +303,24 @@ def _person_row(name: str, numbers: PersonIndependence) -> Row:
 
 
 def _comparison_row(comparison: Comparison) -> Row:
-    cells = [
+    each = [
         Cell(_points(test) + ("†" if p < 0.05 else ""), f"p {test.p_value:.3f}, corrected {p:.3f}")
         for test, p in zip(comparison.each, comparison.corrected_p, strict=True)
     ]
     mean = comparison.mean
     bounds = f"{100 * mean.difference.low:+.1f} to {100 * mean.difference.high:+.1f}"
-    cells += [
+    cells = [
         Cell(_points(mean), strong=True),
         Cell(bounds),
         Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}"),
     ]
-    return Row(f"{comparison.a} → {comparison.b}", MEASURED, tuple(cells))
+    return Row(f"{comparison.a} → {comparison.b}", MEASURED, (*cells, *each))
+
+
+def _published_f1(row: PaperRow) -> Row:
+    printed = _published(row)
+    *each, mean = printed.cells
+    return dataclasses.replace(printed, cells=(mean, Cell(""), *each))
 
 
 def _published(row: PaperRow, *, extra: int = 0) -> Row:
@@ -324,11 +331,8 @@ def _published(row: PaperRow, *, extra: int = 0) -> Row:
 
 
 def _floor(label: str, value_A: NDArray[np.floating[Any]]) -> Row:
-    cells = [
-        *(Cell(_percent(value)) for value in value_A),
-        Cell(_percent(mean_defined(value_A)), strong=True),
-    ]
-    return Row(label, FLOOR, (*cells, Cell("")))
+    mean = Cell(_percent(mean_defined(value_A)), strong=True)
+    return Row(label, FLOOR, (mean, Cell(""), *(Cell(_percent(value)) for value in value_A)))
 
 
 def _interval_cell(interval: Interval, *, floor: float) -> Cell:

@@ -63,26 +63,30 @@ def identity_plane(persons: Sequence[tuple[str, PersonIndependence]], styles: Ma
         return ""
     left, top, width, height = 34, 26, 300, 220
     low = min(0.5, *(one.action_unit_auc for _, one in defined))
-
-    def place(auc: float, identity: float) -> tuple[float, float]:
-        return left + identity * width, top + (1 - (auc - low) / (1 - low)) * height
-
-    drawn = _frame(left, top, width, height, low)
-    chance = defined[0][1].identity_chance
-    x, _ = place(low, chance)
+    high = 0.75 if max(one.action_unit_auc for _, one in defined) < 0.72 else 1.0
+    most = _scale([100 * one.identity_accuracy for _, one in defined]) / 100
+    drawn = _frame((left, top, width, height), (low, high), most)
+    x = left + defined[0][1].identity_chance / most * width
     drawn += f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + height}"/>'
-    drawn += _text(x + 4, top + height - 6, "chance")
-    for name, one in defined:
-        x, y = place(one.action_unit_auc, one.identity_accuracy)
-        title = f"{name}: AU ROC-AUC {one.action_unit_auc:.2f}, identity named {one.identity_accuracy:.2f}"
-        drawn += f'<circle class="{styles[name]}" cx="{x:.1f}" cy="{y:.1f}" r="6">'
-        drawn += f"<title>{escape(title)}</title></circle>"
-        to_the_left = x > left + 0.6 * width
-        drawn += _text(
-            x - 10 if to_the_left else x + 10, y + 4, name, "end" if to_the_left else "start", "name"
-        )
+    drawn += _text(x + 4, top + 12, "chance")
+    label_y = math.inf
+    for name, one in sorted(defined, key=lambda pair: pair[1].action_unit_auc):  # from below
+        x = left + one.identity_accuracy / most * width
+        y = top + (1 - (one.action_unit_auc - low) / (high - low)) * height
+        label_y = min(y + 4, label_y - 14)  # never over the one below
+        drawn += _named_dot(name, one, styles[name], (x, y, label_y), is_right=x > left + 0.6 * width)
     size = f"{left + width + 18} {top + height + 40}"
     return f'<svg viewBox="0 0 {size}" role="img" aria-label="action units against identity">{drawn}</svg>'
+
+
+def _named_dot(
+    name: str, one: PersonIndependence, style: str, place: tuple[float, float, float], *, is_right: bool
+) -> str:
+    x, y, label_y = place
+    title = f"{name}: AU ROC-AUC {one.action_unit_auc:.2f}, identity named {one.identity_accuracy:.2f}"
+    dot = f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{escape(title)}</title></circle>'
+    side, anchor = (-10, "end") if is_right else (10, "start")
+    return dot + _text(x + side, label_y, name, anchor, "name")
 
 
 def _bar(result: Result, most: int, styles: Mapping[str, str]) -> Bar:
@@ -103,13 +107,14 @@ def _scale(percents: Sequence[float]) -> int:
     return min(100, max(25, 25 * math.ceil(highest / 25)))
 
 
-def _frame(left: float, top: float, width: float, height: float, low: float) -> str:
-    drawn = ""
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+def _frame(box: tuple[int, int, int, int], auc: tuple[float, float], most: float) -> str:
+    """Axes of a plane: ROC-AUC between two values, identity up to `most`; both in percent."""
+    (left, top, width, height), (low, high), drawn = box, auc, ""
+    for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
         x, y = left + tick * width, top + (1 - tick) * height
-        drawn += f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>'
-        drawn += _text(left - 6, y + 4, f"{100 * (low + tick * (1 - low)):.0f}", "end")
-        drawn += _text(x, top + height + 16, f"{100 * tick:.0f}", "middle")
+        drawn += f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        drawn += _text(left - 6, y + 4, f"{100 * (low + tick * (high - low)):.0f}", "end")
+        drawn += _text(x, top + height + 16, f"{100 * tick * most:.0f}", "middle")
     drawn += _text(left + width / 2, top + height + 33, "identity named, %", "middle")
     return drawn + _text(4, 15, "AU ROC-AUC, %")
 

@@ -115,10 +115,11 @@ def _floor(best: Result) -> list[str]:
         return []
     floor = mean_defined(best.occurrences.always_on)
     above = 100 * (mean_score(best).value - floor)
-    side = "above" if above >= 0 else "below"
+    verdict = f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
+    auc = 100 * best.occurrences.roc_auc_mean
     return [
-        f"Saying of every action unit that it is always there gives {100 * floor:.1f} %: the best lies "
-        f"{abs(above):.1f} points {side} that."
+        f"Saying of every action unit that it is always there gives {100 * floor:.1f} %: {verdict}. "
+        f"ROC-AUC of the best is {auc:.1f} %, where chance is 50."
     ]
 
 
