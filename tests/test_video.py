@@ -361,3 +361,18 @@ def test_what_is_no_picture_is_refused(tmp_path):
         read_image(empty)
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "missing.jpg")
+
+
+def test_a_title_in_another_encoding_is_no_obstacle(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "AAAAAAAA"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert b"AAAAAAAA" in content
+    path.write_bytes(content.replace(b"AAAAAAAA", "Fräulein".encode("latin-1")))
+    assert len(list(read_frames(path))) == 3

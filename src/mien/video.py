@@ -117,7 +117,10 @@ def probe(path: Path) -> VideoInfo:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB, turned as its EXIF orientation says. OSError, or ImageError."""
     content = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error as error:  # a header that asks for more than OpenCV is ready to allocate, say
+        raise ImageError(f"{path}: a damaged picture, or one too large to decode: {error.err}") from error
     if image is None:
         found = f"{len(content)} bytes that are no picture" if content else "an empty file"
         raise ImageError(f"{path}: {found}; expected JPEG, PNG, WebP, BMP or TIFF")
@@ -168,7 +171,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not file.read(1):
             raise VideoError(f"{path}: an empty file (0 bytes)")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")  # titles may be in any encoding
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path}: not a video, or cut short before its index ({error.strerror}). "
