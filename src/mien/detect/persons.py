@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -29,11 +29,16 @@ from mien.faces.tracked import FrameFaces, TrackedFace
 _LOOKS_KEPT = 8  # of a person: faces that differ from one another
 _NEW_LOOK_BELOW = 0.75  # similarity to the looks known
 _FRAMES_BETWEEN_LOOKS = 5
+_TIMES_LONGER_IN_PART = 5
+_MOST_FRAMES_WAITED = 64
 _PERSONS_KEPT = 100  # the one unseen for longest is forgotten first
 _COLOUR_GRID = 6
 
 _MIN_EVIDENCE = 0.0
 _MIN_EVIDENCE_ACROSS_CUTS = 1.5
+_MIN_EVIDENCE_FOR_A_GLIMPSE = (
+    -2.0
+)  # of a track that ended at once: rather the one lost here than somebody new
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +95,25 @@ class _Track:
     num_frames: int = 0
     person: _Person | None = None
     looks: list[_Look] = field(default_factory=list)
+    whole_since: float | None = None  # seconds: no other face's box has touched its own, once
     seen_beside: set[int] = field(default_factory=set)  # numbers of persons
     tracks_beside: set[int] = field(default_factory=set)
+
+    def look_at(self, face: TrackedFace, *, is_whole: bool, seconds: float) -> None:
+        """Keep a look; one of the whole face comes before all of a face that another covers in part."""
+        if is_whole and self.whole_since is None:
+            self.whole_since = seconds
+            self.looks = []
+        if is_whole or self.whole_since is None:
+            self.looks.append(_Look.of(face))
+
+    def is_seen_well(self, *, at_seconds: float, patience_seconds: float) -> bool:
+        """Whether it was looked at for long enough: whole, or else for five times as long."""
+        if self.whole_since is not None and at_seconds - self.whole_since >= patience_seconds:
+            return True
+        waited_seconds = at_seconds - self.began.seconds
+        too_long = self.num_frames >= _MOST_FRAMES_WAITED  # times may fall back
+        return too_long or waited_seconds >= _TIMES_LONGER_IN_PART * patience_seconds
 
 
 class PersonLinker:
@@ -138,7 +160,7 @@ class PersonLinker:
         track.last = place
         track.num_frames += 1
         if track.person is None:
-            track.looks.append(_Look.of(face))
+            track.look_at(face, is_whole=is_whole, seconds=frame.timestamp_seconds)
             return track
         if is_whole and track.num_frames % _FRAMES_BETWEEN_LOOKS == 0:
             track.person.remember(_Look.of(face))
@@ -148,7 +170,7 @@ class PersonLinker:
     def _undecided(self) -> list[_Track]:
         return [track for track in self._tracks.values() if track.person is None]
 
-    def _decide(self, tracks: list[_Track], *, at_seconds: float, ended: Iterable[_Track] = ()) -> None:
+    def _decide(self, tracks: list[_Track], *, at_seconds: float, ended: Sequence[_Track] = ()) -> None:
         """Say whose the tracks are that were looked at for long enough, that have ended, or that can only be
         somebody new; the others take part, so that none takes a person whom another fits better.
         """
@@ -157,20 +179,22 @@ class PersonLinker:
         due = [
             track
             for track in tracks
-            if at_seconds - track.began.seconds >= self._patience or track in ended or not self._free(track)
+            if track.is_seen_well(at_seconds=at_seconds, patience_seconds=self._patience)
+            or track in ended
+            or not self._free(track)
         ]
         if not due:
             return
-        best = self._best_persons(tracks)
+        best = self._best_persons(tracks, ended)
         for track in sorted(due, key=lambda track: track.number):
-            self._settle(track, best.get(track.number))
+            self._settle(track, best.get(track.number), ended)
 
     def _free(self, track: _Track) -> list[_Person]:
         """The persons who may be the track's: not in the picture, and never seen beside it."""
         here = {other.person.number for other in self._tracks.values() if other.person is not None}
         return [person for person in self._persons if person.number not in here | track.seen_beside]
 
-    def _best_persons(self, tracks: list[_Track]) -> dict[int, _Person]:
+    def _best_persons(self, tracks: list[_Track], ended: Sequence[_Track]) -> dict[int, _Person]:
         """The assignment of persons to tracks with the most evidence, as far as there is enough of it."""
         persons = self._persons
         if not persons:
@@ -179,9 +203,7 @@ class PersonLinker:
         for row, track in enumerate(tracks):
             for person in self._free(track):
                 found = _evidence(track, person)
-                across_cuts = track.began.scene_number != person.places[-1].scene_number
-                least = _MIN_EVIDENCE_ACROSS_CUTS if across_cuts else _MIN_EVIDENCE
-                evidence[row, persons.index(person)] = max(0.0, found - least)
+                evidence[row, persons.index(person)] = max(0.0, found - _least(track, person, track in ended))
         rows, columns = linear_sum_assignment(-evidence)
         return {
             tracks[row].number: persons[column]
@@ -189,7 +211,7 @@ class PersonLinker:
             if evidence[row, column] > 0
         }
 
-    def _settle(self, track: _Track, person: _Person | None) -> None:
+    def _settle(self, track: _Track, person: _Person | None, ended: Sequence[_Track]) -> None:
         if person is None:
             person = _Person(self._next_number, (track.began, track.began))
             self._next_number += 1
@@ -199,8 +221,9 @@ class PersonLinker:
         del self._persons[:-_PERSONS_KEPT]
         track.person = person
         person.places = (track.began, track.last)
-        for look in track.looks:
-            person.remember(look)
+        if track not in ended or not person.looks:
+            for look in track.looks:
+                person.remember(look)
         track.looks = []
         for other in self._tracks.values():
             if other.number in track.tracks_beside:
@@ -215,6 +238,12 @@ class PersonLinker:
                 for face in frame.faces
             )
             yield replace(frame, faces=faces)
+
+
+def _least(track: _Track, person: _Person, is_glimpse: bool) -> float:
+    if track.began.scene_number != person.places[-1].scene_number:
+        return _MIN_EVIDENCE_ACROSS_CUTS
+    return _MIN_EVIDENCE_FOR_A_GLIMPSE if is_glimpse else _MIN_EVIDENCE
 
 
 def _move(person: _Person, place: _Place) -> None:
