@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -114,3 +116,27 @@ def test_help_and_import_stay_light():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
+
+
+@pytest.mark.slow
+def test_a_run_killed_outright_keeps_its_rows_and_goes_on_to_the_same_tables(beside_model, tmp_path):
+    video = write_beside(tmp_path / "long.mp4", [[0], [0, 1], []] * 700)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    arguments = [str(video), "--model", str(beside_model), "--smooth", "0.2"]
+    assert detect(*arguments, "--out", whole) == 0
+    command = [sys.executable, "-m", "mien", "detect", *arguments, "--landmarks", "beside", "--out", str(out)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while run.poll() is None and _num_lines(out / "long.csv") < 300:
+        time.sleep(0.005)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    kept = _num_lines(out / "long.csv")
+    assert kept >= 300
+    assert (whole / "long.csv").read_text().startswith((out / "long.csv").read_text())
+    assert detect(*arguments, "--out", out, "--resume") == 0
+    for name in ("long.csv", "long.parquet"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+def _num_lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0

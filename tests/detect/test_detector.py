@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -156,3 +157,22 @@ def test_frames_that_are_no_pictures_are_refused(beside_model):
     for frame in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(ValueError, match=r"frame 0: expected a .* uint8 RGB picture"):
             next(live(beside_model).stream([frame]))
+
+
+def test_a_picture_is_a_frame_at_0_seconds(detector, tmp_path):
+    for name in ("b.png", "a.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((64, 128, 3), 90, np.uint8))
+        write_points(tmp_path / name, [[0, 1] if name == "b.png" else []])
+    table = detector.detect(tmp_path).to_pandas()
+    assert table["input"].tolist() == ["a.png", "b.png", "b.png"]
+    assert table["success"].tolist() == [0, 1, 1]
+    assert set(table["frame"]) == {0}
+    assert set(table["timestamp"]) == {0.0}
+
+
+def test_a_picture_that_cannot_be_read_keeps_its_row(detector, tmp_path):
+    (tmp_path / "no.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"no\.png: 10 bytes that are no picture"):
+        table = detector.detect(tmp_path)
+    assert table.table["reason"].to_pylist() == ["unreadable"]
+    assert len(table.metadata["problems"]) == 1

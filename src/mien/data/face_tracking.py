@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
-from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
 from mien.faces.track import (
@@ -57,21 +57,19 @@ class FaceTracking:
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[FrameFaces]:
         """The same for frames that come from elsewhere; ValueError where landmarks lie beside videos."""
-        return track_frames(frames, finder=self._detecting_finder, settings=self.settings)
+        if isinstance(self._finder, FaceLandmarksBeside):
+            raise ValueError("landmarks beside the video were asked for; only files have them")
+        return track_frames(frames, finder=self._finder, settings=self.settings)
 
     def picture(self, path: Path) -> tuple[TrackedFace, ...]:
-        """The faces of a picture, the largest first. OSError, ImageError."""
+        """The faces of a picture, the largest first. OSError, ImageError, LandmarksError."""
         image_HWC = read_image(path)
-        return faces_in_picture(image_HWC, finder=self._detecting_finder, settings=self.settings)
+        if isinstance(self._finder, FaceLandmarksBeside):
+            return LandmarksFile(path).look(Frame(0.0, 0, lambda: image_HWC))[0]
+        return faces_in_picture(image_HWC, finder=self._finder, settings=self.settings)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _face_tracking, (self.settings, self.landmarks, self.models)
-
-    @property
-    def _detecting_finder(self) -> MediaPipeFinder:
-        if isinstance(self._finder, FaceLandmarksBeside):
-            raise ValueError("landmarks beside the video were asked for; only video files have them")
-        return self._finder
 
     @cached_property
     def _finder(self) -> MediaPipeFinder | FaceLandmarksBeside:

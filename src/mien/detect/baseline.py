@@ -23,8 +23,8 @@ from mien.detect.rows import FaceRow
 NEUTRAL_PROBABILITY = 0.05
 NEUTRAL_LOGIT = math.log(NEUTRAL_PROBABILITY / (1 - NEUTRAL_PROBABILITY))
 
-_BIN = 0.02  # of a logit, and of an intensity: what a percentile over a file is exact to
-_NUM_BINS = 1400  # from -14 to 14
+_BIN = 0.04  # of a logit, and of an intensity: a percentile over a file is exact to half of it
+_NUM_BINS = 700  # from -14 to 14
 _HOW_TO = "expected first:SECONDS (as first:5), file, or file:PERCENTILE (as file:50)"
 
 Neutral = NDArray[np.float64]  # (V,) logits, then intensities
@@ -100,13 +100,13 @@ def without_first_seconds_neutral(
 
 
 def neutral_of_file(rows: Iterable[FaceRow], baseline: Baseline, *, num_units: int) -> dict[int, Neutral]:
-    """Each face's percentile over all its rows, to within 0.02 of a logit, in memory that does not grow."""
-    counts: dict[int, NDArray[np.int64]] = {}
+    """Each face's percentile over all its rows, to within 0.02 of a logit; memory grows with faces alone."""
+    counts: dict[int, NDArray[np.uint32]] = {}
     for row in rows:
         if row.face_id is None:
             continue
         space_V = np.nan_to_num(_space(row, num_units))  # NaN: an intensity that the model does not give
-        counts_VB = counts.setdefault(row.face_id, np.zeros((len(space_V), _NUM_BINS), np.int64))
+        counts_VB = counts.setdefault(row.face_id, np.zeros((len(space_V), _NUM_BINS), np.uint32))
         bins_V = np.clip(np.floor(space_V / _BIN).astype(int) + _NUM_BINS // 2, 0, _NUM_BINS - 1)
         counts_VB[np.arange(len(space_V)), bins_V] += 1
     return {face_id: _percentile(counts_VB, baseline.percentile) for face_id, counts_VB in counts.items()}
@@ -128,7 +128,7 @@ def _space(row: FaceRow, num_units: int) -> Neutral:
     return to_logit_space(row.values_V, num_units)
 
 
-def _percentile(counts_VB: NDArray[np.int64], percentile: float) -> Neutral:
+def _percentile(counts_VB: NDArray[np.uint32], percentile: float) -> Neutral:
     wanted = max(1, math.ceil(percentile / 100 * int(counts_VB[0].sum())))
     bins_V = np.argmax(np.cumsum(counts_VB, axis=1) >= wanted, axis=1)
     middle: Neutral = (bins_V - _NUM_BINS // 2 + 0.5) * _BIN

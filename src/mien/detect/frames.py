@@ -36,7 +36,7 @@ def picture_as_frame(path: Path, tracking: FaceTracking, problems: list[str]) ->
     """A picture as a frame; one that cannot be read has no face, and says so."""
     try:
         faces = tracking.picture(path)
-    except (ImageError, OSError) as error:
+    except (ImageError, LandmarksError, OSError) as error:
         problems.append(str(error))
         return FrameFaces(0, 0.0, (), UNREADABLE)
     return FrameFaces(0, 0.0, faces, "" if faces else NO_FACE)
