@@ -106,7 +106,7 @@ def labelled_faces(
     if _is_to_be_prepared(request.store):
         finding = _finding(encoder, request.models)
         encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
-        say(f"cropping the coded frames into {request.store} ({request.workers} processes)")
+        say(f"faces of the coded frames in {request.store}; what is not there yet is cropped now")
         accounts = prepare_labelled(
             frames,
             root,
