@@ -141,6 +141,13 @@ def test_the_loss_falls_on_a_tiny_store(tiny, disc_store, tmp_path):
         assert sum(values[-10:]) / 10 < share * sum(values[:5]) / 5, name
 
 
+def test_a_run_from_memory_is_the_run_from_the_store(tiny, disc_store, tmp_path):
+    read, resident = tmp_path / "read", tmp_path / "resident"
+    assert pretrain(tiny, disc_store, read, "run.steps=3") == 0
+    assert pretrain(tiny, disc_store, resident, "run.steps=3", "data.in_memory=host") == 0
+    assert_same_run(read, resident)
+
+
 def test_a_run_begun_before_a_setting_was_there_goes_on(tiny, disc_store, tmp_path):
     out = tmp_path / "run"
     assert pretrain(tiny, disc_store, out, "run.steps=2") == 0

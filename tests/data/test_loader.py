@@ -88,6 +88,42 @@ def test_a_loader_begun_in_the_middle_gives_what_is_left():
         assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
+class CountingStore(ArrayStore):
+    """Counts what is asked of it."""
+
+    def __init__(self, num_videos):
+        super().__init__(num_videos)
+        self.frames_read = 0
+        self.tracks_looked_at = 0
+
+    def source_frame_indices(self, track):
+        self.tracks_looked_at += 1
+        return self.slots(track)
+
+    def read_frames(self, track, positions, *, size_px):
+        self.frames_read += len(positions)
+        return np.zeros((len(positions), size_px, size_px, 3), np.uint8)
+
+
+def test_a_resume_late_in_a_long_run_costs_its_own_steps_alone(monkeypatch):
+    """Neither the steps before it nor the corpus's size: 10 000 videos, step 1 234 567 of the run."""
+    permutations = []
+    default_rng = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: permutations.append(seed) or default_rng(seed))
+    store = CountingStore(10_000)
+    pool = ClipPool(store, REQUEST)
+    assert store.tracks_looked_at == 10_000  # once each, at the start
+    plan = EpochPlan(pool.num_videos, 1, clips_per_step=8, seed=7)
+    dataset = ClipDataset(store, pool, frame_size_px=1, seed=7)
+    settings = DataSettings(clips_per_step=8, workers=0)
+    resumed = list(clip_loader(dataset, plan, steps=range(1_234_567, 1_234_569), settings=settings))
+    assert len(resumed) == 2
+    assert store.frames_read == 2 * 8 * (3 + 2)
+    assert store.tracks_looked_at == 10_000 + 2 * 8 * 2  # the clip's starts and the far frames of each row
+    assert permutations.count((7, 1_234_567 // 1_250)) == 1  # one order for the epoch
+    assert len(permutations) == 1 + 2 * 8  # and one draw a clip
+
+
 def test_the_ranks_shares_side_by_side_are_the_single_device_batch():
     shares = [batches(rank=rank, num_ranks=3) for rank in range(3)]
     for whole, *parts in zip(batches(), *shares, strict=True):

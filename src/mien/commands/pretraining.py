@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from mien.config import Settings, SettingsError, to_dict
 from mien.data.clips import ClipPool
 from mien.data.labels import FrameLabels, read_frame_labels
 from mien.data.loader import ClipDataset, EpochPlan, clip_loader
+from mien.data.resident import ResidentFrames, resident_batches
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
 from mien.layers.batch_norm import share_batch_statistics
@@ -70,7 +72,21 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bo
     )
     labels = _labels(settings, tracks)
     fabric = start_engine(run)
-    return _Job(settings, tracks, pool, plan, length, folder, labels, fabric, Ranks()).run()
+    resident = _resident(settings, tracks, fabric.device)
+    return _Job(settings, tracks, pool, plan, length, folder, labels, fabric, Ranks(), resident).run()
+
+
+def _resident(settings: PretrainSettings, store: TrackStore, device: torch.device) -> ResidentFrames | None:
+    """All frames decoded into memory, where data.in_memory asks for it."""
+    data = settings.data
+    if data.in_memory == "no":
+        return None
+    return ResidentFrames.load(
+        store,
+        size_px=data.frame_size_px,
+        device=device if data.in_memory == "device" else torch.device("cpu"),
+        copies=settings.run.devices,
+    )
 
 
 def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
@@ -97,6 +113,7 @@ class _Job:
     labels: FrameLabels | None
     fabric: Fabric
     ranks: Ranks
+    resident: ResidentFrames | None
 
     def run(self) -> PretrainResult:
         if self.fabric.global_rank == 0:
@@ -186,19 +203,23 @@ class _Job:
 
     def _batches(self, plan: EpochPlan, steps: range | None) -> Iterator[ClipBatch]:
         data = self.settings.data
+        dataset = ClipDataset(
+            self.store, self.pool, frame_size_px=data.frame_size_px, seed=plan.seed, labels=self.labels
+        )
+        rank, num_ranks = self.fabric.global_rank, self.fabric.world_size
+        if self.resident:
+            numbers = itertools.count() if steps is None else iter(steps)
+            gathered = resident_batches(
+                self.resident, dataset, plan, steps=numbers, rank=rank, num_ranks=num_ranks
+            )
+            return (ClipBatch(*clips) for clips in gathered)
         loader = clip_loader(
-            ClipDataset(
-                self.store,
-                self.pool,
-                frame_size_px=data.frame_size_px,
-                seed=plan.seed,
-                labels=self.labels,
-            ),
+            dataset,
             plan,
             steps=steps,
             settings=data,
-            rank=self.fabric.global_rank,
-            num_ranks=self.fabric.world_size,
+            rank=rank,
+            num_ranks=num_ranks,
             pin_memory=self.fabric.device.type == "cuda",
         )
         return (ClipBatch(*clips) for clips in loader)

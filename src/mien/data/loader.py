@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mien.data.clips import ClipPool, NoClipsError
+from mien.data.clips import ClipDraw, ClipPool, NoClipsError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class DataSettings:
     frame_size_px: int = 256  # frames are read at this size; views.output_size_px is cut from them
     workers: int = 4  # reading processes a device; 0 reads in the training process
     prefetch_steps: int = 2  # steps that each worker reads ahead
+    in_memory: Literal["no", "host", "device"] = "no"  # decode the whole corpus once, and gather from there
     labels: str = ""  # a table of labels, for the methods that train on them (mien.data.labels)
 
     def __post_init__(self) -> None:
@@ -132,18 +133,26 @@ class ClipDataset(Dataset[Clips]):
         self.seed = seed
 
     def __getitem__(self, key: ClipKey) -> Clips:
-        draw = self.pool.draw(key.video, seed=(self.seed, key.epoch, key.copy))
+        draw = self.draw(key)
         positions = np.concatenate([draw.clip_positions, draw.far_positions])
         frames = torch.from_numpy(
             self.store.read_frames(draw.track, positions.tolist(), size_px=self.frame_size_px)
         )
         num_clip = len(draw.clip_positions)
+        return Clips(frames[:num_clip], frames[num_clip:], *self.facts(draw))
+
+    def draw(self, key: ClipKey) -> ClipDraw:
+        """Which frames the key stands for."""
+        return self.pool.draw(key.video, seed=(self.seed, key.epoch, key.copy))
+
+    def facts(self, draw: ClipDraw) -> tuple[Tensor, Tensor, Tensor]:
+        """(identity, video, far labels) of a draw: all of its row but the pictures."""
         identity = torch.tensor(self.store.identity_number(draw.track), dtype=torch.int64)
         video = torch.tensor(self.store.video_number(draw.track), dtype=torch.int64)
         far_labels = torch.empty(len(draw.far_positions), 0)
         if self.labels is not None:
             far_labels = torch.from_numpy(self.labels.of(draw.track, draw.far_positions))
-        return Clips(frames[:num_clip], frames[num_clip:], identity, video, far_labels)
+        return identity, video, far_labels
 
 
 def clip_loader(

@@ -17,6 +17,7 @@ MAY_CHANGE = frozenset(  # how the work is done and watched, not what is learnt
     {
         "data.workers",
         "data.prefetch_steps",
+        "data.in_memory",
         "run.accelerator",
         "run.devices",
         "run.nodes",
