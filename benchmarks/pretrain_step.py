@@ -24,6 +24,7 @@ from torch import Tensor
 from mien.backbones import build_backbone
 from mien.data.views import FaceViews, ViewSettings
 from mien.methods.clp import Clp, ClpSettings
+from mien.train.engine import compile_backbones
 from mien.train.method import ClipBatch
 
 
@@ -52,6 +53,8 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     batch = _batch(args.clips, args.side * 8 // 7).to(device)
     clp = _clp(args, device)
+    if args.compile:
+        compile_backbones(clp)
     ready = ReadyViews(args.side)
     settings = ViewSettings(output_size_px=args.side)
 
@@ -109,7 +112,8 @@ def _interleaved(
 def _report(seconds: dict[str, list[float]], *, rows: int, args: argparse.Namespace) -> None:
     print(
         f"{args.backbone} width {args.width}, {args.side} px, {rows} rows, bank {args.bank}, "
-        f"{'bf16' if args.bf16 else 'fp32'}, {args.device}, {torch.get_num_threads()} threads, "
+        f"{'bf16' if args.bf16 else 'fp32'}, {args.device}{', compiled' * args.compile}, "
+        f"{torch.get_num_threads()} threads, "
         f"{args.rounds} rounds, {'CPU' if args.cpu_time else 'wall'} time"
     )
     bare = seconds["bare"]
@@ -127,6 +131,7 @@ def _clp(args: argparse.Namespace, device: torch.device) -> Clp:
     settings = ClpSettings(bank_size=args.bank, num_candidates=args.bank // 2)
     backbone = build_backbone(args.backbone, width=args.width)
     clp = Clp(backbone, settings).train()
+    clp.diagnosing = False  # as in all steps but those of a log line
     clp.to(device, memory_format=torch.channels_last)
     rows = torch.nn.functional.normalize(torch.randn(args.bank, settings.embedding_dim), dim=1)
     identity = torch.randint(0, 6000, (args.bank,))
@@ -153,6 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--bank", type=int, default=65536)
     parser.add_argument("--bf16", action="store_true", help="autocast the trunk")
+    parser.add_argument("--compile", action="store_true", help="the backbones by torch.compile")
     parser.add_argument("--cpu-time", action="store_true", help="CPU seconds: steadier on a busy machine")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")

@@ -25,6 +25,7 @@ VERBS = {
     "export": "an action-unit model -> files for a faster engine, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a page on this machine: drop a file, see its action units",
+    "bench": "this machine's speed in each part of the work, beside its physical limits",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }
 

@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=_usable_cores(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
+        "--cluster",
+        default="",
+        metavar="ADDRESS",
+        help="let a Ray cluster's workers do it: auto, HOST:PORT, or local for one of this machine alone",
+    )
+    parser.add_argument(
         "--shard", default="1/1", metavar="i/n", help="only the i-th of n shares of the videos"
     )
     parser.add_argument("--strict", action="store_true", help="stop at a broken, empty or faceless file")
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             watcher=progress,
             shard=shard,
             strict=args.strict,
+            cluster=args.cluster,
         )
     print(format_accounts(accounts))
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())

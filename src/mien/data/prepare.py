@@ -119,13 +119,15 @@ def prepare(
     watcher: Watcher,
     shard: Shard = WHOLE,
     strict: bool = False,
+    cluster: str = "",
 ) -> list[Account]:
     """Bring `sources` (already those of the shard) into the store at `store`; the accounts of all it holds.
 
     Videos that the store holds already are left as they are; a file that has changed since is done again.
-    `workers` processes; 0 does everything in this one. StoreError if the store was begun with another
-    contract or other settings; StoreWriteError when it takes no more; StrictError if `strict` and a file is
-    broken, empty or without a face.
+    `workers` processes; 0 does everything in this one; with `cluster`, the address of a Ray cluster or
+    `local`, its workers do instead, and all of them must see `store` and the sources. StoreError if the store
+    was begun with another contract or other settings; StoreWriteError when it takes no more; StrictError if
+    `strict` and a file is broken, empty or without a face.
     """
     if workers < 0:
         raise ValueError(f"--workers {workers}: expected 0 or more")
@@ -142,7 +144,8 @@ def prepare(
         watcher.begins(plan)
         work = _PrepareVideo(store, tracking, settings.jpeg)
         try:
-            with closing(_work_off(work, plan, workers=workers, watcher=watcher)) as accounts:
+            events = _on_cluster(work, plan, cluster) if cluster else _events(work, plan, workers=workers)
+            with closing(_work_off(work, events, watcher=watcher)) as accounts:
                 for account in accounts:
                     if strict:
                         _refuse_trouble(account)
@@ -213,8 +216,13 @@ def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: fl
         yield looked
 
 
-def _work_off(work: _PrepareVideo, plan: Plan, *, workers: int, watcher: Watcher) -> Generator[Account]:
-    for event in _events(work, plan, workers=workers):
+def _work_off(
+    work: _PrepareVideo,
+    events: Iterator[Progress[Source] | Finished[Source, Account] | Died[Source]],
+    *,
+    watcher: Watcher,
+) -> Generator[Account]:
+    for event in events:
         if isinstance(event, Progress):
             watcher.is_at(event.job, event.report)
             continue
@@ -237,6 +245,14 @@ def _events(
     fresh, died = plan.pending[:num_fresh], plan.pending[num_fresh:]
     yield from run_in_processes(work, fresh, workers=min(workers, len(fresh)))
     yield from run_in_processes(work, died, workers=min(workers, len(died)), max_deaths_in_a_row=math.inf)
+
+
+def _on_cluster(
+    work: _PrepareVideo, plan: Plan, address: str
+) -> Iterator[Finished[Source, Account] | Died[Source]]:
+    from mien.data.ray_pool import run_on_ray
+
+    return run_on_ray(work, plan.pending, address=address)
 
 
 def _open_or_begin(store: Path, header: StoreHeader) -> None:

@@ -31,6 +31,7 @@ class PlantedTracking:
 
     margin: float = 0.2  # of the contract; crops do not depend on it
     dies_at: str = ""  # a file name: the process that reads it is killed half-way
+    dies_once: str = ""  # a path: the first process to find nothing there makes it and is killed
     fails_at: str = ""  # a file name: reading it raises what nobody expects
     seconds_a_frame: float = 0.0
 
@@ -42,6 +43,9 @@ class PlantedTracking:
         for slots, frame in on_grid(read_frames(path)):
             time.sleep(self.seconds_a_frame)
             if path.name == self.dies_at and frame.source_frame_index == 10:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.dies_once and not Path(self.dies_once).exists():
+                Path(self.dies_once).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             if path.name == self.fails_at:
                 raise ArithmeticError("planted")
@@ -85,7 +89,9 @@ class Silent:
         assert account.video == source.video
 
 
-def prepare_planted(folder, store, *, workers=0, shard="1/1", strict=False, settings=None, **tracking):
+def prepare_planted(
+    folder, store, *, workers=0, shard="1/1", strict=False, settings=None, cluster="", **tracking
+):
     """Prepare every video in `folder` (or in a list of sources) into `store`; the accounts."""
     given = folder if isinstance(folder, list) else [folder]
     part = Shard.parse(shard)
@@ -98,6 +104,7 @@ def prepare_planted(folder, store, *, workers=0, shard="1/1", strict=False, sett
         watcher=Silent(),
         shard=part,
         strict=strict,
+        cluster=cluster,
     )
 
 

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from planted_jobs import DiskFull, Obedient
+from planted_tracking import prepare_planted
+
+from mien.data.ray_pool import MissingRayError, run_on_ray
+from mien.data.worker_pool import Died, Finished
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingRayError, match=r"pip install 'mien\[ray\]'"):
+        list(run_on_ray(Obedient(), range(3), address="local"))
+
+
+@pytest.mark.slow
+def test_a_cluster_does_every_job_retries_the_killed_and_tells_of_those_that_fail():
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    events = list(run_on_ray(Obedient(killed_at=2, fails_at=4), range(6), address="local"))
+    results = {event.job: event.result for event in events if isinstance(event, Finished)}
+    assert results == {0: 0, 1: 1, 3: 9, 5: 25}
+    deaths = {event.job: event for event in events if isinstance(event, Died)}
+    assert deaths.keys() == {2, 4}
+    assert deaths[2].how.startswith("3 workers were lost over it")
+    assert (deaths[4].how, deaths[4].by_exception) == ("ArithmeticError: planted", True)
+    with pytest.raises(OSError, match="no room"):
+        list(run_on_ray(DiskFull(), range(3), address="local"))
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_worker_killed_on_the_way_writes_the_same_store(planted_tree, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    here, there = tmp_path / "here", tmp_path / "there"
+    prepare_planted(planted_tree, here)
+    killed = tmp_path / "killed"
+    prepare_planted(planted_tree, there, cluster="local", dies_once=str(killed))
+    assert killed.exists()
+    files = sorted(path.relative_to(here) for path in here.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(there) for path in there.rglob("*") if path.is_file())
+    for name in files:
+        assert (here / name).read_bytes() == (there / name).read_bytes(), name
