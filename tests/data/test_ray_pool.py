@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from planted_jobs import DiskFull, Obedient
@@ -16,10 +18,22 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch):
         list(run_on_ray(Obedient(), range(3), address="local"))
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """One of two cores, started once: that alone takes seconds."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    planted = str(Path(__file__).parent / "planted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([planted, *sys.path]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init("local", _node_ip_address="127.0.0.1", num_cpus=2, include_dashboard=False)
+        yield "local"
+        ray.shutdown()
+
+
 @pytest.mark.slow
-def test_a_cluster_does_every_job_retries_the_killed_and_tells_of_those_that_fail():
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    events = list(run_on_ray(Obedient(killed_at=2, fails_at=4), range(6), address="local"))
+def test_a_cluster_does_every_job_retries_the_killed_and_tells_of_those_that_fail(cluster):
+    events = list(run_on_ray(Obedient(killed_at=2, fails_at=4), range(6), address=cluster))
     results = {event.job: event.result for event in events if isinstance(event, Finished)}
     assert results == {0: 0, 1: 1, 3: 9, 5: 25}
     deaths = {event.job: event for event in events if isinstance(event, Died)}
@@ -27,16 +41,15 @@ def test_a_cluster_does_every_job_retries_the_killed_and_tells_of_those_that_fai
     assert deaths[2].how.startswith("3 workers were lost over it")
     assert (deaths[4].how, deaths[4].by_exception) == ("ArithmeticError: planted", True)
     with pytest.raises(OSError, match="no room"):
-        list(run_on_ray(DiskFull(), range(3), address="local"))
+        list(run_on_ray(DiskFull(), range(3), address=cluster))
 
 
 @pytest.mark.slow
-def test_a_cluster_with_a_worker_killed_on_the_way_writes_the_same_store(planted_tree, tmp_path):
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+def test_a_cluster_with_a_worker_killed_on_the_way_writes_the_same_store(cluster, planted_tree, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     prepare_planted(planted_tree, here)
     killed = tmp_path / "killed"
-    prepare_planted(planted_tree, there, cluster="local", dies_once=str(killed))
+    prepare_planted(planted_tree, there, cluster=cluster, dies_once=str(killed))
     assert killed.exists()
     files = sorted(path.relative_to(here) for path in here.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(there) for path in there.rglob("*") if path.is_file())

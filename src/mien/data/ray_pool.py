@@ -11,11 +11,10 @@ from typing import Any
 
 import cv2
 
-from mien.data.worker_pool import Died, Finished, Job, Result, Work
+from mien.data.worker_pool import Died, Finished, Job, Result, Work, WorkersDieError
 
 MAX_RETRIES = 2  # of a job whose worker died; a third death sets the job aside
 JOBS_AHEAD = 2  # a core: handed to the cluster before they can be worked on
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class MissingRayError(ValueError):
@@ -29,7 +28,8 @@ def run_on_ray(
 
     `local` starts a cluster of this machine's cores that ends with the run; `auto` or HOST:PORT joins one.
     All machines must see the same folders. What the work reports on its way is dropped. An OSError of the
-    work is raised here, when the others have been cancelled. MissingRayError without the package.
+    work is raised here, when the others have been cancelled; WorkersDieError where workers cannot import it.
+    MissingRayError without the package.
     """
     ray = _ray()
     with _cluster(ray, address):
@@ -53,6 +53,11 @@ def run_on_ray(
 def _event(ray: ModuleType, done: Any, job: Job) -> Finished[Job, Any] | Died[Job]:
     try:
         kind, content = ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise WorkersDieError(
+            f"a worker could not take up its work: {error.cause}. Every machine of the cluster needs the "
+            "same mien and the same folders; what was finished is kept, and the same command goes on."
+        ) from error
     except ray.exceptions.RayError as error:
         how = str(error).strip().partition("\n")[0]
         return Died(job, f"{MAX_RETRIES + 1} workers were lost over it; the last: {how}")
@@ -74,14 +79,15 @@ def _in_worker(work: Work[Any, Any], job: Any, folder: str) -> tuple[str, Any]:
 
 @contextmanager
 def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
-    quiet = {"include_dashboard": False, "configure_logging": True, "log_to_driver": False}
-    variables = {"env_vars": _ONE_THREAD}
+    """Joined or started, and left at the end; one that this process is in already stays."""
+    if ray.is_initialized():
+        yield
+        return
+    # Of its own accord Ray gives a worker of one core one thread.
     if address == "local":
-        # Its own ports on this machine alone.
-        ray.init("local", _node_ip_address="127.0.0.1", runtime_env=variables, **quiet)
+        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
     else:
-        quiet.pop("include_dashboard")
-        ray.init(address, runtime_env=variables, **quiet)
+        ray.init(address, log_to_driver=False)
     try:
         yield
     finally:
