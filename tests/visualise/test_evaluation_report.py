@@ -1,6 +1,8 @@
 """The report's words follow from its results: who is compared with whom, and what is said first."""
 
 import dataclasses
+import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.predictions import About, Predictions
 from mien.evaluate.results import Result, in_order
 from mien.evaluate.tables import ablation_table
+from mien.visualise.evaluation_figures import _numbers
 from mien.visualise.evaluation_report import ReportParts, compared, page_of, write_report
-from mien.visualise.evaluation_summary import ranking_of
+from mien.visualise.evaluation_summary import identity_plane, ranking_of
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +225,20 @@ def test_names_from_files_cannot_break_the_page(result_of, tmp_path):
     result = result_of("<script>alert(1)</script>", "frozen")
     write_report([result], ReportParts(), tmp_path)
     assert "<script>" not in (tmp_path / "report.html").read_text()
+
+
+def test_names_in_the_plane_cover_neither_each_other_nor_a_dot_beside(person_of):
+    persons = [("one", person_of(0.10)), ("two", person_of(0.12)), ("far", person_of(0.9))]
+    svg = identity_plane(persons, {"one": "s0", "two": "s1", "far": "s2"})
+    texts = re.findall(r'<text class="name" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">(\w+)<', svg)
+    named = {name: (float(x), float(y), anchor) for x, y, anchor, name in texts}
+    assert named["one"][2] == "end"  # "two" lies close to its right
+    assert named["two"][2] == "start"
+    assert named["far"][2] == "end"  # at the right edge
+    heights = sorted(y for _, y, _ in named.values())
+    assert all(b - a >= 13.9 for a, b in pairwise(heights))
+
+
+def test_numbers_of_action_units_that_would_cover_each_other_are_left_to_the_dots():
+    drawn = _numbers({1: (100.0, 50.0), 2: (105.0, 55.0), 4: (200.0, 50.0)})
+    assert re.findall(r">(\d+)<", drawn) == ["1", "4"]

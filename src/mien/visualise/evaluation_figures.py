@@ -48,8 +48,18 @@ def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -
                 x, y = place(rate, interval.value)
                 drawn += _dot(x, y, style, f"{result.label}, AU{unit}: F1 {interval.value:.3f}", 4.5)
                 highest[unit] = min(highest.get(unit, (x, y)), (x, y), key=lambda point: point[1])
-    drawn += "".join(_text(x, y - 8, f"{unit}", "middle") for unit, (x, y) in highest.items())
+    drawn += _numbers(highest)
     return _svg(left + width + 12, top + height + 40, drawn, "F1 against base rate")
+
+
+def _numbers(highest: Mapping[int, tuple[float, float]]) -> str:
+    """Each action unit's number above its highest dot; a lower one that would cover it is left out."""
+    taken: list[tuple[float, float]] = []
+    for x, y in sorted(highest.values(), key=lambda place: place[1]):
+        if all(abs(x - u) > 14 or abs(y - v) > 11 for u, v in taken):
+            taken.append((x, y))
+    shown = [(unit, place) for unit, place in highest.items() if place in taken]
+    return "".join(_text(x, y - 8, f"{unit}", "middle", "name") for unit, (x, y) in shown)
 
 
 def feature_map_figure(found: FeatureMap, *, coloured_by: str) -> str:

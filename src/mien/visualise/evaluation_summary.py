@@ -69,24 +69,34 @@ def identity_plane(persons: Sequence[tuple[str, PersonIndependence]], styles: Ma
     x = left + defined[0][1].identity_chance / most * width
     drawn += f'<line class="floor" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + height}"/>'
     drawn += _text(x + 4, top + 12, "chance")
-    label_y = math.inf
-    for name, one in sorted(defined, key=lambda pair: pair[1].action_unit_auc):  # from below
-        x = left + one.identity_accuracy / most * width
-        y = top + (1 - (one.action_unit_auc - low) / (high - low)) * height
-        label_y = min(y + 4, label_y - 14)  # never over the one below
-        drawn += _named_dot(name, one, styles[name], (x, y, label_y), is_right=x > left + 0.6 * width)
+    places = {
+        name: (
+            left + one.identity_accuracy / most * width,
+            top + (1 - (one.action_unit_auc - low) / (high - low)) * height,
+        )
+        for name, one in defined
+    }
+    drawn += "".join(_dot(name, one, styles[name], places[name]) for name, one in defined)
+    drawn += _names(places, middle=left + 0.6 * width)
     size = f"{left + width + 18} {top + height + 40}"
     return f'<svg viewBox="0 0 {size}" role="img" aria-label="action units against identity">{drawn}</svg>'
 
 
-def _named_dot(
-    name: str, one: PersonIndependence, style: str, place: tuple[float, float, float], *, is_right: bool
-) -> str:
-    x, y, label_y = place
+def _dot(name: str, one: PersonIndependence, style: str, place: tuple[float, float]) -> str:
     title = f"{name}: AU ROC-AUC {one.action_unit_auc:.2f}, identity named {one.identity_accuracy:.2f}"
-    dot = f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{escape(title)}</title></circle>'
-    side, anchor = (-10, "end") if is_right else (10, "start")
-    return dot + _text(x + side, label_y, name, anchor, "name")
+    circle = f'<circle class="{style}" cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6">'
+    return f"{circle}<title>{escape(title)}</title></circle>"
+
+
+def _names(places: Mapping[str, tuple[float, float]], *, middle: float) -> str:
+    """A name beside each dot, on the side where no other dot is near, and never over another name."""
+    drawn, label_y = "", math.inf
+    for name, (x, y) in sorted(places.items(), key=lambda item: -item[1][1]):  # from below
+        label_y = min(y + 4, label_y - 14)
+        crowded = any(0 < u - x < 70 and abs(v - y) < 14 for u, v in places.values())
+        side, anchor = (-10, "end") if x > middle or crowded else (10, "start")
+        drawn += _text(x + side, label_y, name, anchor, "name")
+    return drawn
 
 
 def _bar(result: Result, most: int, styles: Mapping[str, str]) -> Bar:
