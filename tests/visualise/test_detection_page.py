@@ -203,6 +203,18 @@ def test_thresholds_come_from_the_metadata_of_the_table(two_faces):
     assert {unit.column: unit.threshold for unit in file_detections(told).units}["AU12"] == 0.25
 
 
+def test_the_page_says_what_the_model_is_not_good_for(two_faces, write_grey_video, tmp_path):
+    model = {"warning": "It was fitted on <drawn> faces.", "unproven_units": ["AU04"]}
+    told = SimpleNamespace(metadata={"model": model}, to_pandas=two_faces)
+    html = write_detection_page(
+        told, write_grey_video(tmp_path / "two.mp4"), tmp_path / "two.html"
+    ).read_text()
+    assert "<b>It was fitted on &lt;drawn&gt; faces.</b>" in html
+    assert html.count("brow lowerer †") == 3  # the list, and the summary of two faces
+    assert "lip corner puller †" not in html
+    assert "do not build on it" in html
+
+
 def test_ten_minutes_of_two_faces_and_21_units_take_a_few_megabytes(two_faces):
     units = tuple(f"AU{n:02d}" for n in range(1, 22))
     data = json.dumps(page_data(file_detections(two_faces(num_frames=15_000, units=units))))

@@ -20,6 +20,7 @@ from mien.commands.serve_live import LiveEndedError, LiveStream
 from mien.data.prepare import FrameProgress
 from mien.data.sources import VIDEO_SUFFIXES
 from mien.detect.au_model import AuModel
+from mien.detect.card import warning_of
 from mien.detect.detector import Detector
 from mien.detect.media import PICTURE_SUFFIXES, MediaFile, Medium
 from mien.detect.recording import UNREADABLE, record_medium
@@ -184,7 +185,7 @@ def _page(model: AuModel, max_upload_mb: int) -> str:
     thresholds = dict(zip(model.columns, map(float, model.threshold_A), strict=True))
     return serve_page(
         model=Path(model.source).name,
-        facts=f"{len(model.units)} action units",
+        facts=" ".join(filter(None, [f"{len(model.units)} action units.", warning_of(model.record)])),
         units=units_of(model.columns, thresholds),
         suffixes=sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES),
         max_mb=max_upload_mb,

@@ -39,11 +39,10 @@ class Card:
 def card_of(model: AuModel) -> Card:
     """The card of any model, also of one whose record says little."""
     record = model.record
-    data = record.get("training_data", {})
     units = ", ".join(f"AU{number} {action_unit(number).name}" for number in model.units)
     return Card(
         title=model.source.rpartition("/")[2],
-        warning=_TOYS.get(str(data.get("name", "")), ""),
+        warning=warning_of(record),
         use=(
             f"Says for every face which of {len(model.units)} action units are present: {units}.",
             "For research on facial behaviour where people agreed to be recorded. An action unit is a "
@@ -53,6 +52,17 @@ def card_of(model: AuModel) -> Card:
         scores=_score_table(model) if record.get("scores") else None,
         limits=_limits(model),
     )
+
+
+def warning_of(record: Mapping[str, Any]) -> str:
+    """A sentence to stand above all else where the model was fitted on a toy; else ""."""
+    return _TOYS.get(str(record.get("training_data", {}).get("name", "")), "")
+
+
+def unproven_units(record: Mapping[str, Any]) -> list[str]:
+    """The columns of units whose F1 on people not seen was no better than saying present everywhere."""
+    units: Mapping[str, Any] = (record.get("scores") or {}).get("units", {})
+    return [name for name, unit in units.items() if _is_no_better_than_always_on(unit)]
 
 
 def card_in_words(model: AuModel) -> str:
@@ -195,7 +205,7 @@ def _limits(model: AuModel) -> tuple[str, ...]:
             f"Rarely seen (fewer than {_FEW_PEOPLE} people or {_FEW_FRAMES} frames show it), so the figures "
             f"are loose: {', '.join(thin)}."
         )
-    poor = [name for name, unit in units.items() if _is_no_better_than_always_on(unit)]
+    poor = unproven_units(model.record)
     if poor:
         lines.append(f"No better by F1 than saying present everywhere: {', '.join(poor)}.")
     if not units:

@@ -18,6 +18,7 @@ from mien.config import to_dict
 from mien.data.face_tracking import FaceTracking
 from mien.detect.au_model import AuModel, load_au_model
 from mien.detect.baseline import Baseline, neutral_of_file, without_first_seconds_neutral, without_neutral
+from mien.detect.card import unproven_units, warning_of
 from mien.detect.engines import open_engine
 from mien.detect.frames import largest_only, persons_of, picture_as_frame, timed_frames, until_damage
 from mien.detect.media import MediaFile, Medium, list_media
@@ -159,7 +160,12 @@ class Detector:
         """What the table says of how it came about; JSON."""
         return {
             "mien_version": __version__,
-            "model": {"file": Path(self.model.source).name, "digest": self.model.digest},
+            "model": {
+                "file": Path(self.model.source).name,
+                "digest": self.model.digest,
+                "warning": warning_of(self.model.record),
+                "unproven_units": unproven_units(self.model.record),
+            },
             "units": list(self.model.units),
             "thresholds": dict(zip(self.model.columns, map(float, self.model.threshold_A), strict=True)),
             "has_intensities": self.layout.with_intensity,

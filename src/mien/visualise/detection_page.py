@@ -76,6 +76,8 @@ def write_detection_page(
         picture=_picture_url(media) if shown else "",
         faces=[(face, _thumbnail(pictures.by_face.get(face.face_id))) for face in data.faces],
         summary=_summary(table_of(detections), data),
+        warning=printable(str(_of_model(detections, "warning") or "")),
+        unproven=frozenset(map(str, _of_model(detections, "unproven_units") or ())),
         facts=[(printable(name), printable(value)) for name, value in (*facts, *_facts(detections))],
         script=part("detection.js"),
         style=part("detection.css"),
@@ -105,6 +107,12 @@ def _picture_url(media: Path) -> str:
 
 def _thumbnail(picture: Any) -> str:
     return "" if picture is None else picture_url(picture)
+
+
+def _of_model(detections: object, name: str) -> Any:
+    """What the table's metadata tell of the model under that name; None where they do not."""
+    model = metadata_of(detections).get("model")
+    return model.get(name) if isinstance(model, Mapping) else None
 
 
 def _facts(detections: object) -> list[tuple[str, str]]:
