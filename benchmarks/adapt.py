@@ -1,11 +1,12 @@
 """Does adapting to a few people of another set help on its other people? Draws of people, told on the rest.
 
     python benchmarks/adapt.py MODEL --dataset rendered --root OUT/shifted --store STORE [--people 1 3 5 8]
-    python benchmarks/adapt.py MODEL --dataset drawn --root DRAWN --store STORE --gamma 2 --blur 1
+    python benchmarks/adapt.py MODEL --dataset drawn --root DRAWN --store STORE --occurs-at 0.5
 
 For each number of people, several draws: the model is adapted to them (`mien adapt`), and model and adapted
 model are told by log-loss, calibration error and F1 at their thresholds on all other people, mean of the
-units that these show. --gamma and --blur make another camera of the crops. Deterministic.
+units that these show. --gamma and --blur make another camera of the crops, --occurs-at other coders, who call
+a unit present from that intensity on. Deterministic.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from mien.commands.adaptation import logits_of
 from mien.data.store import TrackStore
-from mien.datasets.base import DATASETS
+from mien.datasets.base import DATASETS, occurs
 from mien.detect.adapting import adapt, labels_for
 from mien.detect.au_model import load_au_model
 from mien.detect.curve_fitting import log_loss
@@ -39,11 +40,15 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--people", type=int, nargs="+", default=[1, 3, 5, 8])
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--occurs-at", type=float, help="intensity from which a unit is present")
     parser.add_argument("--gamma", type=float, default=1.0, help="above 1: darker")
     parser.add_argument("--blur", type=float, default=0.0, help="deviation in pixels of the encoder's frame")
     args = parser.parse_args()
     model = load_au_model(args.model)
     frames = DATASETS.get(args.dataset)(args.root).frames()
+    if args.occurs_at is not None:
+        present_NA = occurs(frames.intensity_NA, at=args.occurs_at)
+        frames = dataclasses.replace(frames, occurrence_NA=present_NA)
     data = match_faces(frames, args.root, TrackStore.open(args.store))
     camera = OtherCamera(data.faces.store, data.faces.track_N, data.faces.position_N, args.gamma, args.blur)
     data = dataclasses.replace(data, faces=camera)

@@ -43,7 +43,7 @@ def test_the_line_that_shifted_the_logits_is_found(plain):
     adapted = adapt(plain, *shifted())
     assert not adapted.left_alone
     for change in adapted.changes.values():
-        assert change.what == "line"
+        assert change.what in ("common", "line")
         assert change.scale == pytest.approx(0.6, abs=0.08)
         assert change.bias == pytest.approx(-1.5, abs=0.15)
 
@@ -72,26 +72,40 @@ def test_logits_that_fit_already_are_hardly_moved(plain):
     assert set(adapted.changes) | set(adapted.left_alone) == set(plain.columns)
 
 
-def test_with_few_frames_only_the_offset_moves_and_with_fewer_nothing_does(plain):
-    logits_NA, frames = shifted(people=10, rows=40, bias=-3.0)
+def test_a_unit_with_few_frames_moves_with_the_others_and_keeps_its_threshold(plain):
+    logits_NA, frames = shifted()
     occurrence_NA = frames.occurrence_NA.copy()
-    for column, present in enumerate((FEWEST_FOR_OFFSET - 1, FEWEST_FOR_LINE - 1, 0)):
-        occurrence_NA[:, column] = 0
-        occurrence_NA[np.argsort(-logits_NA[:, column])[:present], column] = 1
+    occurrence_NA[:, 0] = np.where(np.arange(len(occurrence_NA)) < 3, 1, 0)
     occurrence_NA[:, 3] = np.nan
     adapted = adapt(plain, logits_NA, dataclasses.replace(frames, occurrence_NA=occurrence_NA))
-    assert adapted.left_alone == {
-        "AU01": "4 frames show it and 396 do not; it takes 5 of both",
-        "AU12": "0 frames show it and 400 do not; it takes 5 of both",
-        "AU25": "not coded",
-    }
-    change = adapted.changes["AU04"]
+    assert adapted.left_alone == {"AU25": "not coded"}
+    change = adapted.changes["AU01"]
+    assert change.what == "common"
+    assert change.threshold == change.threshold_before
+    assert adapted.model.calibration.curves[3] is plain.calibration.curves[3]
+    assert adapted.model.threshold_A[3] == plain.threshold_A[3]
+
+
+def test_too_few_frames_leave_everything_alone(plain):
+    logits_NA, frames = shifted(people=10, rows=40)
+    occurrence_NA = np.full_like(frames.occurrence_NA, np.nan)
+    occurrence_NA[:, 0] = np.where(np.arange(400) < FEWEST_FOR_OFFSET - 1, 1, 0)
+    adapted = adapt(plain, logits_NA, dataclasses.replace(frames, occurrence_NA=occurrence_NA))
+    assert adapted.changes == {}
+    assert adapted.left_alone["AU01"] == "4 frames show it and 396 do not; it takes 5 of both"
+    assert adapted.model.digest == plain.digest
+
+
+def test_with_few_frames_of_a_unit_alone_only_its_offset_moves(plain):
+    logits_NA, frames = shifted(people=10, rows=40, scale=1.0, bias=0.0)
+    occurrence_NA = np.full_like(frames.occurrence_NA, np.nan)
+    occurrence_NA[:, 0] = 0
+    occurrence_NA[np.argsort(-logits_NA[:, 0])[: FEWEST_FOR_LINE - 1], 0] = 1
+    change = adapt(plain, logits_NA, dataclasses.replace(frames, occurrence_NA=occurrence_NA)).changes["AU01"]
     assert change.what == "offset"
     assert change.scale == pytest.approx(1.0, abs=0.01)
+    assert change.bias < -0.3
     assert change.threshold == change.threshold_before
-    for column in (0, 2, 3):
-        assert adapted.model.calibration.curves[column] is plain.calibration.curves[column]
-        assert adapted.model.threshold_A[column] == plain.threshold_A[column]
 
 
 def test_one_person_moves_less_than_many_with_as_many_frames(plain):

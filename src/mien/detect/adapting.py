@@ -1,8 +1,9 @@
 """A model recalibrated on a few labelled faces of one's own: what there is too little of stays as it was.
 
-Cameras, light and people shift a model's logits more than they change their order. So a straight line is put
-after each unit's calibration, drawn towards the identity, and kept only where it does better on people (or
-stretches of time) that it was not fitted on, by more than chance would have it. The frames of one person
+Cameras, light and coders shift a model's log-odds more than they change their order. So a straight line is
+put after each unit's calibration: first one line for all units together, then, where there are frames enough,
+one of the unit's own. Lines are drawn towards the identity, and kept only where they do better on people (or
+stretches of time) that they were not fitted on, by more than chance would have it. The frames of one person
 resemble each other, in how often they show a unit above all: together they count as `MOST_OF_A_PERSON`.
 """
 
@@ -36,14 +37,20 @@ MOST_OF_A_PERSON = 4.0
 _LINE = LinePrior(scale_deviation=0.5, bias_deviation=1.0)
 _OFFSET = LinePrior(scale_deviation=1e-3, bias_deviation=1.0)
 _MAX_FOLDS = 5
+_FEWEST_FOR_ERRORS = 5  # people
+_ERRORS_OF_ALL = 0.5  # one decision, on all units' frames
+_ERRORS_OF_ONE = 2.0  # one of many decisions, on few frames
 _BLOCKS = 4  # of time, where there is one person only
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one unit. log_loss: a frame, on frames left out, without and with the line."""
+    """What became of one unit. log_loss: a frame, on frames left out of the fit, without and with the line.
 
-    what: str  # "offset" or "line"
+    what: "common" where the line of all units moved it alone, else also an "offset" or a "line" of its own.
+    """
+
+    what: str
     scale: float
     bias: float
     threshold_before: float
@@ -73,16 +80,17 @@ def adapt(model: AuModel, logits_NA: Floats, frames: LabelledFrames) -> Adapted:
         raise ValueError(
             f"none of the {len(model.units)} units of {model.source} is coded: nothing to adapt to"
         )
+    log_odds = [
+        curve.log_odds(logit_N) for curve, logit_N in zip(model.calibration.curves, logits_NA.T, strict=True)
+    ]
+    evidence = _Evidence.of(np.stack(log_odds, axis=1), labels_NA, frames.subject_N)
+    common, common_left_out_NA = _common_line(evidence)
     curves, threshold_A = list(model.calibration.curves), model.threshold_A.copy()
     changes: dict[str, Change] = {}
     left_alone: dict[str, str] = {}
     for column, name in enumerate(model.columns):
-        coded_N = ~np.isnan(labels_NA[:, column])
         unit = _Unit(
-            curves[column].log_odds(logits_NA[coded_N, column]),
-            labels_NA[coded_N, column],
-            frames.subject_N[coded_N],
-            float(threshold_A[column]),
+            evidence.column(column), common, common_left_out_NA[:, column], float(threshold_A[column])
         )
         found = unit.recalibrated()
         if isinstance(found, str):
@@ -104,72 +112,130 @@ def labels_for(units: tuple[int, ...], frames: LabelledFrames) -> NDArray[np.flo
     return labels_NA
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """The coded frames of one unit, by the log-odds that the model gives them now."""
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """Labels of N frames and U units, NaN where not coded, and the log-odds that the model gives them now.
 
-    log_odds_N: Floats
-    label_N: Floats
+    group_N: people, or where there is one only, stretches of the table: what is left out together.
+    """
+
+    log_odds_NU: Floats
+    label_NU: Floats
     subject_N: NDArray[Any]
+    group_N: NDArray[Any]
+
+    @classmethod
+    def of(cls, log_odds_NU: Floats, label_NU: Floats, subject_N: NDArray[Any]) -> _Evidence:
+        several = len(np.unique(subject_N)) > 1
+        stretch_N = (np.arange(len(subject_N)) * _BLOCKS) // max(1, len(subject_N))
+        return cls(log_odds_NU, label_NU, subject_N, subject_N if several else stretch_N)
+
+    def column(self, unit: int) -> _Evidence:
+        """One unit's; where only one person is coded in it, by stretches."""
+        own = slice(unit, unit + 1)
+        return _Evidence(self.log_odds_NU[:, own], self.label_NU[:, own], self.subject_N, self.group_N)
+
+    @property
+    def is_coded(self) -> NDArray[np.bool_]:
+        return np.asarray((~np.isnan(self.label_NU)).any(axis=1))
+
+    def line(self, rows_N: NDArray[np.bool_], prior: LinePrior) -> Curve:
+        """Of these frames; a person's together weigh as `MOST_OF_A_PERSON` frames."""
+        rows_N = rows_N & self.is_coded
+        if not rows_N.any():
+            return Curve()
+        _, counts = np.unique(self.subject_N[rows_N], return_counts=True)
+        weight = float(np.minimum(counts, MOST_OF_A_PERSON).sum() / counts.sum())
+        coded_MU = ~np.isnan(self.label_NU[rows_N])
+        odds, labels = self.log_odds_NU[rows_N][coded_MU], self.label_NU[rows_N][coded_MU]
+        return fit_line(odds, labels, prior=prior, weight=weight)
+
+    def left_out(self, prior: LinePrior) -> Floats:
+        """(N, U) log-odds by lines that were fitted without the row's fold."""
+        groups = len(np.unique(self.group_N))
+        fold_N = subject_folds(self.group_N, num_folds=min(_MAX_FOLDS, groups)) if groups > 1 else np.zeros(1)
+        log_odds_NU = self.log_odds_NU.copy()
+        for fold in np.unique(fold_N) if groups > 1 else ():
+            own_N = fold_N == fold
+            log_odds_NU[own_N] = self.line(~own_N, prior).log_odds(self.log_odds_NU[own_N])
+        return log_odds_NU
+
+    def is_better(self, log_odds_NU: Floats, *, errors: float) -> bool:
+        """Whether people's mean gain exceeds so many standard errors; of fewer than five, all must gain."""
+        coded_NU = ~np.isnan(self.label_NU)
+        gains = []
+        for group in np.unique(self.group_N):
+            own_NU = coded_NU & (self.group_N == group)[:, None]
+            if own_NU.any():
+                labels = self.label_NU[own_NU]
+                gains.append(
+                    log_loss(self.log_odds_NU[own_NU], labels) - log_loss(log_odds_NU[own_NU], labels)
+                )
+        if len(gains) < _FEWEST_FOR_ERRORS:
+            return len(gains) > 1 and min(gains) > 0
+        return bool(np.mean(gains) > errors * np.std(gains, ddof=1) / len(gains) ** 0.5)
+
+
+def _common_line(evidence: _Evidence) -> tuple[Curve, Floats]:
+    """One line for all units, the identity where it does no better, and (N, U) log-odds left out of it."""
+    fewest = min((evidence.label_NU == 1).sum(), (evidence.label_NU == 0).sum())
+    left_out_NU = evidence.left_out(_LINE)
+    if fewest < FEWEST_FOR_LINE or not evidence.is_better(left_out_NU, errors=_ERRORS_OF_ALL):
+        return Curve(), evidence.log_odds_NU
+    return evidence.line(np.ones(len(evidence.subject_N), bool), _LINE), left_out_NU
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """One unit's evidence, the common line, and the log-odds of lines that left the row out."""
+
+    evidence: _Evidence
+    common: Curve
+    common_left_out_N: Floats
     threshold: float
 
     def recalibrated(self) -> Change | str:
         """What changes, or why nothing does."""
-        present = int((self.label_N == 1).sum())
-        absent = len(self.label_N) - present
-        if not len(self.label_N):
+        label_N = self.evidence.label_NU[:, 0]
+        present, absent = int((label_N == 1).sum()), int((label_N == 0).sum())
+        if not present + absent:
             return "not coded"
-        if min(present, absent) < FEWEST_FOR_OFFSET:
-            return f"{present} frames show it and {absent} do not; it takes {FEWEST_FOR_OFFSET} of both"
-        with_line = min(present, absent) >= FEWEST_FOR_LINE
-        prior = _LINE if with_line else _OFFSET
-        left_out_N = self._left_out(prior)
-        if not self._is_better(left_out_N):
-            return "no better on faces left out"
-        before, after = (log_loss(odds_N, self.label_N) for odds_N in (self.log_odds_N, left_out_N))
-        every = np.ones(len(self.label_N), bool)
-        line = self._line(every, prior)
-        threshold = self._threshold(line) if with_line else self.threshold
-        what = "line" if with_line else "offset"
-        return Change(what, line.scale, line.bias, self.threshold, threshold, present, absent, before, after)
+        own, own_left_out_NU, what, why = self._own_line(min(present, absent))
+        moved = (self.common.scale, self.common.bias) != (1.0, 0.0)
+        if not what and not moved:
+            return (
+                why or f"{present} frames show it and {absent} do not; it takes {FEWEST_FOR_OFFSET} of both"
+            )
+        total = self.common.followed_by(own)
+        coded_N = self.evidence.is_coded
+        before_N, after_N = self.evidence.log_odds_NU[coded_N, 0], own_left_out_NU[coded_N, 0]
+        people = len(np.unique(self.evidence.subject_N[self.evidence.is_coded]))
+        enough = min(present, absent) >= FEWEST_FOR_LINE and people >= _FEWEST_FOR_ERRORS
+        threshold = self._threshold(total) if enough else self.threshold
+        losses = log_loss(before_N, label_N[coded_N]), log_loss(after_N, label_N[coded_N])
+        return Change(
+            what or "common", total.scale, total.bias, self.threshold, threshold, present, absent, *losses
+        )
 
-    def _line(self, rows_N: NDArray[np.bool_], prior: LinePrior) -> Curve:
-        _, counts = np.unique(self.subject_N[rows_N], return_counts=True)
-        weight = float(np.minimum(counts, MOST_OF_A_PERSON).sum() / counts.sum())
-        return fit_line(self.log_odds_N[rows_N], self.label_N[rows_N], prior=prior, weight=weight)
-
-    def _left_out(self, prior: LinePrior) -> Floats:
-        """(N,) log-odds by lines that were fitted without the row's fold."""
-        fold_N = self._folds()
-        log_odds_N = np.zeros(len(self.label_N))
-        for fold in np.unique(fold_N):
-            own_N = fold_N == fold
-            log_odds_N[own_N] = self._line(~own_N, prior).log_odds(self.log_odds_N[own_N])
-        return log_odds_N
-
-    def _is_better(self, log_odds_N: Floats) -> bool:
-        """Whether the mean gain a person (or stretch) exceeds two standard errors; two must both gain."""
-        groups_N = self.subject_N if len(np.unique(self.subject_N)) > 1 else self._folds()
-        gain = [
-            log_loss(self.log_odds_N[own_N], self.label_N[own_N])
-            - log_loss(log_odds_N[own_N], self.label_N[own_N])
-            for own_N in (groups_N == group for group in np.unique(groups_N))
-        ]
-        if len(gain) < 3:
-            return min(gain) > 0
-        return bool(np.mean(gain) > 2.0 * np.std(gain, ddof=1) / len(gain) ** 0.5)
-
-    def _folds(self) -> NDArray[np.int64]:
-        people = len(np.unique(self.subject_N))
-        if people > 1:
-            return subject_folds(self.subject_N, num_folds=min(_MAX_FOLDS, people))
-        return (np.arange(len(self.label_N)) * _BLOCKS) // len(self.label_N)
+    def _own_line(self, fewest: int) -> tuple[Curve, Floats, str, str]:
+        """The unit's line behind the common one, left-out log-odds, its kind ("" for none), and why none."""
+        after_common_NU = self.common.log_odds(self.evidence.log_odds_NU)
+        if fewest < FEWEST_FOR_OFFSET:
+            return Curve(), self.common_left_out_N[:, None], "", ""
+        prior, what = (_LINE, "line") if fewest >= FEWEST_FOR_LINE else (_OFFSET, "offset")
+        behind = dataclasses.replace(self.evidence, log_odds_NU=after_common_NU)
+        left_out_NU = behind.left_out(prior)
+        if not behind.is_better(left_out_NU, errors=_ERRORS_OF_ONE):
+            return Curve(), self.common_left_out_N[:, None], "", "no better on faces left out"
+        return behind.line(self.evidence.is_coded, prior), left_out_NU, what, ""
 
     def _threshold(self, line: Curve) -> float:
         """The best here, drawn towards the old one by as much as `FEWEST_FOR_LINE` frames weigh."""
-        probability_N = sigmoid(line.log_odds(self.log_odds_N))
-        best = chosen_thresholds(self.label_N[:, None], probability_N[:, None])[0]
-        _, counts = np.unique(self.subject_N[self.label_N == 1], return_counts=True)
+        coded_N = self.evidence.is_coded
+        label_N = self.evidence.label_NU[coded_N, 0]
+        probability_N = sigmoid(line.log_odds(self.evidence.log_odds_NU[coded_N, 0]))
+        best = chosen_thresholds(label_N[:, None], probability_N[:, None])[0]
+        _, counts = np.unique(self.evidence.subject_N[coded_N][label_N == 1], return_counts=True)
         shown = float(np.minimum(counts, MOST_OF_A_PERSON).sum())
         share = shown / (shown + FEWEST_FOR_LINE)
         return float(sigmoid(np.array(share * _logit(best) + (1.0 - share) * _logit(self.threshold))))
