@@ -103,8 +103,8 @@ def _mark_present(axes: Axes, edges: NDArray[np.float64], present_AC: NDArray[np
     for unit, present_C in enumerate(present_AC):
         on = np.concatenate([[0], np.nan_to_num(present_C) >= 0.5, [0]]).astype(int)
         begins, ends = np.flatnonzero(np.diff(on) == 1), np.flatnonzero(np.diff(on) == -1)
-        lines = np.full(len(begins), unit + 0.06)
-        axes.hlines(lines, edges[begins], edges[ends], colors="deepskyblue", linewidth=2)
+        lines = np.full(len(begins), unit + 0.15)
+        axes.hlines(lines, edges[begins], edges[ends], colors="deepskyblue", linewidth=2.5)
 
 
 def _label(column: str) -> str:
