@@ -1,4 +1,4 @@
-"""Every registered method through the whole command, on the moving discs."""
+"""Every registered method through the whole command, on the moving discs and on drawn faces."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from mien import cli
 from mien.data.store import TrackStore
+from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import load_encoder
 from mien.train.method import METHODS
 
@@ -107,14 +108,30 @@ def test_a_method_that_needs_labels_says_so(recipe, disc_store, tmp_path, capsys
     )
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """(store, labels) of drawn faces: 6 people, 2 videos each of 24 frames."""
+    folder = tmp_path_factory.mktemp("drawn")
+    settings = DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=24, side_px=96)
+    write_drawn_videos(folder / "videos", settings)
+    words = ["--landmarks", "beside", "--workers", "1"]
+    assert cli.main(["prepare", str(folder / "videos"), "--out", str(folder / "store"), *words]) == 0
+    labels = pd.read_csv(folder / "videos" / "labels.csv")
+    person = labels["path"].str.extract(r"id(\d+)")[0].astype(int)
+    labels["expression"] = labels["emotion"] = person % 2
+    labels.to_csv(folder / "labels.csv", index=False)
+    return folder / "store", folder / "labels.csv"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS.names())
-def test_loss_falls_on_the_moving_discs(recipe, disc_store, tmp_path, name):
+def test_loss_falls_on_drawn_faces(recipe, drawn, tmp_path, name):
+    store, labels = drawn
     out = tmp_path / "out"
     longer = ["run.steps=60", "run.log_every_steps=15", "run.checkpoint_every_steps=0"]
     quicker = ["data.clips_per_step=12", "optimiser.rate_per_64_clips=0.01"]
     # a band that moves to harder pairs is meant to raise the loss
     still = ["method.window_steps=100"] if name in ("fabnet", "tcae") else []
-    assert pretrain(recipe(name), disc_store, out, *longer, *quicker, *still) == 0
+    assert pretrain(recipe(name, labels=labels), store, out, *longer, *quicker, *still) == 0
     losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0]
