@@ -26,7 +26,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([planted, *sys.path]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init("local", _node_ip_address="127.0.0.1", num_cpus=2, include_dashboard=False)
+        ray.init("local", num_cpus=2, include_dashboard=False)
         yield "local"
         ray.shutdown()
 

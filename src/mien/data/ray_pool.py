@@ -85,7 +85,7 @@ def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
         return
     # Of its own accord Ray gives a worker of one core one thread.
     if address == "local":
-        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+        ray.init("local", include_dashboard=False, log_to_driver=False)
     else:
         ray.init(address, log_to_driver=False)
     try:
