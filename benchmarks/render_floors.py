@@ -1,11 +1,10 @@
 """The floors of the rendered benchmark: what chance, always-on, raw pixels and HOG read, subject-exclusive.
 
-    mien prepare OUT/main --out STORE
-    python benchmarks/render_floors.py --part OUT/main --store STORE [--every 3]
+    python benchmarks/render_pictures.py --part OUT/main --out pictures.npz
+    python benchmarks/render_floors.py --part OUT/main --pictures pictures.npz
 
-64 px pictures from brows to chin, cut from the store's crops; every n-th coded frame; folds by person as the
-set states them; PCA to 200 dimensions and a logistic regression a unit. Prints by unit its base rate, F1 of
-always-on, and AUC with its standard error by resampling people.
+Folds by person as the set states them; PCA to 200 dimensions and a logistic regression a unit. Prints by unit
+its base rate, F1 of always-on, and AUC with its standard error by resampling people.
 """
 
 from __future__ import annotations
@@ -15,30 +14,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from render_pictures import read_pictures
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mien.data.store import TrackStore
 from mien.datasets.base import LabelledFrames
-from mien.datasets.rendered import Rendered
 from mien.facs import ACTION_UNITS
-
-CROP_PX = 100  # side at which a stored crop is read
-BROWS_TO_CHIN = (slice(22, 86), slice(18, 82))  # rows and columns of it
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--pictures", type=Path, required=True)
     args = parser.parse_args()
-    frames = Rendered(args.part).frames()
-    pictures, rows = face_pictures(TrackStore.open(args.store), frames, every=args.every)
-    coded = frames.rows(rows)
+    pictures, coded = read_pictures(args.pictures, args.part)
     grey = pictures.astype(np.float32).mean(axis=3)
     pixels = _cross_validated(grey.reshape(len(grey), -1), coded)
     histograms = _cross_validated(np.stack([hog(picture) for picture in grey]), coded)
@@ -53,23 +45,6 @@ def main() -> None:
     print(
         f"mean {rates.mean():11.3f} {(2 * rates / (1 + rates)).mean():14.3f}   {means[0]:.3f}  {means[1]:.3f}"
     )
-
-
-def face_pictures(
-    store: TrackStore, frames: LabelledFrames, *, every: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pictures (N, 64, 64, 3) of every n-th frame that the store has, and their rows in `frames`."""
-    pictures, rows = [], []
-    for track in range(store.num_tracks):
-        source = store.tracks["source_path"][track].as_py()
-        path = source[source.index("mp4/") :]
-        indices = np.asarray(store.source_frame_indices(track))
-        positions = [int(at) for at in np.flatnonzero(indices % every == 0)]
-        found = frames.positions([path] * len(positions), indices[positions].tolist())
-        kept = [at for at, row in zip(positions, found, strict=True) if row >= 0]
-        pictures.append(store.read_frames(track, kept, size_px=CROP_PX)[:, *BROWS_TO_CHIN])
-        rows.append(found[found >= 0])
-    return np.concatenate(pictures), np.concatenate(rows)
 
 
 def hog(picture: NDArray[np.float32], *, cell_px: int = 8, bins: int = 8) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """What a network trained with the labels reads of each action unit of the rendered benchmark.
 
-    python benchmarks/render_supervised.py --part OUT/main --store STORE [--epochs 8] [--width 16] [--folds fold0]
+    python benchmarks/render_supervised.py --part OUT/main --pictures pictures.npz [--folds fold0 fold1]
 
-A slim ResNet-18 from scratch on the pictures of render_floors.py, of all folds but one; tested on the people
-of that one; once for each of `--folds`. A unit that it cannot read is rare in the set or is drawn wrongly.
+A slim ResNet-18 from scratch on the pictures of render_pictures.py, of all folds but one; tested on the
+people of that one; once for each of `--folds`. A unit that it cannot read is rare in the set or is drawn
+wrongly.
 """
 
 from __future__ import annotations
@@ -14,27 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from render_floors import _aucs, auc_and_error, face_pictures
+from render_floors import _aucs, auc_and_error
+from render_pictures import read_pictures
 from torch import Tensor, nn
 
 from mien.backbones import build_backbone
-from mien.data.store import TrackStore
-from mien.datasets.rendered import Rendered
 from mien.facs import ACTION_UNITS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--folds", nargs="+", default=["fold0"])
     args = parser.parse_args()
-    frames = Rendered(args.part).frames()
-    pictures, rows = face_pictures(TrackStore.open(args.store), frames, every=args.every)
-    coded = frames.rows(rows)
+    pictures, coded = read_pictures(args.pictures, args.part)
     assert coded.split_N is not None
     score_NA = np.full(coded.occurrence_NA.shape, np.nan)
     for fold in args.folds:
