@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.detect.rows import FaceRow
 from mien.detect.table_formats import TableFormat, quoted
 from mien.detect.table_layout import TableLayout, with_metadata
 
-ROWS_A_GROUP = 16_384
+ROWS_A_GROUP = 4_096  # some minutes of one face; so many rows are all that memory holds
 
 
 class CsvTable:
@@ -49,12 +48,12 @@ class ParquetTable:
         self._layout = layout
         self._schema = with_metadata(layout.schema, metadata)
         self._writer = pq.ParquetWriter(self._beside, self._schema)
-        self._waiting: list[pa.Table] = []
+        self._waiting: list[FaceRow] = []
 
     def write(self, rows: Sequence[FaceRow]) -> None:
         """Append rows."""
-        self._waiting.append(self._layout.table(rows).cast(self._schema))
-        if sum(table.num_rows for table in self._waiting) >= ROWS_A_GROUP:
+        self._waiting += rows
+        if len(self._waiting) >= ROWS_A_GROUP:
             self._write_group()
 
     def finish(self) -> None:
@@ -70,5 +69,5 @@ class ParquetTable:
 
     def _write_group(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            self._writer.write_table(self._layout.table(self._waiting).cast(self._schema))
             self._waiting = []
