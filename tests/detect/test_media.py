@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mien.detect.media import MediaError, list_media
@@ -87,3 +89,16 @@ def test_nothing_to_look_at_is_said(tmp_path):
         list_media([tmp_path])
     with pytest.raises(MediaError, match=r"gone\.mp4 does not exist"):
         list_media([tmp_path / "gone.mp4"])
+
+
+def test_folders_named_by_way_of_a_parent_give_no_names_outside(tmp_path, monkeypatch):
+    touch(tmp_path, "here/a/one.mp4", "b/one.mp4")
+    monkeypatch.chdir(tmp_path / "here")
+    assert set(names(Path("a"), Path("../b"))) == {"here/a/one", "b/one"}
+
+
+def test_a_file_given_by_itself_is_taken_where_results_go(tmp_path):
+    touch(tmp_path, "a.mp4", "a.annotated.mp4")
+    assert names(tmp_path / "a.mp4", leave_out=tmp_path) == {"a": ["a.mp4"]}
+    with pytest.raises(MediaError, match=r"nothing below .* is read"):
+        list_media([tmp_path], leave_out=tmp_path)

@@ -53,10 +53,11 @@ class MediaListing:
 
 
 def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> MediaListing:
-    """Everything that `given` (files and folders) names, each file once; nothing below `leave_out`.
+    """Everything that `given` (files and folders) names, each file once.
 
-    Folders give what is a video or a picture by its suffix; a file that is given itself is taken whatever it
-    is called. MediaError where one does not exist, and where nothing is found.
+    Folders give what is a video or a picture by its suffix, but nothing below `leave_out`; a file that is
+    given itself is taken wherever it lies and whatever it is called. MediaError where one does not exist, and
+    where nothing is found.
     """
     found: dict[str, tuple[Path, Path]] = {}  # real path: path, root
     num_others = 0
@@ -66,15 +67,16 @@ def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> Media
             raise MediaError(f"{path} does not exist")
         for file, root in _files(path):
             real = os.path.realpath(file)
-            if shut is not None and os.path.commonpath([shut, real]) == shut:
+            if shut is not None and path.is_dir() and os.path.commonpath([shut, real]) == shut:
                 continue
             if path.is_dir() and not _is_media(file):
                 num_others += 1
             else:
                 found.setdefault(real, (file, root))
     if not found:
+        own = "" if leave_out is None else f"nothing below {leave_out} is read; "
         raise MediaError(
-            f"no video or picture in {', '.join(map(str, given))} ({num_others} other files; "
+            f"no video or picture in {', '.join(map(str, given))} ({num_others} other files; {own}"
             f"known suffixes: {' '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))})"
         )
     return MediaListing(_named(list(found.values())), num_others)
@@ -95,7 +97,7 @@ def _is_media(path: Path) -> bool:
 def _named(found: list[tuple[Path, Path]]) -> tuple[Medium, ...]:
     relative = [PurePosixPath(storable(path.relative_to(root).as_posix())) for path, root in found]
     if len(set(relative)) < len(relative):  # from several folders: named from the one above them all
-        above = os.path.commonpath([root.absolute() for _, root in found])
+        above = os.path.commonpath([os.path.abspath(root) for _, root in found])  # noqa: PTH100 -- links stay, `..` goes
         relative = [
             PurePosixPath(storable(Path(os.path.relpath(path, above)).as_posix())) for path, _ in found
         ]
