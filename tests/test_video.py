@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -376,3 +377,10 @@ def test_a_title_in_another_encoding_is_no_obstacle(tmp_path):
     assert b"AAAAAAAA" in content
     path.write_bytes(content.replace(b"AAAAAAAA", "Fräulein".encode("latin-1")))
     assert len(list(read_frames(path))) == 3
+
+
+def test_a_name_that_looks_like_an_address_is_a_file_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.mp4", "concat:a.mp4"):
+        write_video(Path(name), [np.zeros((48, 64, 3), np.uint8)] * 3, frames_per_second=25)
+        assert len(list(read_frames(Path(name)))) == 3

@@ -158,11 +158,20 @@ def write_video(
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with av.open(str(temporary), "w", format="mp4") as container:
+        with av.open(str(temporary.absolute()), "w", format="mp4") as container:
             _encode(container, images, Fraction(frames_per_second).limit_denominator(100_000), quality_crf)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_container(path: Path) -> Any:
+    """The file as PyAV's input, whatever its name or its titles look like. Errors are PyAV's.
+
+    An absolute path is never taken for an address, as `12:30.mp4` or `concat:a.mp4` would be; titles may be
+    in any encoding.
+    """
+    return av.open(str(path.absolute()), metadata_errors="replace")
 
 
 @contextmanager
@@ -171,7 +180,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not file.read(1):
             raise VideoError(f"{path}: an empty file (0 bytes)")
     try:
-        container = av.open(str(path), metadata_errors="replace")  # titles may be in any encoding
+        container = open_container(path)
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path}: not a video, or cut short before its index ({error.strerror}). "

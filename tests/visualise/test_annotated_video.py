@@ -13,6 +13,7 @@ from mien.video import VideoError, read_frames
 from mien.visualise.annotated_video import write_annotated_picture, write_annotated_video
 from mien.visualise.detection_data import units_of
 from mien.visualise.face_overlay import LEAST_HEIGHT_PX, Overlay
+from mien.visualise.playable import page_video
 from mien.visualise.timed_video import write_timed_video
 
 UNEVEN = np.cumsum([0.0, *([0.02, 0.1, 0.04, 0.3] * 6)])
@@ -159,3 +160,21 @@ def test_a_picture_is_drawn_as_a_picture(two_faces, tmp_path):
     cv2.imwrite(str(tmp_path / "face.png"), np.full((480, 640, 3), 90, np.uint8))
     write_annotated_picture(tmp_path / "face.png", two_faces("face.png", num_frames=1), tmp_path / "out.jpg")
     assert cv2.imread(str(tmp_path / "out.jpg")).shape[0] == 480
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # one that browsers play, one that is copied
+def test_a_title_in_another_encoding_is_no_obstacle_to_page_or_copy(tmp_path, two_faces, suffix):
+    video = tmp_path / f"clip{suffix}"
+    with av.open(str(video), "w") as container:
+        container.metadata["title"] = "AAAAAAAA"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for _ in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    content = video.read_bytes()
+    assert b"AAAAAAAA" in content
+    video.write_bytes(content.replace(b"AAAAAAAA", "Fräulein".encode("latin-1")))
+    assert write_annotated_video(video, two_faces(), tmp_path / "copy.mp4") == 50
+    shown = page_video(video, tmp_path / "page.html", embed=False)
+    assert shown.link == ("clip.mp4" if suffix == ".mp4" else "page.playable.mp4")

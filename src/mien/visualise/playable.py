@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.video import VideoError, read_frames
+from mien.video import VideoError, open_container, read_frames
 from mien.visualise.timed_video import write_timed_video
 
 MOST_EMBEDDED_BYTES = 64_000_000
@@ -69,7 +69,7 @@ def playable_mime(video: Path) -> str:
     if not mime:
         return ""
     try:
-        with av.open(str(video)) as container:
+        with open_container(video) as container:
             streams = container.streams.video
             if len(streams) != 1 or _DEMUXERS[mime] not in container.format.name.split(","):
                 return ""
@@ -91,7 +91,7 @@ def link_to(target: Path, page: Path) -> str:
 
 def _first_frame_seconds(video: Path) -> float:
     """Where a browser shows the first frame: it counts from the start of the file's earliest stream."""
-    with av.open(str(video)) as container:
+    with open_container(video) as container:
         stream = container.streams.video[0]
         if stream.start_time is None or container.start_time is None:
             return 0.0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.atomic import replacing
+from mien.video import open_container
 
 Picture = NDArray[np.uint8]
 
@@ -37,9 +38,9 @@ def write_timed_video(
     """
     with replacing(path, temporary_folder=path.parent) as temporary, ExitStack() as stack:
         container = stack.enter_context(
-            av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
+            av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"})
         )
-        sound = _Sound(stack.enter_context(av.open(str(audio_from))), container) if audio_from else None
+        sound = _Sound(stack.enter_context(open_container(audio_from)), container) if audio_from else None
         stream, num_frames = None, 0
         for seconds, picture in frames:
             if stream is None:
