@@ -11,6 +11,9 @@ import time
 import pytest
 
 from mien.cli import main
+from mien.detect.camera import CameraError
+from mien.detect.detector import Detector
+from mien.detect.rows import row_without_face
 from mien.detect.table import Detections
 from tests.detect.beside_video import write_beside
 
@@ -94,6 +97,35 @@ def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
     status = detect("--camera", "97", "--model", beside_model, "--out", tmp_path / "out")
     assert status == 1
     assert "camera 97 cannot be opened" in capsys.readouterr().err
+
+
+def test_a_camera_that_is_pulled_out_leaves_its_rows(beside_model, tmp_path, monkeypatch, capsys):
+    def rows(_detector, _frames):
+        yield from (row_without_face("", frame, frame / 25, "no_face") for frame in range(3))
+        raise CameraError("camera 0 gives no picture any more")
+
+    monkeypatch.setattr("mien.commands.detecting.camera_frames", lambda *_given, **_more: (f for f in [None]))
+    monkeypatch.setattr(Detector, "stream", rows)
+    out = tmp_path / "out"
+    assert detect("--camera", "0", "--model", beside_model, "--out", out) == 1
+    assert "gives no picture any more" in capsys.readouterr().err
+    for name in ("camera0.csv", "camera0.parquet"):
+        assert Detections.load(out / name).num_frames == 3
+
+
+def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp_path):
+    video, out = tmp_path / "one.mp4", tmp_path / "out"
+    arguments = (video, "--model", beside_model, "--out", out, "--page", "--video")
+    write_beside(video, [[0]] * 5)
+    assert detect(*arguments) == 0
+    shown = [out / "one.html", out / "one.annotated.mp4"]
+    first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shown]
+    assert detect(*arguments, "--resume") == 0
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in shown] == first
+    write_beside(video, [[0, 1]] * 9, seed=1)
+    assert detect(*arguments, "--resume") == 0
+    assert Detections.load(out / "one.parquet").num_frames == 9
+    assert all(path.read_bytes() != before for path, (before, _) in zip(shown, first, strict=True))
 
 
 def test_formats_settings_and_largest_faces_reach_the_table(folder, beside_model, tmp_path):

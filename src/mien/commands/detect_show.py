@@ -12,7 +12,7 @@ from mien.video import VideoError
 
 
 def show(medium: Medium, out: Path, *, page: bool, annotated: bool) -> None:
-    """`NAME.html` and `NAME.annotated.mp4` (of pictures `.annotated.jpg`); what is there already is left.
+    """`NAME.html` and `NAME.annotated.mp4` (of pictures `.annotated.jpg`), where older than the table.
 
     A damaged video is shown as far as it goes.
     """
@@ -27,7 +27,7 @@ def show(medium: Medium, out: Path, *, page: bool, annotated: bool) -> None:
         of_picture = detections.of_input(file.shown)
         if of_picture.table["reason"][0].as_py() != UNREADABLE:
             stem = out / PurePosixPath(file.shown)
-            _show_picture(of_picture, file.path, stem, page=page, annotated=annotated)
+            _show_picture(of_picture, table, file.path, stem, page=page, annotated=annotated)
 
 
 def show_overview(media: Sequence[Medium], out: Path) -> None:
@@ -44,23 +44,30 @@ def _show_video(table: Path, video: Path, *, page: bool, annotated: bool) -> Non
     from mien.visualise.detection_page import write_detection_page
 
     html, mp4 = (table.with_name(f"{table.stem}.{end}") for end in ("html", "annotated.mp4"))
-    if page and not html.exists():
+    if page and not _is_of(html, table):
         write_detection_page(Detections.load(table), video, html)
-    if annotated and not mp4.exists():
+    if annotated and not _is_of(mp4, table):
         try:
             write_annotated_video(video, table, mp4)
         except VideoError:
-            if not mp4.exists():
+            if not _is_of(mp4, table):
                 raise
 
 
-def _show_picture(detections: Detections, picture: Path, stem: Path, *, page: bool, annotated: bool) -> None:
+def _show_picture(
+    detections: Detections, table: Path, picture: Path, stem: Path, *, page: bool, annotated: bool
+) -> None:
     from mien.visualise.annotated_video import write_annotated_picture
     from mien.visualise.detection_page import write_detection_page
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     html, jpg = (stem.with_name(f"{stem.name}.{end}") for end in ("html", "annotated.jpg"))
-    if page and not html.exists():
+    if page and not _is_of(html, table):
         write_detection_page(detections, picture, html)
-    if annotated and not jpg.exists():
+    if annotated and not _is_of(jpg, table):
         write_annotated_picture(picture, detections, jpg)
+
+
+def _is_of(shown: Path, table: Path) -> bool:
+    """Whether it was made from this table: a media file that changed between two runs has another one."""
+    return shown.exists() and shown.stat().st_mtime_ns >= table.stat().st_mtime_ns

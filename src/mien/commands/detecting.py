@@ -137,7 +137,8 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
                 bar.update()
         except KeyboardInterrupt:
             pass
-        parquet.finish()
+        finally:  # a camera that is pulled out leaves the rows until then
+            parquet.finish()
     print(f"{paths[0]}: {bar.n:,} rows")
     return 0
 
