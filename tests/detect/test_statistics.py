@@ -105,3 +105,10 @@ def test_a_table_without_a_face_has_no_statistics():
 
 def test_the_last_frame_is_shown_as_long_as_the_median():
     assert frame_seconds(np.array([0.0, 0.04, 0.08, 1.0])).tolist() == pytest.approx([0.04, 0.04, 0.92, 0.04])
+
+
+def test_times_that_fall_back_take_no_time_away():
+    """As in a recording of two parts, the second of which counts from 0 again."""
+    seconds = frame_seconds(np.array([10.0, 10.04, 0.0, 0.04]))
+    assert seconds == pytest.approx([0.04] * 4)
+    assert frame_seconds(np.array([3.0, 3.0, 3.0])).tolist() == [1.0, 1.0, 1.0]

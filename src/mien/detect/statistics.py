@@ -90,11 +90,16 @@ def faces_of(table: pd.DataFrame) -> Iterator[FaceRows]:
 
 
 def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How long each frame is shown: until the next; the last as long as the median. One alone: 1."""
-    if len(timestamp_F) < 2:
-        return np.ones(len(timestamp_F))
+    """How long each frame is shown: until the next; one alone: 1.
+
+    The last one, and where the next time is no later, the median of the others.
+    """
     steps = np.diff(timestamp_F)
-    return np.append(steps, np.median(steps))
+    rising = steps > 0
+    if not rising.any():
+        return np.ones(len(timestamp_F))
+    usual = np.median(steps[rising])
+    return np.append(np.where(rising, steps, usual), usual)
 
 
 def episodes_of(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> list[tuple[int, int]]:
