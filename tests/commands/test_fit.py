@@ -186,3 +186,15 @@ def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
     card = capsys.readouterr().out.replace("\n", " ")
     assert "The scores are those of the model before it was adapted" in card
     assert before.digest in card
+
+
+def test_a_place_where_no_model_can_be_written_is_told_before_the_work(tmp_path, monkeypatch, capsys):
+    def work(_request):
+        raise AssertionError("the work began")
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("mien.commands.fitting.load_encoder", lambda _path, **_more: None)
+    monkeypatch.setattr("mien.commands.fitting.labelled_set", work)
+    where = ["--root", str(tmp_path), "--encoder", "e", "--out", str(tmp_path / "file/m.safetensors")]
+    assert main(["fit", "--dataset", "drawn", *where]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err

@@ -34,6 +34,7 @@ class AdaptRequest:
 def adapt_model(request: AdaptRequest) -> Adapted:
     """Everything; the adapted model as it was written."""
     model = load_au_model(request.model, device=request.device)
+    request.out.parent.mkdir(parents=True, exist_ok=True)  # what stands in its way is told before the work
     labelled = labelled_set(request.faces)
     frames = labelled.frames()
     told_counts(labelled, frames)
@@ -42,7 +43,6 @@ def adapt_model(request: AdaptRequest) -> Adapted:
     record = dict(model.record)
     record["adaptations"] = [*record.get("adaptations", []), _provenance(request, model, adapted, data)]
     kept = dataclasses.replace(adapted.model, record=record, source=str(request.out))
-    request.out.parent.mkdir(parents=True, exist_ok=True)
     save_au_model(request.out, kept)
     return dataclasses.replace(adapted, model=kept)
 

@@ -51,6 +51,7 @@ class FitRequest:
 def fit(request: FitRequest) -> AuModel:
     """Everything; what is finished is told as it comes. The model that was written."""
     encoder = load_encoder(request.encoder, device=request.device)
+    request.out.parent.mkdir(parents=True, exist_ok=True)  # what stands in its way is told before the work
     labelled = labelled_set(request.faces)
     frames = labelled.frames()
     if not frames.action_units:
@@ -68,7 +69,6 @@ def fit(request: FitRequest) -> AuModel:
     fitted = fit_au_model(material, folds, with_intensity=request.with_intensity, tell=say)
     record = _record(request, material, protocol, fitted, left_out)
     model = dataclasses.replace(fitted.model, record=record, source=str(request.out))
-    request.out.parent.mkdir(parents=True, exist_ok=True)
     save_au_model(request.out, model)
     return model
 

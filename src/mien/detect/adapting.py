@@ -131,7 +131,7 @@ class _Evidence:
         return cls(log_odds_NU, label_NU, subject_N, subject_N if several else stretch_N)
 
     def column(self, unit: int) -> _Evidence:
-        """One unit's; where only one person is coded in it, by stretches."""
+        """One unit's, of the same groups."""
         own = slice(unit, unit + 1)
         return _Evidence(self.log_odds_NU[:, own], self.label_NU[:, own], self.subject_N, self.group_N)
 
