@@ -184,7 +184,9 @@ def _add_line(places: Places, line: dict[str, Any]) -> None:
     write_bytes_atomically(places.results, table.to_csv(index=False).encode())
     _say(
         "    "
-        + ", ".join(f"{name} {line[name]:.3f}" for name in ("auc", "f1", "identity_accuracy") if name in line)
+        + ", ".join(
+            f"{name} {line[name]:.3f}" for name in ("loss", "auc", "f1", "identity_accuracy") if name in line
+        )
     )
 
 
