@@ -77,7 +77,9 @@ def test_pose_and_light_are_read_where_they_are(people):
 
 
 def test_one_video_a_person_leaves_identity_undefined(people):
-    frames = dataclasses.replace(people[0], path_N=people[0].subject_N)
+    frames = dataclasses.replace(
+        people[0], path_N=people[0].subject_N, frame_N=np.arange(people[0].num_frames)
+    )
     found = person_independence(
         _noise(4), frames, pose_N3=people[2], brightness_N=people[3], action_unit_auc=0.5
     )

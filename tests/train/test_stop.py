@@ -9,6 +9,14 @@ import pytest
 from mien.train.stop import StopRequest
 
 
+@pytest.fixture(autouse=True)
+def python_answers_interrupts():
+    """A shell's background jobs start with SIGINT ignored; what is tested here is Python's own answer."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_asks_to_stop_and_names_the_exit_status(number, status):
     with StopRequest() as stop:
