@@ -138,15 +138,19 @@ def test_a_killed_process_ends_the_run_with_a_word_and_the_same_command_ends_it_
     assert_same_weights(on_two, again)
 
 
-def test_torchrun_starts_a_run_again_after_a_process_is_killed_and_it_ends_alike(pretrain, on_two):
+def test_torchrun_starts_a_run_again_after_a_process_is_killed_and_it_ends_alike(
+    pretrain, on_two, monkeypatch
+):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     torchrun += ["--nproc-per-node", "2", "--max-restarts", "2"]
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     out, process = pretrain("elastic", "run.devices=2", launcher=torchrun)
     wait_for(lambda: any((out / "checkpoints").glob("step-*")), process)
     of_rank(process, 1).kill()
     said = process.communicate(timeout=900)[1]
     assert process.returncode == 0, said
     assert "goes on from step" in said
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE" not in said
     assert_same_weights(on_two, out)
 
 

@@ -85,6 +85,16 @@ def test_the_receipt_states_the_agreement_that_was_reached(engine, exported, cro
     assert receipt["num_calibration_crops"] == len(crops)
 
 
+@pytest.mark.parametrize("threads", [None, 2])
+def test_the_same_faces_give_the_same_bits_however_narrow_the_network(threads, exported, crops):
+    path = exported("openvino-int8") / "tiny.safetensors"
+    model = load_au_model(path)
+    expected = open_engine("openvino-int8", model, model_path=path, threads=1)(crops)
+    for _ in range(6):
+        run = open_engine("openvino-int8", model, model_path=path, threads=threads)
+        assert all(np.array_equal(run(crops), expected) for _ in range(4))
+
+
 def test_agreement_is_that_of_the_readings(exported, crops):
     path = exported("openvino-int8") / "tiny.safetensors"
     model = load_au_model(path)

@@ -5,7 +5,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mien.layers.gather import draw_rows, exchange_rows, gather_rows, mean_over_processes, rank, world_size
-from mien.train.ranks import LostRankError, Ranks, RanksDisagreeError, checksum, noticing_lost_ranks
+from mien.train.ranks import (
+    LostRankError,
+    Ranks,
+    RanksDisagreeError,
+    checksum,
+    noticing_lost_ranks,
+    restart_advice,
+)
 
 WORLD = 2
 
@@ -24,6 +31,14 @@ def test_one_process_agrees_with_itself_at_once():
     assert [ranks.any(True), ranks.any_lately(True), ranks.any_lately(False)] == [True, True, False]
     ranks.require_same({"weight": torch.ones(2)}, step=1)
     assert torch.equal(ranks.mean(torch.tensor([1.0])), torch.tensor([1.0]))
+
+
+def test_torchrun_that_may_start_again_with_old_addresses_is_spoken_of():
+    shared = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "2"}
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in restart_advice(shared)
+    assert not restart_advice({})
+    assert not restart_advice(shared | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
+    assert not restart_advice(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
 
 
 def test_two_processes_agree_and_notice_when_they_do_not(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,7 +33,7 @@ from mien.train.engine import StepModule, compile_backbones, precision_advice, s
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
-from mien.train.ranks import Ranks, noticing_lost_ranks
+from mien.train.ranks import Ranks, noticing_lost_ranks, restart_advice
 from mien.train.recorder import Length, Recorder
 from mien.train.run_folder import RunFolder, RunFolderError
 from mien.train.stop import StopRequest
@@ -297,8 +298,9 @@ class _Job:
             f"({pool.num_videos_dropped} videos without one left out); {length.total_steps} steps of "
             f"{length.clips_per_step} clips, {length.steps_per_epoch} an epoch, on {self.fabric.device}"
         )
-        if advice := precision_advice(self.settings.run, self.fabric.device):
-            self._say(advice)
+        for advice in (precision_advice(self.settings.run, self.fabric.device), restart_advice(os.environ)):
+            if advice:
+                self._say(advice)
 
     def _say(self, text: str) -> None:
         if self.fabric.global_rank == 0:

@@ -137,6 +137,20 @@ def launched_processes(environment: Mapping[str, str]) -> int:
     return int(environment["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in environment else 1
 
 
+def restart_advice(environment: Mapping[str, str]) -> str:
+    """What to set where torchrun may start processes again, but with the lost ones' addresses; else empty.
+
+    https://github.com/pytorch/pytorch/issues/135712
+    """
+    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or environment.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
+        return ""
+    return (
+        "torchrun keeps the addresses of processes that end, and those it starts again then wait for them. "
+        "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"
+    )
+
+
 def module_state(module: nn.Module) -> dict[str, Tensor]:
     """What every process must hold alike, with the extra states that are tensors."""
     return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}

@@ -61,6 +61,10 @@ class OpenVinoInt8Engine(OpenVinoEngine):
     tolerance: ClassVar[Tolerance] = Tolerance(0.03, 0.95, None)
     suffixes: ClassVar[tuple[str, ...]] = (".openvino-int8.xml", ".openvino-int8.bin")
 
+    def __init__(self, model: AuModel, *, model_path: Path, threads: int | None) -> None:
+        # OpenVINO 2026.4's 8-bit kernels for AVX2 race between threads in layers narrower than 16 channels.
+        super().__init__(model, model_path=model_path, threads=1 if _fewest_channels(model) < 16 else threads)
+
     @staticmethod
     def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
         """Quantised after training: the ranges of all layers are measured on the calibration crops."""
@@ -71,6 +75,11 @@ class OpenVinoInt8Engine(OpenVinoEngine):
         # Images after ReLU are never negative; MIXED keeps the signed ones signed.
         preset = nncf.QuantizationPreset.MIXED
         _save(nncf.quantize(network, pictures, preset=preset, subset_size=len(pixels_NHWC)), files[0])
+
+
+def _fewest_channels(model: AuModel) -> int:
+    layers = [layer for layer in model.encoder.backbone.modules() if isinstance(layer, torch.nn.Conv2d)]
+    return min((layer.out_channels for layer in layers), default=1)
 
 
 def _converted(model: AuModel) -> Any:
