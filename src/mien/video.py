@@ -25,6 +25,7 @@ MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a 
 
 _REWIND_SECONDS = 0.5  # times that fall back by more are taken for a new count, not for disorder
 _AS_STORED = (1.0, 0.0, 0.0, 1.0)
+_LEAP_SECONDS = 30 * 86_400.0  # times that leap ahead by more are taken for damage, and for a new count
 _MIN_STEP_SECONDS = 0.001  # frames out of order are set this far behind the one before
 
 
@@ -80,7 +81,7 @@ def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
         stream.thread_count = threads
         stream.thread_type = "AUTO" if threads > 1 else "NONE"
         convert = _Converter(stream)
-        clock = _Clock(1 / _frames_per_second(stream, default=SLOTS_PER_SECOND))
+        clock = Clock(1 / _frames_per_second(stream, default=SLOTS_PER_SECOND))
         losses: list[str] = []
         index = -1
         for index, picture in enumerate(_decode(container, stream, losses)):
@@ -224,8 +225,8 @@ def _decode(container: Any, stream: Any, losses: list[str]) -> Iterator[Any]:
                 yield picture
 
 
-class _Clock:
-    """Turns the file's time stamps, which may be absent or go back, into times that grow from 0."""
+class Clock:
+    """Turns time stamps, which may be absent, go back or leap, into times that strictly grow from 0."""
 
     def __init__(self, period_seconds: float) -> None:
         self._period = period_seconds
@@ -233,15 +234,23 @@ class _Clock:
         self._last = -period_seconds
 
     def seconds(self, stamp: float | None) -> float:
+        """The next frame's time; None (or no number): a period behind the one before."""
         expected = self._last + self._period
-        if stamp is None:
+        if stamp is None or not math.isfinite(stamp):
             time = expected
         else:
-            if math.isnan(self._origin) or stamp - self._origin < self._last - _REWIND_SECONDS:
+            step = stamp - self._origin - self._last
+            if not -_REWIND_SECONDS <= step <= _LEAP_SECONDS:  # also at first, where the origin is NaN
                 self._origin = stamp - expected
             time = max(stamp - self._origin, self._last + _MIN_STEP_SECONDS)
         self._last = time
         return time
+
+
+def rising_seconds(stamps: Iterable[float], *, period_seconds: float) -> NDArray[np.float64]:
+    """The `Frame.seconds` of frames with these time stamps; `period_seconds` lie between two counts."""
+    clock = Clock(period_seconds)
+    return np.array([clock.seconds(stamp) for stamp in stamps], np.float64)
 
 
 class _Converter:

@@ -13,9 +13,9 @@ import pytest
 from mien.cli import main
 from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
-from mien.detect.rows import row_without_face
 from mien.detect.table import Detections
 from tests.detect.beside_video import write_beside
+from tests.detect.rows_by_hand import no_face_row
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
 
 def test_a_camera_that_is_pulled_out_leaves_its_rows(beside_model, tmp_path, monkeypatch, capsys):
     def rows(_detector, _frames):
-        yield from (row_without_face("", frame, frame / 25, "no_face") for frame in range(3))
+        yield from (no_face_row(frame / 25) for frame in range(3))
         raise CameraError("camera 0 gives no picture any more")
 
     monkeypatch.setattr("mien.commands.detecting.camera_frames", lambda *_given, **_more: (f for f in [None]))

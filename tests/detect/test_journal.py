@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from mien.detect.journal import Journal, JournalError, read_journal
-from mien.detect.rows import FaceRow, row_without_face
+from mien.detect.rows import FaceRow
+from tests.detect.rows_by_hand import no_face_row
 
 
 def rows(count):
     generator = np.random.default_rng(0)
     return [
-        row_without_face("a", frame, frame / 30, "no_face")
+        no_face_row(frame / 30, frame=frame, name="a")
         if frame % 4 == 3
         else FaceRow(
             "a",
             frame,
+            7 - frame / 30,
             frame / 30,
             frame % 2,
             0.9,
@@ -31,7 +33,7 @@ def rows(count):
 def assert_same(found, expected):
     assert len(found) == len(expected)
     for left, right in zip(found, expected, strict=True):
-        for name in ("input", "frame", "timestamp_seconds", "face_id", "confidence", "reason"):
+        for name in ("input", "frame", "timestamp_seconds", "seconds", "face_id", "confidence", "reason"):
             assert getattr(left, name) == getattr(right, name)
         for name in ("place_17", "values_V"):
             assert (getattr(left, name) is None) == (getattr(right, name) is None)

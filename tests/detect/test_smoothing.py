@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.detect.smoothing import Smoothing, smooth
+from mien.detect.smoothing import Smoothing, _Window, smooth
 from tests.detect.rows_by_hand import face_row, logit, no_face_row, sigmoid
 
 
@@ -16,8 +16,7 @@ def by_loop(rows, *, before, after):
         near = [
             other.values_V
             for other in rows
-            if other.face_id == row.face_id
-            and -before - 1e-6 <= other.timestamp_seconds - row.timestamp_seconds <= after + 1e-6
+            if other.face_id == row.face_id and -before - 1e-6 <= other.seconds - row.seconds <= after + 1e-6
         ]
         if row.face_id is not None:
             probability = sigmoid(np.mean([logit(values[0]) for values in near]))
@@ -65,9 +64,24 @@ def test_rows_are_held_back_no_longer_than_half_of_the_time(kind, most):
         assert len(given) - at <= most
 
 
-def test_times_that_fall_back_hold_nothing_up():
-    rows = [face_row(t % 50 / 25, [0.5], frame=t) for t in range(200)]
-    assert [row.frame for row in smooth(rows, Smoothing(0.4), num_units=1)] == list(range(200))
+def test_file_times_that_fall_back_neither_mix_frames_nor_hold_them_up():
+    values = np.linspace(0.1, 0.9, 200)
+    rows = [face_row(t / 25, [values[t], 0], frame=t, stamp=t % 50 / 25) for t in range(200)]
+    given = []
+    found = []
+    for row in smooth((given.append(row) or row for row in rows), Smoothing(0.4), num_units=1):
+        found.append(row)
+        assert len(given) - len(found) <= 6
+    assert [row.timestamp_seconds for row in found] == [t % 50 / 25 for t in range(200)]
+    for row, (probability, _) in zip(found, by_loop(rows, before=0.2, after=0.2), strict=True):
+        assert row.values_V[0] == pytest.approx(probability, abs=1e-5)
+
+
+def test_faces_that_have_gone_are_forgotten():
+    window = _Window(0.1, 0.1, 1)
+    for t in range(500):
+        window.add(face_row(t / 25, [0.5, 0], face_id=t // 5))
+    assert len(window._of_face) <= 3
 
 
 def test_intensities_that_the_model_does_not_give_stay_away():

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.video import read_frames
 from mien.visualise.detection_data import file_detections, page_data
 from mien.visualise.detection_page import write_detection_page
 
@@ -224,3 +225,16 @@ def test_ten_minutes_of_two_faces_and_21_units_take_a_few_megabytes(two_faces):
 def test_the_template_and_its_parts_are_in_the_package():
     folder = Path(__import__("mien.visualise").visualise.__file__).parent / "templates"
     assert {"detection.html", "detection.css", "detection.js"} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_file_whose_times_fall_back_is_shown_as_a_copy_whose_times_count_on(
+    two_faces, write_grey_video, tmp_path
+):
+    table = two_faces("two.mp4", 40)
+    table["timestamp"] = np.where(table["frame"] < 24, table["frame"], table["frame"] - 24) / 25
+    video = write_grey_video(tmp_path / "two.mp4", 40)
+    page = write_detection_page(table, video, tmp_path / "two.html")
+    seconds = unpacked(data_of(page)["seconds"], "<f8")
+    assert seconds == pytest.approx(np.arange(40) / 25)
+    assert 'src="two.playable.mp4"' in page.read_text()
+    assert [frame.seconds for frame in read_frames(tmp_path / "two.playable.mp4")] == pytest.approx(seconds)

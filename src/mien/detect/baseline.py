@@ -83,13 +83,11 @@ def without_first_seconds_neutral(
     def settle(face_id: int) -> None:
         neutral[face_id] = np.percentile(collected.pop(face_id), baseline.percentile, axis=0)
 
-    latest = -math.inf
     for row in rows:
-        latest = max(latest, row.timestamp_seconds)
-        for face_id in [face_id for face_id in collected if latest > ends_at[face_id]]:
+        for face_id in [face_id for face_id in collected if row.seconds > ends_at[face_id]]:
             settle(face_id)
         if row.face_id is not None and row.face_id not in neutral:
-            ends_at.setdefault(row.face_id, row.timestamp_seconds + baseline.seconds)
+            ends_at.setdefault(row.face_id, row.seconds + baseline.seconds)
             collected.setdefault(row.face_id, []).append(_space(row, num_units))
         waiting.append(row)
         while waiting and (waiting[0].face_id is None or waiting[0].face_id in neutral):

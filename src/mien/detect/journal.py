@@ -79,6 +79,7 @@ def _schema(num_values: int) -> pa.Schema:
             "input": pa.string(),
             "frame": pa.int64(),
             "timestamp": pa.float64(),
+            "seconds": pa.float64(),
             "face_id": pa.int32(),
             "confidence": pa.float64(),
             "reason": pa.string(),
@@ -93,6 +94,7 @@ def _batch(block: Sequence[FaceRow], schema: pa.Schema) -> pa.RecordBatch:
         [row.input for row in block],
         [row.frame for row in block],
         [row.timestamp_seconds for row in block],
+        [row.seconds for row in block],
         [row.face_id for row in block],
         [row.confidence for row in block],
         [row.reason for row in block],
@@ -104,15 +106,16 @@ def _batch(block: Sequence[FaceRow], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[FaceRow]:
-    plain = [column.to_pylist() for column in batch.columns[:6]]
+    plain = zip(*(column.to_pylist() for column in batch.columns[:7]), strict=True)
     place_N17, values_NV = (
-        column.values.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for column in batch.columns[6:]
+        column.values.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for column in batch.columns[7:]
     )
-    for at, (name, frame, seconds, face_id, confidence, reason) in enumerate(zip(*plain, strict=True)):
+    for at, (name, frame, timestamp, seconds, face_id, confidence, reason) in enumerate(plain):
         seen = face_id is not None
         yield FaceRow(
             name,
             frame,
+            timestamp,
             seconds,
             face_id,
             confidence,

@@ -69,7 +69,7 @@ class _Place:
         left, top, right, bottom = face.box_xyxy_px
         side_px = max(right - left, bottom - top)
         middle = ((left + right) / 2, (top + bottom) / 2)
-        return cls(*middle, side_px, frame.timestamp_seconds, frame.scene_number)
+        return cls(*middle, side_px, frame.seconds, frame.scene_number)
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ class _Track:
         if self.whole_since is not None and at_seconds - self.whole_since >= patience_seconds:
             return True
         waited_seconds = at_seconds - self.began.seconds
-        too_long = self.num_frames >= _MOST_FRAMES_WAITED  # times may fall back
+        too_long = self.num_frames >= _MOST_FRAMES_WAITED
         return too_long or waited_seconds >= _TIMES_LONGER_IN_PART * patience_seconds
 
 
@@ -143,14 +143,14 @@ class PersonLinker:
             for face, is_whole in zip(frame.faces, apart, strict=True)
         }
         ended = [track for number, track in self._tracks.items() if number not in tracks]
-        self._decide(self._undecided(), at_seconds=frame.timestamp_seconds, ended=ended)
+        self._decide(self._undecided(), at_seconds=frame.seconds, ended=ended)
         self._tracks = tracks
         self._waiting.append((frame, tracks))
         persons = {track.person.number for track in tracks.values() if track.person is not None}
         for track in tracks.values():
             track.seen_beside |= persons - ({track.person.number} if track.person else set())
             track.tracks_beside |= tracks.keys() - {track.number}
-        self._decide(self._undecided(), at_seconds=frame.timestamp_seconds)
+        self._decide(self._undecided(), at_seconds=frame.seconds)
 
     def _went_on(self, face: TrackedFace, frame: FrameFaces, *, is_whole: bool) -> _Track:
         place = _Place.of(face, frame)
@@ -160,7 +160,7 @@ class PersonLinker:
         track.last = place
         track.num_frames += 1
         if track.person is None:
-            track.look_at(face, is_whole=is_whole, seconds=frame.timestamp_seconds)
+            track.look_at(face, is_whole=is_whole, seconds=frame.seconds)
             return track
         if is_whole and track.num_frames % _FRAMES_BETWEEN_LOOKS == 0:
             track.person.remember(_Look.of(face))

@@ -68,11 +68,9 @@ def rows_of_block(block: list[SeenFrame], read_crops: ReadCrops) -> list[FaceRow
     values = iter(read_crops(np.stack(crops)) if crops else ())
     rows: list[FaceRow] = []
     for name, frame in block:
-        at = (name, frame.frame_index, frame.timestamp_seconds)
-        if frame.faces:
-            rows += [row_of_face(*at, face, next(values)) for face in frame.faces]
-        else:
-            rows.append(row_without_face(*at, frame.reason))
+        rows += [row_of_face(name, frame, face, next(values)) for face in frame.faces]
+        if not frame.faces:
+            rows.append(row_without_face(name, frame))
     return rows
 
 

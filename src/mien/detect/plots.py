@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mien.detect.statistics import rising_times
 from mien.facs import action_unit
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def plot_timeline(detections: Detections, face_id: int | None) -> Figure:
     chosen = _seen_longest(detections) if face_id is None else face_id
     frame = detections.face(chosen).to_pandas()
     names = detections.columns
-    seconds_N = frame["timestamp"].to_numpy()
+    seconds_N = _seconds_of(detections)[frame["frame"]].to_numpy()
     edges, values_AC = _binned(seconds_N, frame[list(names)].to_numpy(np.float64).T)
     _, present_AC = _binned(seconds_N, frame[[f"{n}_present" for n in names]].to_numpy(np.float64).T)
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(names)), layout="constrained")
@@ -82,12 +84,16 @@ def _seen_longest(detections: Detections) -> int:
     return int(detections.to_pandas()["face_id"].value_counts().index[0])
 
 
+def _seconds_of(detections: Detections) -> pd.Series[float]:
+    """The rising times of the file's frames, by frame."""
+    frames = detections.table.select(["frame", "timestamp"]).to_pandas().drop_duplicates("frame")
+    return pd.Series(rising_times(frames["timestamp"].to_numpy(np.float64)), index=frames["frame"])
+
+
 def _binned(
     seconds_N: NDArray[np.float64], values_AN: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
     """Edges in seconds, and the mean of what lies between them; NaN where the face was away."""
-    order = np.argsort(seconds_N, kind="stable")
-    seconds_N, values_AN = seconds_N[order], values_AN[:, order]
     step = float(np.median(np.diff(seconds_N))) if len(seconds_N) > 1 else 0.04
     span = float(seconds_N[-1] - seconds_N[0]) + max(step, 1e-3)
     count = int(np.clip(round(span / max(step, 1e-3)), 1, _MAX_COLUMNS))

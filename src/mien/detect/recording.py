@@ -220,7 +220,7 @@ class _Tally:
     def _share(self, row: FaceRow) -> float:
         if self._num_files > 1:
             return self.num_frames / self._num_files
-        return min(1.0, row.timestamp_seconds / self._seconds) if self._seconds > 0 else 0.0
+        return min(1.0, row.seconds / self._seconds) if self._seconds > 0 else 0.0
 
 
 def _raw_rows(

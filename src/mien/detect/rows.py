@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.tracked import TrackedFace
+from mien.faces.tracked import FrameFaces, TrackedFace
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")  # px of the picture as shown
 POINTS = tuple(f"point{point}_{axis}" for point in range(5) for axis in "xy")  # eyes, nose tip, mouth corners
@@ -25,7 +25,8 @@ class FaceRow:
 
     input: str  # the file's name as given
     frame: int  # among the decoded frames, from 0
-    timestamp_seconds: float  # the file's own time
+    timestamp_seconds: float  # the file's own time, which may fall back
+    seconds: float  # after the first frame; strictly increasing from frame to frame
     face_id: int | None  # None exactly where there is no face
     confidence: float  # 0 to 1
     reason: str  # "" where there is a face
@@ -38,6 +39,7 @@ class FaceRow:
             self.input,
             self.frame,
             self.timestamp_seconds,
+            self.seconds,
             self.face_id,
             self.confidence,
             self.reason,
@@ -46,21 +48,20 @@ class FaceRow:
         )
 
 
-def row_without_face(name: str, frame: int, timestamp_seconds: float, reason: str) -> FaceRow:
+def row_without_face(name: str, frame: FrameFaces) -> FaceRow:
     """A frame that keeps its row though no face was found in it."""
-    return FaceRow(name, frame, timestamp_seconds, None, 0.0, reason, None, None)
+    at = (frame.frame_index, frame.timestamp_seconds, frame.seconds)
+    return FaceRow(name, *at, None, 0.0, frame.reason, None, None)
 
 
-def row_of_face(
-    name: str, frame: int, timestamp_seconds: float, face: TrackedFace, values_V: NDArray[np.float32]
-) -> FaceRow:
+def row_of_face(name: str, frame: FrameFaces, face: TrackedFace, values_V: NDArray[np.float32]) -> FaceRow:
     """The row of a face whose track's number is a person's."""
     place_17 = np.empty(17, np.float32)
     place_17[:4] = face.box_xyxy_px
     place_17[4:14] = face.points_5x2_px.ravel()
     place_17[14:] = face.yaw_degrees, face.pitch_degrees, face.roll_degrees
-    number = face.track_number
-    return FaceRow(name, frame, timestamp_seconds, number, face.score, "", place_17, values_V)
+    at = (frame.frame_index, frame.timestamp_seconds, frame.seconds)
+    return FaceRow(name, *at, face.track_number, face.score, "", place_17, values_V)
 
 
 def au_columns(units: Sequence[int], *, with_intensity: bool) -> list[str]:

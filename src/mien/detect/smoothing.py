@@ -43,12 +43,10 @@ def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, num_units: int) -> 
     before_seconds = smoothing.seconds - after_seconds
     window = _Window(before_seconds, after_seconds, num_units)
     waiting: deque[FaceRow] = deque()
-    latest = -math.inf
     for row in rows:
-        latest = max(latest, row.timestamp_seconds)
         waiting.append(row)
         window.add(row)
-        while latest > waiting[0].timestamp_seconds + after_seconds + _TOLERANCE_SECONDS:
+        while row.seconds > waiting[0].seconds + after_seconds + _TOLERANCE_SECONDS:
             yield window.averaged(waiting.popleft())
             if not waiting:
                 break
@@ -69,13 +67,16 @@ class _Window:
     def add(self, row: FaceRow) -> None:
         if row.face_id is not None and row.values_V is not None:
             space_V = to_logit_space(row.values_V, self._num_units)
-            self._of_face[row.face_id].append((row.timestamp_seconds, space_V))
+            self._of_face[row.face_id].append((row.seconds, space_V))
+        oldest = row.seconds - self._before - self._after - 3 * _TOLERANCE_SECONDS
+        for face_id in [face_id for face_id, values in self._of_face.items() if values[-1][0] < oldest]:
+            del self._of_face[face_id]
 
     def averaged(self, row: FaceRow) -> FaceRow:
         if row.face_id is None:
             return row
         values = self._of_face[row.face_id]
-        first, last = self._bounds(row.timestamp_seconds)
+        first, last = self._bounds(row.seconds)
         while values[0][0] < first and len(values) > 1:
             values.popleft()
         inside = [space_V for seconds, space_V in values if first <= seconds <= last]

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.video import rising_seconds
+
 _UNIT = re.compile(r"AU\d\d+")
 
 
@@ -100,6 +102,14 @@ def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.ones(len(timestamp_F))
     usual = np.median(steps[rising])
     return np.append(np.where(rising, steps, usual), usual)
+
+
+def rising_times(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The frames' times as they are where they rise; else seconds after the first: `Frame.seconds`."""
+    steps = np.diff(timestamp_F)
+    if (steps > 0).all():
+        return timestamp_F
+    return rising_seconds(timestamp_F, period_seconds=float(frame_seconds(timestamp_F)[-1]))
 
 
 def episodes_of(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -76,4 +76,5 @@ def _faces_of(
 
 def _looked_at(frame: Frame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
     faces, reason = faces_of.look(frame)
-    return FrameFaces(frame.source_frame_index, frame.file_seconds, faces, reason, faces_of.scene_number)
+    times = (frame.file_seconds, frame.seconds)
+    return FrameFaces(frame.source_frame_index, *times, faces, reason, faces_of.scene_number)

@@ -78,7 +78,8 @@ class FrameFaces:
     """What became of one decoded frame where every frame is looked at: its faces, or why there are none."""
 
     frame_index: int
-    timestamp_seconds: float  # the file's own time
+    timestamp_seconds: float  # the file's own time, which may fall back
+    seconds: float  # after the first frame; strictly increasing
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
     scene_number: int = 0  # another one behind every cut and every hole in time

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.detect.statistics import faces_of, frame_seconds, unit_columns
+from mien.detect.statistics import faces_of, frame_seconds, rising_times, unit_columns
 from mien.detect.table_layout import metadata_of as schema_metadata
 from mien.facs import ACTION_UNITS
 
@@ -59,7 +59,8 @@ class FileDetections:
 
     input: str
     frame_F: NDArray[np.int64]
-    seconds_F: NDArray[np.float64]
+    seconds_F: NDArray[np.float64]  # rising: the file's own times where these rise
+    times_rise: bool  # whether the file's own do
     reason_F: tuple[str, ...]  # "" where there is a face
     units: tuple[Unit, ...]
     faces: tuple[Face, ...]
@@ -121,7 +122,8 @@ def file_detections(
     return FileDetections(
         input=str(names[0]),
         frame_F=frames["frame"].to_numpy(np.int64),
-        seconds_F=frames["timestamp"].to_numpy(np.float64),
+        seconds_F=rising_times(frames["timestamp"].to_numpy(np.float64)),
+        times_rise=bool((np.diff(frames["timestamp"].to_numpy(np.float64)) > 0).all()),
         reason_F=tuple(
             "" if success == 1 else (reason if isinstance(reason, str) and reason else "no_face")
             for success, reason in zip(frames["success"], frames["reason"], strict=True)

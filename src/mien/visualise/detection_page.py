@@ -66,7 +66,11 @@ def write_detection_page(
     pictures = face_pictures(media, data)
     shown = is_picture(media)
     out.parent.mkdir(parents=True, exist_ok=True)
-    video = None if shown else page_video(media, out, embed=embed_video, most_bytes=most_embedded_bytes)
+    video = None
+    if not shown:
+        video = page_video(
+            media, out, embed=embed_video, most_bytes=most_embedded_bytes, times_rise=data.times_rise
+        )
     payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
     html = template("detection.html").render(
         name=printable(data.input),

@@ -26,6 +26,8 @@ _CONTAINERS = {  # by suffix: what the file must be inside, so that every browse
 _DEMUXERS = {"video/mp4": "mov", "video/webm": "webm"}
 _PIXELS = {"yuv420p", "yuvj420p"}
 _PROXY_SIDE_PX = 1280
+_COPY = "Browsers do not play the file itself; a copy in H.264 is shown, with the same times."
+_COPY_WITH_OTHER_TIMES = "The file's times fall back; a copy is shown whose times count on."
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ class PageVideo:
     note: str
 
 
-def page_video(video: Path, page: Path, *, embed: bool, most_bytes: int = MOST_EMBEDDED_BYTES) -> PageVideo:
+def page_video(
+    video: Path, page: Path, *, embed: bool, most_bytes: int = MOST_EMBEDDED_BYTES, times_rise: bool = True
+) -> PageVideo:
     """The video as `page` shows it; a copy NAME.playable.mp4 is written beside the page where it must be.
 
-    A file of more than `most_bytes` is linked, not embedded, and the note says so.
+    A player has one picture a time: a file whose times fall back (`times_rise` false) gets a copy whose times
+    do not. A file of more than `most_bytes` is linked, not embedded, and the note says so.
     """
-    mime, first_seconds, note, shown = playable_mime(video), 0.0, "", video
+    mime, first_seconds, note, shown = playable_mime(video) if times_rise else "", 0.0, "", video
     if mime:
         first_seconds = _first_frame_seconds(video)
     else:
@@ -52,7 +57,7 @@ def page_video(video: Path, page: Path, *, embed: bool, most_bytes: int = MOST_E
         write_timed_video(
             shown, _whole_frames(video), audio_from=video, quality_crf=23, max_side_px=_PROXY_SIDE_PX
         )
-        note = "Browsers do not play the file itself; a copy in H.264 is shown, with the same times."
+        note = _COPY if times_rise else _COPY_WITH_OTHER_TIMES
     if embed and shown.stat().st_size <= most_bytes:
         embedded = base64.b64encode(shown.read_bytes()).decode()
         if shown != video:
