@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from mien.cli import main
 from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
 from mien.detect.table import Detections
+from mien.video import Frame
 from tests.detect.beside_video import write_beside
-from tests.detect.rows_by_hand import no_face_row
+from tests.detect.rows_by_hand import face_row
 
 
 @pytest.fixture
@@ -99,18 +102,49 @@ def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
     assert "camera 97 cannot be opened" in capsys.readouterr().err
 
 
-def test_a_camera_that_is_pulled_out_leaves_its_rows(beside_model, tmp_path, monkeypatch, capsys):
-    def rows(_detector, _frames):
-        yield from (no_face_row(frame / 25) for frame in range(3))
-        raise CameraError("camera 0 gives no picture any more")
+@pytest.fixture
+def camera(monkeypatch):
+    """camera(end): 30 pictures of a camera, then `end()` is called and 10 more come; a face in each."""
 
-    monkeypatch.setattr("mien.commands.detecting.camera_frames", lambda *_given, **_more: (f for f in [None]))
-    monkeypatch.setattr(Detector, "stream", rows)
+    def frames(end):
+        for number in range(40):
+            if number == 30:
+                end()
+            yield Frame(number / 25, number, lambda: np.zeros((48, 64, 3), np.uint8))
+
+    def stream(detector, frames, **more):
+        values = np.full(detector.layout.num_values, 0.5, np.float32)
+        yield from detector.finish((face_row(frame.seconds, values) for frame in frames), **more)
+
+    def make(end):
+        monkeypatch.setattr("mien.commands.detecting.camera_frames", lambda *_given, **_more: frames(end))
+        monkeypatch.setattr(Detector, "stream", stream)
+
+    return make
+
+
+def pull_out():
+    raise CameraError("camera 0 gives no picture any more")
+
+
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("end", "status"), [(pull_out, 1), (press_ctrl_c, 0)])
+def test_a_camera_s_rows_that_wait_for_the_baseline_are_written_at_the_end(
+    camera, beside_model, tmp_path, end, status
+):
+    camera(end)
     out = tmp_path / "out"
-    assert detect("--camera", "0", "--model", beside_model, "--out", out) == 1
-    assert "gives no picture any more" in capsys.readouterr().err
+    more = ("--baseline", "first:60", "--smooth", "0.2")
+    assert detect("--camera", "0", "--model", beside_model, "--out", out, *more) == status
     for name in ("camera0.csv", "camera0.parquet"):
-        assert Detections.load(out / name).num_frames == 3
+        assert Detections.load(out / name).num_frames == 30
+    assert Detections.load(out / "camera0.csv").table["AU12"][0].as_py() == pytest.approx(0.05)
+    assert Detections.load(out / "camera0.csv").metadata["baseline_cut_short"] == {
+        "0": pytest.approx(29 / 25)
+    }
 
 
 def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp_path):

@@ -256,3 +256,12 @@ def _settings():
     from mien.faces.tracked import TrackSettings
 
     return TrackSettings()
+
+
+def test_a_neutral_that_the_end_of_the_video_cut_short_is_told(beside_model, tmp_path):
+    video = write_beside(tmp_path / "clip.mp4", [[0]] * 40 + [[0, 1]] * 11)
+    out = tmp_path / "out"
+    record(video, detector_of(beside_model, baseline=Baseline.parse("first:1")), out)
+    plain = json.loads((out / "clip.json").read_text())
+    assert plain["table"]["baseline_cut_short"] == {"1": pytest.approx(0.4)}
+    assert Detections.load(out / "clip.csv").num_frames == 51

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,13 +20,23 @@ from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
 from mien.data.worker_pool import Died, Finished, Progress, Report, run_in_processes
 from mien.detect.baseline import Baseline
-from mien.detect.camera import camera_frames
+from mien.detect.camera import CameraError, camera_frames
 from mien.detect.detector import Detector
 from mien.detect.media import Medium, list_media
-from mien.detect.recording import DIED, WHOLE, Account, record_medium, refuse_conflicts
+from mien.detect.recording import (
+    DIED,
+    WHOLE,
+    Account,
+    record_medium,
+    refuse_conflicts,
+    what_was_cut_short,
+)
 from mien.detect.smoothing import Smoothing
 from mien.detect.table_formats import FORMATS
 from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.train.stop import StopRequest
+from mien.train.tensor_file import write_bytes_atomically
+from mien.video import Frame
 
 _NAMED = 10  # files at the end
 
@@ -118,29 +129,47 @@ def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> 
 
 
 def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int:
-    """Detect in a camera's frames until Ctrl-C or for so many seconds: `camera0.csv` and `.parquet`."""
+    """Detect in a camera's frames until Ctrl-C, for so many seconds, or until it is pulled out.
+
+    `camera0.csv`, `.parquet` and `.json`. However it ends, the rows that wait for a neutral or to be smoothed
+    are written too. CameraError where the camera failed, then behind the last row.
+    """
     detector = plan.detector(smoothing_kind="causal")
     name = f"camera{index}"
     frames = camera_frames(index, seconds=math.inf if seconds is None else seconds)
     first = next(frames)  # an error of the camera comes before any file
     plan.out.mkdir(parents=True, exist_ok=True)
-    paths = [plan.out / f"{name}.{end}" for end in ("csv", "parquet")]
+    paths = [plan.out / f"{name}.{end}" for end in ("csv", "parquet", "json")]
     if any(path.exists() for path in paths):
         raise ValueError(f"{paths[0]} is there already; give another --out")
     table = CsvTable(paths[0], FORMATS[plan.csv_format](detector.layout))
     parquet = ParquetTable(paths[1], detector.layout, detector.metadata)
-    with closing(table), closing(parquet), closing(frames), tqdm(unit="row", file=sys.stderr) as bar:
-        try:
-            for row in detector.stream(chain([first], frames)):
-                table.write([row])
-                parquet.write([row])
-                bar.update()
-        except KeyboardInterrupt:
-            pass
-        finally:  # a camera that is pulled out leaves the rows until then
-            parquet.finish()
+    problems: list[CameraError] = []
+    cut_short: dict[int, float] = {}
+    bar = tqdm(unit="row", file=sys.stderr)
+    with closing(table), closing(parquet), closing(frames), bar, StopRequest() as stop:
+        for row in detector.stream(_until_end(chain([first], frames), stop, problems), cut_short=cut_short):
+            table.write([row])
+            parquet.write([row])
+            bar.update()
+        parquet.finish()
+    metadata = detector.metadata | what_was_cut_short(cut_short)
+    write_bytes_atomically(paths[2], (json.dumps({"table": metadata}, indent=2) + "\n").encode())
     print(f"{paths[0]}: {bar.n:,} rows")
+    for problem in problems:
+        raise problem
     return 0
+
+
+def _until_end(frames: Iterator[Frame], stop: StopRequest, problems: list[CameraError]) -> Iterator[Frame]:
+    """The frames until a signal, or until the camera fails, which is told in `problems`."""
+    try:
+        for frame in frames:
+            if stop.requested():
+                return
+            yield frame
+    except CameraError as error:
+        problems.append(error)
 
 
 def _accounts(

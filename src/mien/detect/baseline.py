@@ -69,11 +69,17 @@ class Baseline:
 
 
 def without_first_seconds_neutral(
-    rows: Iterable[FaceRow], baseline: Baseline, *, num_units: int
+    rows: Iterable[FaceRow],
+    baseline: Baseline,
+    *,
+    num_units: int,
+    cut_short: dict[int, float] | None = None,
 ) -> Iterator[FaceRow]:
     """Each face's rows less its neutral over `baseline.seconds` from its first row on.
 
-    Rows are held back until the neutral of the foremost is known: memory holds that many seconds.
+    Rows are held back until the neutral of the foremost is known: memory holds that many seconds. A face
+    whose first seconds were not over when the rows ended has the neutral of what there was of them; how many
+    seconds that were is written into `cut_short`.
     """
     collected: dict[int, list[Neutral]] = {}
     ends_at: dict[int, float] = {}
@@ -83,6 +89,7 @@ def without_first_seconds_neutral(
     def settle(face_id: int) -> None:
         neutral[face_id] = np.percentile(collected.pop(face_id), baseline.percentile, axis=0)
 
+    row = None
     for row in rows:
         for face_id in [face_id for face_id in collected if row.seconds > ends_at[face_id]]:
             settle(face_id)
@@ -94,6 +101,8 @@ def without_first_seconds_neutral(
             yield without_neutral(waiting.popleft(), neutral, num_units=num_units)
     for face_id in list(collected):
         settle(face_id)
+        if cut_short is not None and row is not None:
+            cut_short[face_id] = round(row.seconds - ends_at[face_id] + baseline.seconds, 3)
     yield from (without_neutral(row, neutral, num_units=num_units) for row in waiting)
 
 

@@ -121,13 +121,20 @@ class Detector:
         with closing(in_background(frames, ahead=_FRAMES_AHEAD)) as tracked:
             yield from read_in_batches(tracked, self._read_crops, batch_size=self.batch_size)
 
-    def finish(self, rows: Iterable[FaceRow], *, is_video: bool = True) -> Iterator[FaceRow]:
-        """Raw rows less their first seconds' neutral, then smoothed, as far as these are asked for."""
+    def finish(
+        self, rows: Iterable[FaceRow], *, is_video: bool = True, cut_short: dict[int, float] | None = None
+    ) -> Iterator[FaceRow]:
+        """Raw rows less their first seconds' neutral, then smoothed, as far as these are asked for.
+
+        `cut_short` is given the seconds of each face's neutral that the end of the rows cut short.
+        """
         finished: Iterator[FaceRow] = iter(rows)
         if not is_video:
             return finished
         if self.baseline is not None and self.baseline.kind == "first":
-            finished = without_first_seconds_neutral(finished, self.baseline, num_units=self._num_units)
+            finished = without_first_seconds_neutral(
+                finished, self.baseline, num_units=self._num_units, cut_short=cut_short
+            )
         return self._smoothed(finished)
 
     def finish_file(
@@ -141,19 +148,23 @@ class Detector:
         return self._smoothed(without_neutral(row, neutral, num_units=self._num_units) for row in again)
 
     def stream(
-        self, frames: Iterable[NDArray[np.uint8] | tuple[float, NDArray[np.uint8]] | Frame]
+        self,
+        frames: Iterable[NDArray[np.uint8] | tuple[float, NDArray[np.uint8]] | Frame],
+        *,
+        cut_short: dict[int, float] | None = None,
     ) -> Iterator[FaceRow]:
         """The rows of live frames (uint8 RGB, H x W x 3) as they come: alone they are taken for 25 a second,
         in pairs with their time in seconds.
 
         A face is looked at at once. A baseline of the first seconds, and half of a centred smoothing's time,
-        delay the rows. ValueError for a baseline over a whole file.
+        delay the rows; where the frames end, what is held back comes at once, and `cut_short` is given the
+        seconds of each face's neutral that was cut short. ValueError for a baseline over a whole file.
         """
         if self.baseline is not None and self.baseline.kind == "file":
             raise ValueError("a live stream has no whole file to take a baseline from: use first:SECONDS")
         tracked = persons_of(self._tracking.frames(timed_frames(frames)), patience_seconds=0.0)
         blocks = (rows_of_block([("", frame)], self._read_crops) for frame in self._chosen(tracked))
-        yield from self.finish(row for block in blocks for row in block)
+        yield from self.finish((row for block in blocks for row in block), cut_short=cut_short)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

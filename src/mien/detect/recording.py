@@ -84,7 +84,8 @@ def record_medium(
     tally = _Tally(report, seconds=seconds, num_files=len(medium.files))
     with Journal(files.journal, num_values=detector.layout.num_values) as journal:
         raw = _raw_rows(journal, detector, medium, problems, tally)
-        finished = _finished_rows(raw, journal, detector, medium)
+        cut_short: dict[int, float] = {}
+        finished = _finished_rows(raw, journal, detector, medium, cut_short)
         csv = CsvTable(files.csv, FORMATS[csv_format](detector.layout))
         parquet = ParquetTable(files.parquet, detector.layout, files.metadata)
         with closing(csv), closing(parquet):
@@ -92,7 +93,14 @@ def record_medium(
                 csv.write(rows)
                 parquet.write(rows)
             parquet.finish()
+    files.metadata |= what_was_cut_short(cut_short)
     return files.end(tally.account(medium, problems))
+
+
+def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
+    """What NAME.json says of neutrals that are of less than the seconds asked for; {} where none is."""
+    named = {str(face_id): seconds for face_id, seconds in sorted(seconds_of_face.items())}
+    return {"baseline_cut_short": named} if named else {}
 
 
 def refuse_conflicts(
@@ -241,12 +249,12 @@ def _raw_rows(
 
 
 def _finished_rows(
-    raw: Iterator[FaceRow], journal: Journal, detector: Detector, medium: Medium
+    raw: Iterator[FaceRow], journal: Journal, detector: Detector, medium: Medium, cut_short: dict[int, float]
 ) -> Iterator[FaceRow]:
     is_video = medium.kind == "video"
     baseline = detector.baseline
     if not is_video or baseline is None or baseline.kind == "first":
-        return detector.finish(raw, is_video=is_video)
+        return detector.finish(raw, is_video=is_video, cut_short=cut_short)
     return detector.finish_file(raw, journal.rows(), is_video=is_video)
 
 
