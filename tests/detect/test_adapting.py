@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from mien.datasets.base import PICTURE, LabelledFrames
 from mien.detect.adapting import FEWEST_FOR_LINE, FEWEST_FOR_OFFSET, adapt, labels_for
 from mien.detect.calibration import Calibration
 from mien.detect.curve_fitting import log_loss
+from mien.evaluate.folds import subject_folds
 from mien.evaluate.metrics import calibration_error
 from tests.detect.conftest import SMALL_CONTRACT
 from tests.detect.tiny_model import UNITS, tiny_model
@@ -132,6 +134,61 @@ def test_a_line_follows_isotonic_knots():
     assert np.allclose(found, change.scale * log_odds + change.bias)
 
 
+@pytest.mark.parametrize("people", [2, 7, 1])
+def test_what_it_is_worth_is_told_on_faces_that_no_part_of_it_has_seen(plain, people):
+    """By hand: all of it done anew without a fold, and told on that fold."""
+    logits_NA, frames = shifted(people=max(people, 2), rows=840 // max(people, 2), seed=3)
+    if people == 1:
+        frames = dataclasses.replace(frames, subject_N=np.full(840, "p"))
+    adapted = adapt(plain, logits_NA, frames)
+    assert adapted.left_out == ("people" if people > 1 else "stretches")
+    group_N = frames.subject_N if people > 1 else np.arange(840) // 210
+    fold_N = subject_folds(group_N, num_folds=min(5, len(set(group_N.tolist()))))
+    log_odds_NA, present_NA = np.zeros((840, 4)), np.zeros((840, 4), bool)
+    for fold in set(fold_N.tolist()):
+        own = fold_N == fold
+        without = adapt(plain, logits_NA[~own], frames.rows(~own)).model
+        for column, curve in enumerate(without.calibration.curves):
+            log_odds_NA[own, column] = curve.log_odds(logits_NA[own, column])
+        present_NA[own] = without.present(without.calibration(logits_NA[own]))
+    assert adapted.changes
+    for column, name in enumerate(plain.columns):
+        if name in adapted.changes:
+            change, labels_N = adapted.changes[name], frames.occurrence_NA[:, column]
+            assert change.log_loss == pytest.approx(log_loss(log_odds_NA[:, column], labels_N), abs=1e-6)
+            assert change.f1 == pytest.approx(f1_score(labels_N, present_NA[:, column]), abs=1e-6)
+
+
+def test_stretches_are_of_time_whatever_the_order_of_the_table(plain):
+    logits_NA, frames = shifted(people=1, rows=800)
+    frames = dataclasses.replace(
+        frames, path_N=np.full(800, "v.mp4"), frame_N=np.arange(800), subject_N=np.full(800, "p")
+    )
+    order = np.random.default_rng(0).permutation(800)
+    sorted_, mixed = adapt(plain, logits_NA, frames), adapt(plain, logits_NA[order], frames.rows(order))
+    assert sorted_.changes
+    assert mixed.changes == sorted_.changes
+
+
+def test_present_and_absent_follow_the_recalibrated_probability(plain):
+    """The told shares are those of the models themselves, and what is left alone calls what it called."""
+    logits_NA, frames = shifted(people=12)
+    occurrence_NA = frames.occurrence_NA.copy()
+    occurrence_NA[:, 0] = np.where(np.arange(len(occurrence_NA)) < 3, 1, 0)  # the common line alone
+    occurrence_NA[:, 3] = np.nan
+    adapted = adapt(plain, logits_NA, dataclasses.replace(frames, occurrence_NA=occurrence_NA))
+    before_NA, after_NA = (model.present(model.calibration(logits_NA)) for model in (plain, adapted.model))
+    for column, name in enumerate(plain.columns[:3]):
+        change = adapted.changes[name]
+        assert change.share_present_before == pytest.approx(before_NA[:, column].mean())
+        assert change.share_present == pytest.approx(after_NA[:, column].mean())
+    assert np.array_equal(after_NA[:, 3], before_NA[:, 3])
+    change = adapted.changes["AU01"]
+    line_N = change.scale * logits_NA[:, 0] + change.bias
+    threshold = change.threshold_before
+    assert np.array_equal(after_NA[:, 0], line_N > np.log(threshold / (1 - threshold)))
+
+
 def test_units_are_matched_by_number_not_by_place(plain):
     logits_NA, frames = shifted(units=(25, 12, 2, 1))
     labels_NA = labels_for(plain.units, frames)
@@ -146,7 +203,6 @@ def test_thresholds_are_drawn_towards_the_old_ones(plain):
     logits_NA, frames = shifted()
     change = adapt(plain, logits_NA, frames).changes["AU01"]
     probability = 1 / (1 + np.exp(-(change.scale * logits_NA[:, 0] + change.bias)))
-    from sklearn.metrics import f1_score
 
     def f1(threshold):
         return f1_score(frames.occurrence_NA[:, 0], probability > threshold)

@@ -30,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
     for name, change in adapted.changes.items():
         print(
             f"{name}: {change.what} moved (scale {change.scale:.2f}, bias {change.bias:+.2f}), threshold "
-            f"{change.threshold_before:.2f} -> {change.threshold:.2f}; log-loss on faces left out "
-            f"{change.log_loss_before:.3f} -> {change.log_loss:.3f}"
+            f"{change.threshold_before:.2f} -> {change.threshold:.2f}, present in "
+            f"{change.share_present_before:.1%} -> {change.share_present:.1%}; "
+            f"on {adapted.left_out} left out log-loss {change.log_loss_before:.3f} -> {change.log_loss:.3f}, "
+            f"F1 {change.f1_before:.2f} -> {change.f1:.2f}"
         )
     for name, why in adapted.left_alone.items():
         print(f"{name}: left alone: {why}")

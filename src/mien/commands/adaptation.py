@@ -67,6 +67,7 @@ def _provenance(
         "frames_digest": frame_list_digest(data.frames),
         "recalibrated": {name: _rounded(change) for name, change in adapted.changes.items()},
         "left_alone": dict(adapted.left_alone),
+        "left_out": adapted.left_out,
         "mien_version": __version__,
     }
 
