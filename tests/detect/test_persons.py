@@ -100,6 +100,32 @@ def test_ids_count_from_the_largest_face_of_the_first_frame():
     assert seen[0] == {0: 2, 1: 1}
 
 
+def test_who_is_in_the_picture_is_not_forgotten_for_those_who_come_and_go(monkeypatch):
+    monkeypatch.setattr("mien.detect.persons._PERSONS_KEPT", 3)
+    passing = [[Planted(1, 150), Planted(2 + k // 8, 460)] for k in range(5 * 8)]
+    frames = [[Planted(1, 150)]] * 10 + passing + [[]] * 8 + [[Planted(1, 150)]] * 15
+    seen = ids_of(frames)
+    assert seen[-1] == {0: 1}
+    assert len(people_of_ids(seen)) > 4
+
+
+def test_the_one_unseen_for_longest_is_forgotten_first(monkeypatch):
+    """Person 1 begins first and stays longest; person 2 is the one who has been away for longest."""
+    monkeypatch.setattr("mien.detect.persons._PERSONS_KEPT", 2)
+    frames = [[Planted(1, 150)]] * 10 + [[Planted(1, 150), Planted(2, 460)]] * 30 + [[Planted(1, 150)]] * 20
+    frames += [[]] * 8 + [[Planted(3, 300)]] * 15 + [[]] * 8 + [[Planted(1, 150)]] * 15
+    seen = ids_of(frames)
+    assert seen[-1] == {0: 1}
+
+
+def test_somebody_who_comes_back_beside_a_newcomer_is_known_though_memory_is_full(monkeypatch):
+    monkeypatch.setattr("mien.detect.persons._PERSONS_KEPT", 2)
+    frames = [[Planted(1, 150)]] * 12 + [[]] * 8 + [[Planted(2, 300)]] * 12 + [[]] * 8
+    frames += [[Planted(3, 460, side=140.0), Planted(1, 150, side=90.0)]] * 15
+    seen = ids_of(frames)
+    assert seen[-1] == {0: 1, 2: 3}
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1))
 def test_however_people_walk_no_id_passes_on_and_none_is_there_twice(seed):

@@ -188,6 +188,7 @@ class PersonLinker:
         best = self._best_persons(tracks, ended)
         for track in sorted(due, key=lambda track: track.number):
             self._settle(track, best.get(track.number), ended)
+        self._forget()
 
     def _free(self, track: _Track) -> list[_Person]:
         """The persons who may be the track's: not in the picture, and never seen beside it."""
@@ -215,10 +216,7 @@ class PersonLinker:
         if person is None:
             person = _Person(self._next_number, (track.began, track.began))
             self._next_number += 1
-        else:
-            self._persons.remove(person)
-        self._persons.append(person)  # the last seen stand last
-        del self._persons[:-_PERSONS_KEPT]
+            self._persons.append(person)
         track.person = person
         person.places = (track.began, track.last)
         if track not in ended or not person.looks:
@@ -228,6 +226,14 @@ class PersonLinker:
         for other in self._tracks.values():
             if other.number in track.tracks_beside:
                 other.seen_beside.add(person.number)
+
+    def _forget(self) -> None:
+        """Those unseen for longest, where there are too many; nobody who is in the picture."""
+        here = {track.person.number for track in self._tracks.values() if track.person is not None}
+        away = [person for person in self._persons if person.number not in here]
+        away.sort(key=lambda person: person.places[-1].seconds)
+        for person in away[: max(0, len(self._persons) - _PERSONS_KEPT)]:
+            self._persons.remove(person)
 
     def _decided(self) -> Iterator[FrameFaces]:
         """The foremost waiting frames, as far as all their faces have a person."""
