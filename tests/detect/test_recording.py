@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -93,6 +96,32 @@ def test_a_killed_run_goes_on_to_the_same_bytes(video, beside_model, tmp_path, m
     assert record(video, resumed, tmp_path / "out", resume=True) == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert sum(seen) < (180 if more.get("faces") != "largest" else 120)  # what was read is not read again
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_path, resume):
+    """Not even where its video looks changed, for which rows on the disk are otherwise begun anew."""
+    whole = record(video, detector_of(beside_model), tmp_path / "whole")
+    first, second = detector_of(beside_model), detector_of(beside_model)
+    network, calls, refused = first._engine, itertools.count(), []
+
+    def interrupted_by_another_run(crops):
+        if next(calls) == 5:
+            os.utime(video, (0, 0))
+            before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+            with pytest.raises(RecordingError) as error:
+                record(video, second, tmp_path / "out", resume=resume)
+            refused.append(str(error.value))
+            assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+        return network(crops)
+
+    interrupted_by_another_run.name = network.name
+    first._engine = interrupted_by_another_run
+    assert record(video, first, tmp_path / "out") == whole
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    (said,) = refused
+    assert ("another process is writing to it" if resume else "is there already") in said
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_killed_run_s_csv_holds_the_rows_of_whole_frames(video, beside_model, tmp_path):
@@ -265,3 +294,12 @@ def test_a_neutral_that_the_end_of_the_video_cut_short_is_told(beside_model, tmp
     plain = json.loads((out / "clip.json").read_text())
     assert plain["table"]["baseline_cut_short"] == {"1": pytest.approx(0.4)}
     assert Detections.load(out / "clip.csv").num_frames == 51
+
+
+def test_it_is_imported_where_there_are_no_unix_locks():
+    """As on Windows, where Python has no fcntl."""
+    code = (
+        "import sys, torch, pyarrow, sklearn, lightning_fabric, filelock; sys.modules['fcntl'] = None\n"
+        "import mien.detect.recording, mien.data.prepare, mien.data.merge, mien.train.run_folder"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

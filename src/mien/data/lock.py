@@ -1,12 +1,13 @@
-"""One process at a time writes to a store."""
+"""One process at a time writes to a store, or to a table."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mien.data.store_layout import LOCK, StoreError
 
@@ -20,15 +21,28 @@ def writing_to(store: Path) -> Iterator[None]:
     On a file system without locks (some clusters' scratch) nobody is kept out.
     """
     store.mkdir(parents=True, exist_ok=True)
-    with (store / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"another process is writing to {store}: wait for it, or give each job its own store "
-                "(--shard i/n, and `mien merge` at the end)"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
-                raise
+    refusal = StoreError(
+        f"another process is writing to {store}: wait for it, or give each job its own store "
+        "(--shard i/n, and `mien merge` at the end)"
+    )
+    with only_one(store / LOCK, refusal=refusal):
         yield
+
+
+@contextmanager
+def only_one(lock: Path, *, refusal: Exception) -> Iterator[None]:
+    """Hold the lock on the file `lock`, which is made; `refusal` is raised if another process holds it."""
+    file_lock = FileLock(lock, timeout=0)
+    try:
+        file_lock.acquire()
+    except Timeout:
+        raise refusal from None
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+    try:
+        yield
+    finally:
+        file_lock.release()

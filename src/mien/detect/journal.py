@@ -7,36 +7,26 @@ a process is cut off.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 
 from mien.detect.rows import PLACE, FaceRow
 
-_NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-
-
-class JournalError(ValueError):
-    """Another process is at it; names the file."""
-
 
 class Journal:
-    """Within `with Journal(path, num_values=12) as journal:`, blocks of whole frames are kept."""
+    """Within `with Journal(path, num_values=12) as journal:`, blocks of whole frames are kept.
+
+    One at a time: who opens it holds the table's lock.
+    """
 
     def __init__(self, path: Path, *, num_values: int) -> None:
-        """Opens what an earlier run left, without its unfinished last block, or begins.
-
-        JournalError where another process is writing to it.
-        """
+        """Opens what an earlier run left, without its unfinished last block, or begins."""
         self.path = path
         self._schema = _schema(num_values)
         self._file = path.open("a+b")
-        _lock(self._file, path)
         whole_bytes = _whole_bytes(path, self._schema)
         self._file.truncate(whole_bytes)
         if not whole_bytes:
@@ -123,20 +113,6 @@ def _rows(batch: pa.RecordBatch) -> Iterator[FaceRow]:
             place_N17[at].astype(np.float32) if seen else None,
             values_NV[at].astype(np.float32) if seen else None,
         )
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Until the file is closed or the process ends; where there are no locks nobody is kept out."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise JournalError(
-            f"{path}: another process is writing to it: wait for it, or give another --out"
-        ) from None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS_HERE:
-            raise
 
 
 def _whole_bytes(path: Path, schema: pa.Schema) -> int:

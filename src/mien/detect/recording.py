@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from mien.data.lock import only_one
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
@@ -70,13 +71,18 @@ def record_medium(
 ) -> Account:
     """Write `out/NAME.csv`, `out/NAME.parquet` and `out/NAME.json`.
 
-    RecordingError where these are there and `resume` is false, or were begun with other settings.
+    RecordingError where these are there and `resume` is false, were begun with other settings, or are being
+    written by another process.
     """
     files = _files(medium, detector, out, csv_format)
     files.refuse_conflict(resume=resume)
-    before = files.begin()
-    if before is not None:
-        return before
+    with files.held():
+        files.refuse_conflict(resume=resume)  # another process may have begun, or ended, in between
+        before = files.begin()
+        return _record(files, medium, detector, csv_format, report) if before is None else before
+
+
+def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
     seconds, problem = _length(medium)
     if problem:
         return files.end(Account(medium.name, UNREADABLE, message=problem))
@@ -132,6 +138,7 @@ class _Files:
         self.csv, self.parquet = (stem.with_name(f"{stem.name}.{end}") for end in ("csv", "parquet"))
         self.json = stem.with_name(f"{stem.name}.json")
         self.journal = stem.with_name(f".{stem.name}.rows")
+        self.lock = stem.with_name(f".{stem.name}.lock")
         self.metadata = dict(metadata)
         self._name = medium.name
         self._paths = [file.path for file in medium.files]
@@ -148,9 +155,20 @@ class _Files:
         if found is not None:
             self._require_same(found[1].get("table", {}))
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from these files; RecordingError where one is at them."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        refusal = RecordingError(
+            f"{self.csv}: another process is writing to it: wait for it, or give another --out"
+        )
+        with only_one(self.lock, refusal=refusal):
+            yield
+            with suppress(OSError):  # on Windows it goes by itself
+                self.lock.unlink()
+
     def begin(self) -> Account | None:
-        """Make ready; the account where all is done already."""
-        self.json.parent.mkdir(parents=True, exist_ok=True)
+        """Make ready, within `held`; the account where all is done already."""
         found = read_account(self.json)
         if found is not None and _are_same(self._paths, found[1].get("inputs", [])):
             return found[0] if found[0].is_finished else None

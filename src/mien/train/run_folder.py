@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody is kept out
+    fcntl = None  # type: ignore[assignment]
 
 from mien.config import Settings, SettingsError, load_recipe
 from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
@@ -75,7 +79,8 @@ class RunFolder:
         except OSError as error:
             raise DiskError(f"cannot write into {self.path}: {error.strerror}") from error
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunFolderError(
                 f"another process is writing to {self.path}; wait for it or stop it"
