@@ -147,6 +147,24 @@ def test_a_camera_s_rows_that_wait_for_the_baseline_are_written_at_the_end(
     }
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys, processes):
+    out = tmp_path / "out"
+    (folder / "text.mp4").unlink()
+    (out / "anna/one.html").mkdir(parents=True)
+    arguments = (folder, "--model", beside_model, "--out", out, "--page", "--processes", processes)
+    assert detect(*arguments) == 1
+    assert "not shown: anna/one: one.html could not be written" in capsys.readouterr().out
+    assert [name for name, row in accounts(out).items() if row["not_shown"]] == ["anna/one"]
+    assert {row["status"] for row in accounts(out).values()} == {"whole"}
+    assert Detections.load(out / "anna/one.parquet").num_frames == 30
+    assert (out / "ben/one.html").is_file()
+    assert (out / "overview.html").is_file()
+    (out / "anna/one.html").rmdir()
+    assert detect(*arguments, "--resume") == 0
+    assert (out / "anna/one.html").is_file()
+
+
 def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp_path):
     video, out = tmp_path / "one.mp4", tmp_path / "out"
     arguments = (video, "--model", beside_model, "--out", out, "--page", "--video")

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect in everything; 0 where every file was read whole, 1 where one was damaged or unreadable."""
+    """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
     from mien.commands.detecting import DetectPlan, detect_camera, detect_media
     from mien.detect.baseline import Baseline
 

@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -94,9 +94,9 @@ class _DetectMedium:
             resume=plan.resume,
             report=report,
         )
-        if account.num_frames:
-            show(medium, plan.out, page=plan.page, annotated=plan.video)
-        return account
+        if not account.num_frames:
+            return account
+        return replace(account, not_shown=show(medium, plan.out, page=plan.page, annotated=plan.video))
 
     @cached_property
     def _detector(self) -> Detector:
@@ -107,7 +107,7 @@ class _DetectMedium:
 
 
 def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> int:
-    """Detect in every file; 0 where every one was read whole.
+    """Detect in every file; 0 where every one was read whole and is shown as was asked for.
 
     Several files are read in processes of their own, so that a decoder that crashes costs its file alone.
     """
@@ -122,10 +122,11 @@ def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> 
             _accounts(plan, listing.media, processes, progress), key=lambda account: account.name
         )
     _write_accounts(plan.out / "account.csv", accounts)
-    if plan.page and len(listing.media) > 1:
-        show_overview(listing.media, plan.out)
+    problem = show_overview(listing.media, plan.out) if plan.page and len(listing.media) > 1 else ""
     print(_in_words(accounts, plan.out))
-    return 0 if all(account.status == WHOLE for account in accounts) else 1
+    if problem:
+        print(problem)
+    return 0 if not problem and all(account.is_well for account in accounts) else 1
 
 
 def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int:
@@ -179,7 +180,7 @@ def _accounts(
     work = _DetectMedium(plan)
     if len(media) == 1:
         account = work(media[0], lambda at: progress.is_at(media[0].name, at))
-        progress.has(account.name, num_frames=account.num_frames, troubled=account.status != WHOLE)
+        progress.has(account.name, num_frames=account.num_frames, troubled=not account.is_well)
         yield account
         return
     for event in run_in_processes(work, media, workers=min(processes, len(media))):
@@ -187,7 +188,7 @@ def _accounts(
             progress.is_at(event.job.name, event.report)
             continue
         account = event.result if isinstance(event, Finished) else _died(event)
-        progress.has(account.name, num_frames=account.num_frames, troubled=account.status != WHOLE)
+        progress.has(account.name, num_frames=account.num_frames, troubled=not account.is_well)
         yield account
 
 
@@ -219,7 +220,9 @@ def _in_words(accounts: Sequence[Account], out: Path) -> str:
     if without:
         words.append(f"no face in {len(without):,}: {', '.join(without[:_NAMED])}")
     troubled = [account for account in accounts if account.status != WHOLE]
-    words += [f"{account.status}: {account.name}: {account.message}" for account in troubled[:_NAMED]]
-    if len(troubled) > _NAMED:
-        words.append(f"and {len(troubled) - _NAMED:,} more, in {out / 'account.csv'}")
+    lines = [f"{account.status}: {account.name}: {account.message}" for account in troubled]
+    lines += [f"not shown: {account.name}: {account.not_shown}" for account in accounts if account.not_shown]
+    words += lines[:_NAMED]
+    if len(lines) > _NAMED:
+        words.append(f"and {len(lines) - _NAMED:,} more, in {out / 'account.csv'}")
     return "\n".join(words)

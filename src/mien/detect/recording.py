@@ -53,6 +53,12 @@ class Account:
     num_with_face: int = 0
     num_faces: int = 0  # different ids
     message: str = ""  # what is wrong, where something is
+    not_shown: str = ""  # why its page or annotated copy is not there, where these were asked for
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it was read whole, and is shown as far as that was asked for."""
+        return self.status == WHOLE and not self.not_shown
 
     @property
     def is_finished(self) -> bool:
