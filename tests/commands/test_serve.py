@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import socket
 import threading
 import time
+from types import SimpleNamespace
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+import simplejpeg
 
 pytest.importorskip("starlette", reason="no extra `serve`")
 uvicorn = pytest.importorskip("uvicorn", reason="no extra `serve`")
@@ -16,7 +21,8 @@ uvicorn = pytest.importorskip("uvicorn", reason="no extra `serve`")
 from mien.commands.serve_app import Serving, build_app  # noqa: E402
 from mien.commands.serve_jobs import MOST_KEPT, MOST_WAITING, Jobs  # noqa: E402
 from mien.commands.serve_live import LiveEndedError, LiveStream  # noqa: E402
-from mien.commands.serving import HOST, _listening  # noqa: E402
+from mien.commands.serving import HOST, Camera, _listening, server_settings  # noqa: E402
+from tests.detect.rows_by_hand import no_face_row  # noqa: E402
 
 SECRET = "secret"
 HOSTILE = "a\"'><img src=x onerror=alert(1)>&;$(touch pwned)`id`%41#?.mp4"
@@ -48,7 +54,7 @@ class Served:
         )
         self._socket = _listening(0)
         self.port = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(build_app(serving), log_level="error", ws="none"))
+        self._server = uvicorn.Server(server_settings(build_app(serving)))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
         until(lambda: self._server.started)
@@ -152,6 +158,54 @@ def test_a_file_too_large_is_refused_and_leaves_nothing(serve):
     assert "more than 0 MB" in told["message"]
     assert list(served.root.iterdir()) == []
     assert served.drop(content=bytes(1000))[0] == 201
+
+
+def send_in_part(served, *, of_bytes=900):
+    """A connection over which a file is coming in; half of it has come."""
+    line = socket.create_connection((HOST, served.port), timeout=10)
+    head = f"POST /{SECRET}/jobs?name=a.mp4 HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {of_bytes}\r\n\r\n"
+    line.sendall(head.encode() + bytes(of_bytes // 2))
+    until(lambda: list(served.root.glob("*/*")))
+    return line
+
+
+def test_a_file_that_breaks_off_on_its_way_leaves_nothing(serve):
+    served = serve()
+    send_in_part(served).close()
+    until(lambda: list(served.root.iterdir()) == [])
+
+
+def test_a_file_that_cannot_be_kept_leaves_nothing_and_is_told(serve, monkeypatch):
+    served = serve()
+
+    async def full(*_given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mien.commands.serve_app._received", full)
+    status, told, _ = served.drop()
+    assert (status, told["message"]) == (507, "a.mp4 could not be kept: No space left on device")
+    assert list(served.root.iterdir()) == []
+
+
+def test_a_file_that_never_comes_to_its_end_does_not_keep_the_program_from_its_own(serve):
+    served = serve()
+    line = send_in_part(served)
+    served.stop()
+    assert not served._thread.is_alive()
+    assert not served.root.exists()
+    line.close()
+
+
+def test_files_on_their_way_count_as_waiting(serve):
+    served = serve()
+    lines = [send_in_part(served) for _ in range(MOST_WAITING)]
+    until(lambda: len(list(served.root.iterdir())) == MOST_WAITING)
+    assert served.drop()[0] == 503
+    lines.pop().close()
+    until(lambda: len(list(served.root.iterdir())) == MOST_WAITING - 1)
+    assert served.drop()[0] == 201
+    for line in lines:
+        line.close()
 
 
 def test_what_is_neither_video_nor_picture_by_name_is_refused(serve):
@@ -278,6 +332,46 @@ def test_an_error_in_a_live_stream_reaches_who_asked():
     assert live.read(0.0, 1) == [0.0]
     with pytest.raises(LiveEndedError, match="a picture of no size"):
         live.read(1.0, 1)
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    """A camera whose stream sees nobody, let go after 0.4 s in which nobody asks."""
+    monkeypatch.setattr("mien.commands.serving._IDLE_SECONDS", 0.4)
+    busy = threading.Lock()
+    nobody = SimpleNamespace(stream=lambda frames: (no_face_row(0.0) for _ in frames))
+    camera = Camera(nobody, busy)
+    camera.busy = busy
+    yield camera
+    camera.end()
+
+
+JPEG = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+
+
+def watching():
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_a_camera_that_is_started_often_is_watched_by_one_timer_and_let_go_with_it(camera):
+    for _ in range(6):
+        assert camera.read(0.0, JPEG)["reason"] == "no face"
+        camera.end()
+    camera.read(0.0, JPEG)
+    until(lambda: len(watching()) == 1)
+    camera.end()
+    until(lambda: not watching())
+    assert not camera.busy.locked()
+
+
+def test_a_camera_that_nobody_asks_about_is_let_go_and_one_in_use_is_not(camera):
+    until_seconds = time.monotonic() + 1.0
+    while time.monotonic() < until_seconds:
+        camera.read(0.0, JPEG)
+        time.sleep(0.02)
+        assert camera.busy.locked()
+    until(lambda: not camera.busy.locked())
+    until(lambda: not watching())
 
 
 def test_a_port_that_is_taken_is_told():

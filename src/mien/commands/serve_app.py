@@ -103,11 +103,16 @@ async def _take_file(request: Request, serving: Serving) -> Response:
     except JobsFullError as error:
         return _refused(503, str(error))
     file = folder / f"input{suffix}"
-    if not await _received(request, file, serving.max_upload_bytes):
-        file.unlink(missing_ok=True)
-        folder.rmdir()
-        return too_large
-    job = serving.jobs.add(folder, file, name)
+    job = None
+    try:
+        if not await _received(request, file, serving.max_upload_bytes):
+            return too_large
+        job = serving.jobs.add(folder, file, name)
+    except OSError as error:  # a full disk, say
+        return _refused(507, f"{name} could not be kept: {error.strerror or error}")
+    finally:  # also where the program ends meanwhile
+        if job is None:
+            serving.jobs.drop_folder(folder)
     return JSONResponse(as_told(job, ahead=serving.jobs.ahead_of(job)), 201)
 
 

@@ -49,6 +49,7 @@ class Jobs:
     def __init__(self, root: Path, work: Work) -> None:
         self._root, self._work = root, work
         self._jobs: dict[str, Job] = {}
+        self._coming: set[Path] = set()  # folders of files on their way
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self.busy = threading.Lock()  # held while the network works, also by the camera
@@ -56,18 +57,30 @@ class Jobs:
         self._worker.start()
 
     def new_folder(self) -> Path:
-        """An empty folder for a file that is coming in. JobsFullError where too many wait."""
-        with self._lock:
-            if sum(job.state == "waiting" for job in self._jobs.values()) >= MOST_WAITING:
-                raise JobsFullError(f"{MOST_WAITING} files are waiting already")
+        """An empty folder for a file that is coming in. JobsFullError where too many wait, or are coming in.
+
+        It is for `add`, or for `drop_folder` where the file does not come.
+        """
         folder = self._root / secrets.token_hex(8)
+        with self._lock:
+            num_waiting = sum(job.state == "waiting" for job in self._jobs.values())
+            if num_waiting + len(self._coming) >= MOST_WAITING:
+                raise JobsFullError(f"{MOST_WAITING} files are waiting already")
+            self._coming.add(folder)
         folder.mkdir(mode=0o700)
         return folder
+
+    def drop_folder(self, folder: Path) -> None:
+        """Remove the folder of a file that did not come whole, with what came."""
+        with self._lock:
+            self._coming.discard(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def add(self, folder: Path, file: Path, name: str) -> Job:
         """Queue the file that has come into the folder."""
         job = Job(secrets.token_hex(8), name, folder, files={"file": file.name})
         with self._lock:
+            self._coming.discard(folder)
             self._jobs[job.job_id] = job
         self._queue.put(job)
         return job

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simplejpeg
@@ -30,10 +30,15 @@ from mien.visualise.detection_data import units_of
 from mien.visualise.detection_page import write_detection_page
 from mien.visualise.serve_page import serve_page, serve_policy
 
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
 HOST = "127.0.0.1"
 _TABLE = "table"
 _IDLE_SECONDS = 10.0  # of a camera that nobody asks about
 _WIDEST_PX = 4096
+_SECONDS_TO_THE_END = 3  # for what a browser has begun to send or to fetch
 
 
 def serve(
@@ -71,13 +76,26 @@ def serve(
             read_live=camera.read,
             end_live=camera.end,
         )
-        settings = uvicorn.Config(build_app(serving), log_level="warning", server_header=False, ws="none")
+        settings = server_settings(build_app(serving))
         address = f"http://{HOST}:{listening.getsockname()[1]}/{serving.secret}/"
         print(
             f"Open {address}\nOnly this machine can reach it. Ctrl-C ends it and removes all files.",
             flush=True,
         )
         uvicorn.Server(settings).run(sockets=[listening])
+
+
+def server_settings(app: Starlette) -> uvicorn.Config:
+    """Of the server: it says little, and at its end waits for no connection for long."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=_SECONDS_TO_THE_END,
+    )
 
 
 class FileWork:
@@ -113,6 +131,7 @@ class Camera:
         self._detector, self._busy = detector, busy
         self._lock = threading.Lock()
         self._stream: LiveStream | None = None
+        self._timer: threading.Timer | None = None
         self._asked_at = 0.0
 
     def read(self, seconds: float, content: bytes) -> dict[str, Any]:
@@ -124,32 +143,45 @@ class Camera:
                 if not self._busy.acquire(timeout=2):
                     raise RuntimeError("a file is being looked at; start the camera again after it")
                 self._stream = LiveStream(self._detector.stream)
-                self._end_when_idle()
+                self._look_again(self._stream)
             stream = self._stream
         try:
             return _told(stream.read(seconds, picture), self._detector)
         except LiveEndedError:
-            self.end()
+            self._end(stream)
             raise
 
     def end(self) -> None:
         """Let go of the stream, if there is one."""
-        with self._lock:
-            stream, self._stream = self._stream, None
-            if stream is not None:
-                stream.close()
-                self._busy.release()
+        if (stream := self._stream) is not None:
+            self._end(stream)
 
-    def _end_when_idle(self) -> None:
+    def _end(self, stream: LiveStream) -> None:
+        """Let go of this stream; nothing where another one has begun since."""
+        with self._lock:
+            if self._stream is not stream:
+                return
+            self._stream = None
+            if self._timer is not None:
+                self._timer.cancel()
+            stream.close()
+            self._busy.release()
+
+    def _end_when_idle(self, stream: LiveStream) -> None:
         """A browser that went away without a word must not keep the files waiting."""
-        if self._stream is None:
-            return
-        if time.monotonic() - self._asked_at > _IDLE_SECONDS:
-            self.end()
-            return
-        again = threading.Timer(_IDLE_SECONDS / 4, self._end_when_idle)
-        again.daemon = True
-        again.start()
+        with self._lock:
+            if self._stream is not stream:
+                return
+            if time.monotonic() - self._asked_at <= _IDLE_SECONDS:
+                self._look_again(stream)
+                return
+        self._end(stream)
+
+    def _look_again(self, stream: LiveStream) -> None:
+        """In a while, by the one timer of this stream; it is called with the lock held."""
+        self._timer = threading.Timer(_IDLE_SECONDS / 4, self._end_when_idle, (stream,))
+        self._timer.daemon = True
+        self._timer.start()
 
 
 def _decoded(content: bytes) -> NDArray[np.uint8]:
