@@ -1,10 +1,13 @@
 """Exported engines: they say what torch says, are tied to their model, and are refused when they differ."""
 
+import contextlib
 import dataclasses
 import importlib.util
+import itertools
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from mien.detect.au_model import load_au_model, save_au_model
 from mien.detect.calibration import Calibration
 from mien.detect.engines import ENGINES, EngineError, Tolerance, engines_to_export, open_engine
-from mien.detect.engines._exported import receipt_path
+from mien.detect.engines._exported import checked_files, receipt_path
 from mien.detect.exporting import export_model, measure_agreement
 from tests.detect.tiny_model import tiny_model
 
@@ -124,6 +127,86 @@ def test_an_export_beyond_its_tolerance_leaves_nothing_behind(model_path, tmp_pa
             out=tmp_path,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+class Planted:
+    """Runs torch; its two files hold nothing but the number of the export."""
+
+    name, tolerance, suffixes = "planted", Tolerance(1e-4, 0.999, 0.01), (".planted.a", ".planted.b")
+    number = 0
+
+    def __init__(self, model, *, model_path, threads):
+        numbers = {int(file.read_text()) for file in checked_files(Planted, model, model_path)}
+        (self.read,) = numbers
+        self.run = open_engine("torch", model, model_path=model_path)
+
+    def __call__(self, crops_NHWC):
+        return self.run(crops_NHWC)
+
+    @classmethod
+    def write(cls, model, files, calibration_NHWC):
+        for file in files:
+            file.write_text(str(cls.number))
+
+
+@contextlib.contextmanager
+def killed_before(folder, step):
+    """A kill before the so manieth change of a name in the folder."""
+    steps = itertools.count()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def counted(owner, name, place):
+            real = getattr(owner, name)
+
+            def change(*given, **more):
+                if Path(given[place]).parent == folder and next(steps) == step:
+                    raise KeyboardInterrupt
+                return real(*given, **more)
+
+            patch.setattr(owner, name, change)
+
+        counted(Path, "replace", 1)
+        counted(Path, "unlink", 0)
+        counted(shutil, "copyfile", 1)
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+
+
+def test_an_export_killed_anywhere_leaves_the_old_one_the_new_one_or_one_that_is_refused(
+    model, crops, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(ENGINES._entries, "planted", Planted)
+    models = [model, dataclasses.replace(model, threshold_A=model.threshold_A / 2)]
+    for number, one in enumerate(models):
+        (tmp_path / str(number)).mkdir()
+        save_au_model(tmp_path / f"{number}/tiny.safetensors", one)
+    out, fates = tmp_path / "out", []
+    while "new" not in fates:
+        shutil.rmtree(out, ignore_errors=True)
+        for number in range(2):
+            Planted.number = number
+            path = tmp_path / f"{number}/tiny.safetensors"
+            with killed_before(out, len(fates) if number else -1):
+                export_model(
+                    load_au_model(path),
+                    path,
+                    "planted",
+                    calibration_NHWC=crops[:1],
+                    check_NHWC=crops[:2],
+                    crops_from="patterns",
+                    out=out,
+                )
+        try:
+            kept = load_au_model(out / "tiny.safetensors")
+            run = open_engine("planted", kept, model_path=out / "tiny.safetensors")
+        except EngineError as error:
+            assert "mien export" in str(error)
+            fates.append("refused")
+        else:
+            assert run.read == (0 if np.array_equal(kept.threshold_A, model.threshold_A) else 1)
+            fates.append("new" if run.read else "old")
+    assert fates == sorted(fates, key=["old", "refused", "new"].index)
+    assert len(fates) >= 5
 
 
 def test_nothing_exported_is_an_error_that_says_how(model, model_path):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.data.atomic import write_bytes
+from mien.data.atomic import replacing, write_bytes
 from mien.detect.au_model import AuModel
 from mien.detect.engines import ENGINES, EngineError, ExportedEngine, Tolerance, open_engine
 from mien.detect.engines._exported import KIND, exported_files, receipt_path, sha256_of
@@ -76,12 +76,7 @@ def export_model(
         shortfall = agreement.shortfall(cls.tolerance)
         if shortfall:
             raise EngineError(f"{model_path} on {engine} is not what it is on torch: {shortfall}; not kept")
-        for file in exported_files(cls, folder, beside.stem):
-            file.replace(out / file.name)
-    copy = out / model_path.name
-    if not copy.exists() or not copy.samefile(model_path):
-        shutil.copyfile(model_path, copy)
-    _write(receipt | {"agreement": dataclasses.asdict(agreement)}, receipt_path(copy, engine), out)
+        _keep(cls, folder, model_path, receipt | {"agreement": dataclasses.asdict(agreement)}, out=out)
     return agreement
 
 
@@ -100,6 +95,22 @@ def measure_agreement(
         intensity = float(np.nanmax(np.abs(ours.intensity_NA - theirs.intensity_NA)))
     largest, mean = float(difference_NA.max()), float(difference_NA.mean())
     return Agreement(len(crops_NHWC), largest, mean, float(same_NA.mean()), intensity)
+
+
+def _keep(
+    cls: type[ExportedEngine], folder: Path, model_path: Path, receipt: dict[str, Any], *, out: Path
+) -> None:
+    """Move the files into `out`. An earlier receipt goes first and this one comes last: what is there between
+    the two, also if this process is killed, is not taken for an export.
+    """
+    copy = out / model_path.name
+    receipt_path(copy, cls.name).unlink(missing_ok=True)
+    for file in exported_files(cls, folder, model_path.stem):
+        file.replace(out / file.name)
+    if not copy.exists() or not copy.samefile(model_path):
+        with replacing(copy, temporary_folder=folder) as temporary:
+            shutil.copyfile(model_path, temporary)
+    _write(receipt, receipt_path(copy, cls.name), folder)
 
 
 def _outputs(
