@@ -303,3 +303,15 @@ def test_it_is_imported_where_there_are_no_unix_locks():
         "import mien.detect.recording, mien.data.prepare, mien.data.merge, mien.train.run_folder"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("setting", "other"), [("device", "cuda"), ("engine", "onnx")])
+def test_a_run_does_not_go_on_by_other_arithmetic(video, beside_model, tmp_path, setting, other):
+    out = tmp_path / "out"
+    record(video, detector_of(beside_model), out)
+    plain = json.loads((out / "clip.json").read_text())
+    plain["account"]["status"] = UNDER_WAY
+    plain["table"][setting] = other
+    (out / "clip.json").write_text(json.dumps(plain))
+    with pytest.raises(RecordingError, match=rf"{setting}: '{other}' there, '(cpu|torch)' now"):
+        record(video, detector_of(beside_model), out, resume=True)

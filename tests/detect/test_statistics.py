@@ -89,6 +89,16 @@ def test_files_and_faces_are_kept_apart():
     assert [face.face_id for face in faces_of(both)] == [0, 1, 0]
 
 
+def test_a_face_in_a_single_frame_of_a_video_was_seen_for_as_long_as_that_frame():
+    """One frame a second: its only frame with the face is no picture."""
+    slow = table([(0, 0.0, None, {}), (1, 1.0, 0, {12: 0.9}), (2, 2.0, None, {})])
+    found = unit_statistics(slow)
+    assert found.seconds_seen.tolist() == [1.0] * len(found)
+    assert found.set_index("unit").mean_episode_seconds["AU12"] == 1.0
+    alone = unit_statistics(table([(0, 0.0, 0, {12: 0.9})]))
+    assert np.isnan(alone.seconds_seen).all()
+
+
 def test_co_occurrence_is_what_is_shared_of_what_is_in_either(by_hand):
     found = co_occurrence(by_hand.assign(AU01=0.0, AU01_present=0))
     assert found.loc["AU12", "AU04"] == pytest.approx(1 / 4)  # frame 4; of frames 0, 1, 2, 4

@@ -182,6 +182,7 @@ class Detector:
             "has_intensities": self.layout.with_intensity,
             "crop_contract": self.model.contract.digest,
             "engine": self._engine.name,
+            "device": self.model.encoder.device.type if self._engine.name == "torch" else "cpu",
             "batch_size": self.batch_size,
             "faces": self.faces,
             "tracking": to_dict(_TRACKING) | {"landmarks": self._tracking.landmarks},

@@ -25,6 +25,7 @@ class FaceRows:
 
     input: str
     face_id: int
+    num_frames: int  # of the file, with or without this face; 1: a picture, or as good as one
     place_N: NDArray[np.int64]  # among the file's frames, from 0: neighbouring frames differ by 1
     seconds_N: NDArray[np.float64]  # how long the frame was shown; 1 for the only frame of a picture
     rows: pd.DataFrame
@@ -40,8 +41,8 @@ def unit_statistics(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: `input, face_id, unit`; `seconds_seen` (of the face), `share_present` (of the time seen, 0 to 1),
     `episodes` (runs of neighbouring frames in which it is present; a frame without this face ends one),
-    `mean_episode_seconds` (NaN without one), `mean_probability` (over the time seen). For a picture the times
-    are NaN. Empty where no face was found.
+    `mean_episode_seconds` (NaN without one), `mean_probability` (over the time seen). For a picture, and for
+    a video of one frame, the times are NaN. Empty where no face was found.
     """
     columns = [
         "input",
@@ -88,7 +89,7 @@ def faces_of(table: pd.DataFrame) -> Iterator[FaceRows]:
         for face_id, rows in seen.groupby(seen["face_id"].astype(np.int64)):
             ordered = rows.sort_values("frame")
             place_N = np.searchsorted(frames["frame"].to_numpy(), ordered["frame"].to_numpy())
-            yield FaceRows(str(name), int(face_id), place_N, seconds_F[place_N], ordered)
+            yield FaceRows(str(name), int(face_id), len(frames), place_N, seconds_F[place_N], ordered)
 
 
 def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,7 +129,7 @@ def _joined(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> NDArray
 
 def _rows_of_face(face: FaceRows, units: list[str]) -> Iterator[tuple[Any, ...]]:
     seconds_seen = float(face.seconds_N.sum())
-    is_picture = len(face.place_N) == 1 and float(face.seconds_N[0]) == 1.0
+    is_picture = face.num_frames == 1
     for unit in units:
         present_N = face.rows[f"{unit}_present"].to_numpy() == 1
         probability = float(np.average(face.rows[unit].to_numpy(np.float64), weights=face.seconds_N))
