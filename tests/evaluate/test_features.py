@@ -13,10 +13,12 @@ from mien.faces.contract import ContractMismatchError
 from mien.train.encoder_file import load_encoder
 
 
-def test_features_are_those_of_the_normalised_centre_crop(disc_encoder):
+@pytest.mark.parametrize(("mean", "std"), [(IMAGENET_MEAN, IMAGENET_STD), ((0.5, 0.4, 0.3), (0.5, 1.0, 0.2))])
+def test_features_are_those_of_the_centre_crop_normalised_as_the_encoder_says(disc_encoder, mean, std):
     encoder = load_encoder(disc_encoder)
+    encoder = dataclasses.replace(encoder, inputs=dataclasses.replace(encoder.inputs, mean=mean, std=std))
     frames = np.random.default_rng(0).integers(0, 256, (3, 36, 36, 3), dtype=np.uint8)
-    centre = (frames[:, 2:34, 2:34] / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
+    centre = (frames[:, 2:34, 2:34] / 255.0 - mean) / std
     with torch.no_grad():
         expected = encoder.backbone(torch.from_numpy(centre).float().permute(0, 3, 1, 2))
     assert np.allclose(embed_frames(encoder, frames), expected.numpy(), atol=1e-5)

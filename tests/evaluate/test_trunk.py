@@ -1,8 +1,11 @@
 """What moves in each mode, and that nothing else does; at test time nothing depends on the batch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mien.backbones import build_backbone
 from mien.evaluate.probe import ProbeSettings
@@ -37,13 +40,13 @@ def backbone():
     return build_backbone("resnet18", width=4).eval()
 
 
-def _fit(backbone, faces, mode, epochs=2):
+def _fit(backbone, faces, mode, epochs=2, inputs=INPUTS):
     targets = OccurrenceTargets(faces.labels_N1)
     settings = ProbeSettings(
         epochs=epochs, batch_size=12, min_steps=0, learning_rate=0.01, trunk_learning_rate=0.01
     )
     rows = np.arange(len(faces.track_N))
-    return targets, fit_tuned(backbone, INPUTS, faces, targets, rows, mode=mode, settings=settings)
+    return targets, fit_tuned(backbone, inputs, faces, targets, rows, mode=mode, settings=settings)
 
 
 @pytest.mark.parametrize("mode", list(TrunkMode))
@@ -99,3 +102,32 @@ def test_a_fit_can_be_repeated(backbone):
     _, one = _fit(backbone, Pictures(), TrunkMode.ALL)
     _, two = _fit(backbone, Pictures(), TrunkMode.ALL)
     assert torch.equal(one.head.linear.weight, two.head.linear.weight)
+
+
+class Renormalised(nn.Module):
+    """Takes views of another normalisation, and does with them what the backbone does with its own."""
+
+    def __init__(self, backbone, theirs):
+        super().__init__()
+        self.backbone, self.feature_dim, self.theirs = backbone, backbone.feature_dim, theirs
+
+    def forward(self, views_NCHW):
+        mean, std, own_mean, own_std = (
+            torch.tensor(values)[:, None, None]
+            for values in (self.theirs.mean, self.theirs.std, INPUTS.mean, INPUTS.std)
+        )
+        return self.backbone((views_NCHW * std + mean - own_mean) / own_std)
+
+
+def test_faces_are_normalised_as_the_encoder_s_file_says(backbone):
+    """By a backbone that undoes another normalisation: fit, predictions and features are the same with it."""
+    theirs = dataclasses.replace(INPUTS, mean=(0.5, 0.4, 0.3), std=(0.5, 1.0, 0.2))
+    found = []
+    for network, inputs in ((backbone, INPUTS), (Renormalised(backbone, theirs).eval(), theirs)):
+        faces = Pictures()
+        targets, model = _fit(network, faces, TrunkMode.AFFINE_STATS, inputs=inputs)
+        found.append(
+            (cached_features(network, inputs, faces), predict_tuned(model, faces, targets, np.arange(48)))
+        )
+    for ours, other in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, other, atol=2e-3)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,18 @@ from mien.layers.gather import rank, world_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Colour = tuple[float, float, float]  # red, green, blue
+
+
+class Normalisation(NamedTuple):
+    """What colours in [0, 1] are lessened by, and then divided by."""
+
+    mean: Colour
+    std: Colour
+
+
+IMAGENET = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 
 
@@ -143,9 +156,16 @@ class FaceViews:
     that a row's view does not depend on how many processes the step is spread over.
     """
 
-    def __init__(self, settings: ViewSettings, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        settings: ViewSettings,
+        generator: torch.Generator,
+        *,
+        normalisation: Normalisation = IMAGENET,
+    ) -> None:
         self.settings = settings
         self.generator = generator
+        self.normalisation = normalisation
 
     def shared(self, frames_BTHWC: Tensor) -> Tensor:
         """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row.
@@ -155,7 +175,12 @@ class FaceViews:
         device = frames_BTHWC.device.type
         with torch.autocast("cpu", enabled=False), torch.autocast(device, enabled=False):
             draw = self._draw(*frames_BTHWC.shape[:3:2])
-            views = apply_views(frames_BTHWC, draw, output_size_px=self.settings.output_size_px)
+            views = apply_views(
+                frames_BTHWC,
+                draw,
+                output_size_px=self.settings.output_size_px,
+                normalisation=self.normalisation,
+            )
             return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
 
     def independent(self, frames_BTHWC: Tensor) -> Tensor:
@@ -174,8 +199,10 @@ class FaceViews:
         return of_all.rows(slice(rank() * num_rows, (rank() + 1) * num_rows))
 
 
-def apply_views(frames_BTHWC: Tensor, draw: ViewDraw, *, output_size_px: int) -> Tensor:
-    """(B, T, 3, h, w) float32, ImageNet-normalised views of uint8 frames, row b by the b-th drawn parameters.
+def apply_views(
+    frames_BTHWC: Tensor, draw: ViewDraw, *, output_size_px: int, normalisation: Normalisation = IMAGENET
+) -> Tensor:
+    """(B, T, 3, h, w) float32, normalised views of uint8 frames, row b by the b-th drawn parameters.
 
     The memory of each frame is channels-last, which convolutions prefer.
     """
@@ -187,26 +214,28 @@ def apply_views(frames_BTHWC: Tensor, draw: ViewDraw, *, output_size_px: int) ->
     warped = F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
     pixels_BPC = warped.view(B, T, C, side, side).permute(0, 1, 3, 4, 2).reshape(B, T * side * side, C)
     coloured_BPC = _colour(pixels_BPC, maps[:, 6:15].view(B, 3, 3), maps[:, 15]).clamp_(0.0, 1.0)
-    return _normalise(coloured_BPC).view(B, T, side, side, C).permute(0, 1, 4, 2, 3)
+    return _normalise(coloured_BPC, normalisation).view(B, T, side, side, C).permute(0, 1, 4, 2, 3)
 
 
-def evaluation_views(frames_NHWC: Tensor, *, output_size_px: int) -> Tensor:
-    """(N, 3, h, w) float32: the centre crop, ImageNet-normalised; exactly the identity draw's pixels."""
+def evaluation_views(
+    frames_NHWC: Tensor, *, output_size_px: int, normalisation: Normalisation = IMAGENET
+) -> Tensor:
+    """(N, 3, h, w) float32: the centre crop, normalised; exactly the identity draw's pixels."""
     first = (frames_NHWC.shape[1] - output_size_px) // 2
     last = first + output_size_px
     pixels = frames_NHWC[:, first:last, first:last].float().div_(255.0)
-    return _normalise(pixels).permute(0, 3, 1, 2)
+    return _normalise(pixels, normalisation).permute(0, 3, 1, 2)
 
 
 def views_to_pictures(views_NCHW: Tensor) -> Tensor:
     """(N, 3, h, w) colours in [0, 1] of ImageNet-normalised views."""
-    mean, std = _mean_and_std(views_NCHW.device)
+    mean, std = _mean_and_std(views_NCHW.device, IMAGENET)
     return views_NCHW.float() * std[:, None, None] + mean[:, None, None]
 
 
 def pictures_to_views(pictures_NCHW: Tensor) -> Tensor:
     """(N, 3, h, w) ImageNet-normalised views of colours in [0, 1]; undoes `views_to_pictures`."""
-    mean, std = _mean_and_std(pictures_NCHW.device)
+    mean, std = _mean_and_std(pictures_NCHW.device, IMAGENET)
     return (pictures_NCHW - mean[:, None, None]) / std[:, None, None]
 
 
@@ -271,12 +300,12 @@ def _hue_matrices(turns_N: Tensor) -> Tensor:
 
 
 @functools.cache
-def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+def _mean_and_std(device: torch.device, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # or whoever asks first under it spoils them for training
-        return torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
+        return torch.tensor(normalisation.mean, device=device), torch.tensor(normalisation.std, device=device)
 
 
-def _normalise(colours: Tensor) -> Tensor:
-    """Colours in [0, 1] on the last axis -> ImageNet's zero mean and unit deviation."""
-    mean, std = _mean_and_std(colours.device)
+def _normalise(colours: Tensor, normalisation: Normalisation) -> Tensor:
+    """Colours in [0, 1] on the last axis -> zero mean and unit deviation, of ImageNet say."""
+    mean, std = _mean_and_std(colours.device, normalisation)
     return (colours - mean) / std

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.data.views import evaluation_views
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.activation_map import REGIONS, activation_maps, region_maps
+from mien.evaluate.features import centre_views
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.neighbours import nearest_of_others
@@ -124,9 +124,7 @@ def _mapped(reading: Reading, row: int, region: str, columns: Sequence[int]) -> 
     encoder, head, frames = reading.encoder, reading.head, reading.data.frames
     inputs = encoder.inputs
     picture = reading.data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
-    views = evaluation_views(
-        torch.from_numpy(picture).to(encoder.device), output_size_px=inputs.input_size_px
-    )
+    views = centre_views(torch.from_numpy(picture).to(encoder.device), inputs)
     maps_NDHW = encoder.backbone.feature_maps(views)
     logits_A = head(maps_NDHW.mean(dim=(2, 3)))[0].cpu().numpy()
     maps_NAHW = activation_maps(maps_NDHW, head).maps_NAHW

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mien.data.store import TrackStore
-from mien.data.views import evaluation_views
-from mien.train.encoder_file import Encoder
+from mien.data.views import Normalisation, evaluation_views
+from mien.train.encoder_file import Encoder, InputContract
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -32,6 +33,12 @@ class TrackFeatures:
             raise ValueError(f"{self.features_ND.shape[0]} features for {len(self.positions_N)} positions")
 
 
+def centre_views(frames_NHWC: Tensor, inputs: InputContract) -> Tensor:
+    """(N, 3, h, w) float32: uint8 frames as an encoder takes them, cut and normalised by its own contract."""
+    normalisation = Normalisation(inputs.mean, inputs.std)
+    return evaluation_views(frames_NHWC, output_size_px=inputs.input_size_px, normalisation=normalisation)
+
+
 @torch.inference_mode()
 def embed_frames(encoder: Encoder, frames_NHWC: Images) -> Features:
     """(N, feature_dim) float32 features of uint8 RGB frames of the encoder's own frame size, in one batch."""
@@ -39,7 +46,7 @@ def embed_frames(encoder: Encoder, frames_NHWC: Images) -> Features:
     if frames_NHWC.shape[1:] != (size_px, size_px, 3):
         raise ValueError(f"expected frames of {size_px} x {size_px} x 3, got {frames_NHWC.shape[1:]}")
     frames = torch.from_numpy(np.ascontiguousarray(frames_NHWC)).to(encoder.device)
-    views = evaluation_views(frames, output_size_px=encoder.inputs.input_size_px)
+    views = centre_views(frames, encoder.inputs)
     features: Features = encoder.backbone(views).float().cpu().numpy()
     return features
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mien.backbones import Backbone
 from mien.data.store import TrackStore
-from mien.data.views import FaceViews, ViewSettings, evaluation_views
+from mien.data.views import FaceViews, Normalisation, ViewSettings
+from mien.evaluate.features import centre_views
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.probe import ProbeSettings, Schedule, new_head, shuffled_batches
 from mien.evaluate.targets import Targets
@@ -66,7 +67,7 @@ def fit_tuned(
     head = new_head(backbone.feature_dim, targets.num_outputs, seed=settings.seed).to(device)
     loss_of = targets.loss_for(train_rows)
     schedule = Schedule(head, len(train_rows), settings, trunk=trainable(trunk))
-    views = FaceViews(_flip_and_crop(inputs), generator)
+    views = FaceViews(_flip_and_crop(inputs), generator, normalisation=Normalisation(inputs.mean, inputs.std))
     for rows, frames in _pictures(faces, shuffled_batches(train_rows, settings, generator), inputs, workers):
         images = views.independent(frames.to(device)[:, None])[:, 0]
         schedule.step(loss_of(head(trunk(images)), rows))
@@ -88,7 +89,7 @@ def predict_tuned(
     batches = torch.split(torch.from_numpy(rows), batch_size)
     found = [np.zeros((0, targets.num_outputs), np.float32)]
     for _, frames in _pictures(faces, batches, model.inputs, workers):
-        images = evaluation_views(frames.to(device), output_size_px=model.inputs.input_size_px)
+        images = centre_views(frames.to(device), model.inputs)
         found.append(targets.probabilities(model.head(model.trunk(images))).cpu().numpy())
     return np.concatenate(found)
 
@@ -103,7 +104,7 @@ def cached_features(
     for rows, frames in _pictures(
         faces, torch.split(torch.arange(len(features_ND)), batch_size), inputs, workers
     ):
-        images = evaluation_views(frames.to(device), output_size_px=inputs.input_size_px)
+        images = centre_views(frames.to(device), inputs)
         features_ND[rows.numpy()] = backbone(images).float().cpu().numpy()
     return features_ND
 
