@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -14,7 +15,8 @@ from mien.detect.au_model import load_au_model
 from mien.faces.align import crop_contract
 from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.train.encoder_file import InputContract, load_encoder, save_encoder
+from mien.train.pretrained_people import record_of_people
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
@@ -123,8 +125,6 @@ def test_the_record_is_json_any_reader_can_read(model_path):
 
 
 def test_a_table_of_ones_own_is_fitted_too(drawn, capsys):
-    import pandas as pd
-
     labels = pd.read_csv(drawn / "drawn" / "labels.csv")
     labels["path"] = labels["path"].str.replace("^", "drawn/", regex=True)
     labels.drop(columns="seconds").to_csv(drawn / "own.csv", index=False)
@@ -186,6 +186,29 @@ def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
     card = capsys.readouterr().out.replace("\n", " ")
     assert "The scores are those of the model before it was adapted" in card
     assert before.digest in card
+
+
+def test_an_encoder_that_knows_the_tested_people_is_told_of(drawn, tmp_path, capsys):
+    encoder = load_encoder(drawn / "encoder.safetensors")
+    people = pd.read_csv(drawn / "drawn/labels.csv")["subject"].unique()
+    save_encoder(
+        tmp_path / "knows.safetensors",
+        encoder.backbone,
+        backbone_name="resnet18",
+        backbone_settings={"width": 4},
+        inputs=encoder.inputs,
+        training={"settings": {}, "identities": record_of_people([*people[:2], "somebody else"])},
+    )
+    words = "2 of 6 people who are tested on have names of people that the encoder was pretrained on"
+    common = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store"), *QUICK]
+    common += ["--encoder", str(tmp_path / "knows.safetensors")]
+    assert main(["fit", *common, "--out", str(tmp_path / "model.safetensors")]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["card", str(tmp_path / "model.safetensors")]) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert main(["evaluate", *common, "--modes", "frozen", "--out", str(tmp_path / "report")]) == 0
+    assert f"warning: knows: {words}" in capsys.readouterr().out
+    assert words in (tmp_path / "report/report.html").read_text()
 
 
 def test_a_place_where_no_model_can_be_written_is_told_before_the_work(tmp_path, monkeypatch, capsys):

@@ -106,6 +106,7 @@ def test_a_run_leaves_settings_log_checkpoints_and_an_encoder(tiny, disc_store, 
     assert (encoder.feature_dim, encoder.inputs.frame_size_px, encoder.inputs.input_size_px) == (32, 36, 32)
     assert encoder.contract.detector == "discs"
     assert encoder.training["steps_done"] == 8
+    assert encoder.training["identities"]["count"] == 6
     trained = newest(out)
     for name, tensor in encoder.backbone.state_dict().items():
         assert torch.equal(tensor, trained[f"method/backbone.{name}"])

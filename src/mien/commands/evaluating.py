@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.commands.labelled_faces import labelled_faces, labelled_set, protocol_of, say, told_counts
+from mien.commands.labelled_faces import (
+    labelled_faces,
+    labelled_set,
+    protocol_of,
+    say,
+    tested_people,
+    told_counts,
+)
 from mien.data.atomic import write_bytes
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.evaluation import (
@@ -37,6 +44,7 @@ from mien.evaluate.same_pictures import same_pictures
 from mien.evaluate.targets import targets_of
 from mien.evaluate.trunk import TrunkMode
 from mien.train.encoder_file import Encoder
+from mien.train.pretrained_people import warning_of_people
 from mien.visualise.evaluation_report import ReportParts, write_report
 from mien.visualise.report_page import ReportPage, map_of, region_of, strip_of
 
@@ -87,8 +95,9 @@ def evaluate(request: EvaluateRequest) -> ReportPage:
     same = same_pictures(data).in_words()
     if same:
         say(f"warning: {same}")
+    known = list(_known_people(contestants, tested_people(data.frames, folds)))
     parts = ReportParts(
-        alarms=(same,) if same else (),
+        alarms=(*known, *((same,) if same else ())),
         persons=_persons(trial, features, results),
         facts=_facts(request, frames, data, without_face),
         counts=tuple(counts),
@@ -114,6 +123,15 @@ def _contestants(request: EvaluateRequest) -> list[Contestant]:
     if len(set(names)) < len(names):
         raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
     return found
+
+
+def _known_people(contestants: list[Contestant], tested: set[str]) -> Iterator[str]:
+    """A warning for each encoder that was pretrained on people it is tested on."""
+    for contestant in contestants:
+        words = warning_of_people(contestant.encoder.training, tested)
+        if words:
+            say(f"warning: {contestant.name}: {words}")
+            yield f"{contestant.name}: {words}"
 
 
 def _supervised(request: EvaluateRequest, like: Encoder) -> list[Contestant]:

@@ -18,6 +18,7 @@ from mien.commands.labelled_faces import (
     labelled_set,
     protocol_of,
     say,
+    tested_people,
     told_counts,
 )
 from mien.config import to_dict
@@ -32,6 +33,7 @@ from mien.evaluate.trunk import TrunkMode
 from mien.evaluate.tune import cached_features
 from mien.facs import action_unit
 from mien.train.encoder_file import Encoder, load_encoder
+from mien.train.pretrained_people import warning_of_people
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def fit(request: FitRequest) -> AuModel:
     say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
     material = _material(request, encoder, data)
     folds = protocol.folds(units.subject_N)
+    known = warning_of_people(encoder.training, tested_people(units, folds))
+    if known:
+        say(f"warning: {known}")
     fitted = fit_au_model(material, folds, with_intensity=request.with_intensity, tell=say)
     record = _record(request, material, protocol, fitted, left_out)
     model = dataclasses.replace(fitted.model, record=record, source=str(request.out))
@@ -100,6 +105,7 @@ def _record(
             "file": request.encoder.name,
             "sha256": hashlib.sha256(request.encoder.read_bytes()).hexdigest(),
             "mode": request.mode,
+            "warning": warning_of_people(material.encoder.training, tested.subject_N.tolist()),
         },
         "settings": to_dict(request.settings),
         "calibration": {

@@ -19,7 +19,7 @@ from mien.datasets.published import Published, check_counts
 from mien.datasets.table import Table as OwnTable
 from mien.evaluate.labelled_store import FaceFinding, prepare_labelled, reasons_without_face
 from mien.evaluate.matching import LabelledFaces, match_faces
-from mien.evaluate.protocols import Protocol, load_protocol, protocol_for
+from mien.evaluate.protocols import Fold, Protocol, load_protocol, protocol_for
 from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.train.encoder_file import Encoder
 
@@ -145,6 +145,11 @@ def protocol_of(request: AsksForFaces, frames: LabelledFrames) -> Protocol:
     if request.protocol is not None:
         return load_protocol(request.protocol)
     return protocol_for(request.dataset, frames, num_folds=request.num_folds)
+
+
+def tested_people(frames: LabelledFrames, folds: Sequence[Fold]) -> set[str]:
+    """Whoever is in the test part of some fold."""
+    return {str(subject) for fold in folds for subject in frames.subject_N[fold.test]}
 
 
 def say(line: str) -> None:

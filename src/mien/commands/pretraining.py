@@ -33,6 +33,7 @@ from mien.train.engine import StepModule, compile_backbones, precision_advice, s
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
+from mien.train.pretrained_people import record_of_people
 from mien.train.ranks import Ranks, noticing_lost_ranks, restart_advice
 from mien.train.recorder import Length, Recorder
 from mien.train.run_folder import RunFolder, RunFolderError
@@ -268,6 +269,7 @@ class _Job:
             "total_steps": self.length.total_steps,
             "num_videos": self.pool.num_videos,
             "corpus": self._corpus(),
+            "identities": record_of_people(self._people()),
         }
         save_encoder(
             self.folder.encoder,
@@ -283,6 +285,11 @@ class _Job:
             ),
             training=training,
         )
+
+    def _people(self) -> set[str]:
+        """Whoever is in a clip."""
+        names = self.store.tracks["identity"].to_pylist()
+        return {names[track] for video in range(self.pool.num_videos) for track in self.pool.tracks(video)}
 
     def _corpus(self) -> str:
         """What tells one corpus from another: the crops, the tracks, whose they are, their legal starts."""

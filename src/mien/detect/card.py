@@ -208,6 +208,9 @@ def _limits(model: AuModel) -> tuple[str, ...]:
     poor = unproven_units(model.record)
     if poor:
         lines.append(f"No better by F1 than saying present everywhere: {', '.join(poor)}.")
+    known = str((model.record.get("encoder") or {}).get("warning") or "")
+    if known:
+        lines.append(known)
     if not units:
         lines.append("Nothing was measured.")
     elif model.record.get("adaptations"):
