@@ -295,6 +295,22 @@ def test_one_direction_only_when_the_reversed_pass_is_off(small_clp, batch_for, 
     assert output.loss.item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_shuffled_frames_are_each_clips_own_in_an_order_of_the_step(small_clp, batch_for, plain_views):
+    method = small_clp(frame_order="shuffled", beta=0.0)
+    batch, seen = batch_for(method), []
+    method.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0].unflatten(0, (4, 5))))
+    for seed in (0, 0, 1):
+        method.training_step(batch, plain_views, generator(seed))
+    frames = plain_views.shared(batch.clip_BTHWC)
+    orders = [
+        (shown[:, :, None] - frames[:, None]).flatten(3).norm(dim=-1).argmin(dim=2).tolist() for shown in seen
+    ]
+    assert [sorted(order) for order in orders[0]] == [list(range(5))] * 4
+    assert orders[0] != [list(range(5))] * 4
+    assert orders[1] == orders[0]
+    assert orders[2] != orders[0]
+
+
 # 26
 def test_save_load_continue_equals_continue(small_clp, take_steps, batch_for, plain_views):
     unbroken = small_clp(bank_start="empty", min_fill=8)
@@ -374,6 +390,7 @@ def test_settings_survive_being_written_down():
         ({"beta": 0.0, "tcl_weight": 0.0}, "nothing to train on"),
         ({"num_candidates": 65536}, "below bank_size = 65536"),
         ({"cir_source": "clip", "frames_per_video": 6}, "do not fit a clip of 9"),
+        ({"cir_source": "clip", "frame_order": "shuffled"}, "goes with cir_source"),
         ({"tau": 0.0}, "above 0"),
         ({"mu": 1.5}, "between 0 and 1"),
         ({"lambda_start": 3}, "lambda_start = 3"),

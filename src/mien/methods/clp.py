@@ -39,6 +39,7 @@ class ClpSettings:
 
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms
+    frame_order: Literal["time", "shuffled"] = "time"  # shuffled: a control, from which TCL must learn nothing
     views_in_clip: Literal["shared", "independent"] = "shared"  # one draw for a clip's frames, or one each
     margin: float = 0.03  # m, in Euclidean distance between unit embeddings
     triplet_weights: WeightForm = "inv_sqrt"  # lambda_j
@@ -66,6 +67,10 @@ class ClpSettings:
         _require(self.tcl_weight >= 0 and self.beta >= 0, "tcl_weight and beta: 0 or more")
         _require(self.tcl_weight + self.beta > 0, "tcl_weight and beta are both 0: nothing to train on")
         _require(self.clip_len >= 3, f"clip_len = {self.clip_len}: a triplet takes at least 3 frames")
+        _require(
+            self.frame_order == "time" or self.cir_source == "video",
+            'frame_order = "shuffled" goes with cir_source = "video"',
+        )
         _require(self.stride >= 1, f"stride = {self.stride}: at least 1")
         _require(self.frames_per_video >= 1, f"frames_per_video = {self.frames_per_video}: at least 1")
         _require(
@@ -267,7 +272,7 @@ class Clp(Method):
 
     def _pictures(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> _Pictures:
         draw = views.shared if self.settings.views_in_clip == "shared" else views.independent
-        rows = [draw(batch.clip_BTHWC).flatten(0, 1)] if self.settings.uses_clip else []
+        rows = [draw(self._clips(batch, generator)).flatten(0, 1)] if self.settings.uses_clip else []
         num_clip_rows = len(rows[0]) if rows else 0
         if not self.settings.beta:
             return _Pictures(rows[0], num_clip_rows, torch.empty(0), rows[0][:0])
@@ -284,6 +289,11 @@ class Clp(Method):
         return _Pictures(
             torch.cat(rows), num_clip_rows, query_rows_Q.to(key_QCHW.device, non_blocking=True), key_QCHW
         )
+
+    def _clips(self, batch: ClipBatch, generator: torch.Generator) -> Tensor:
+        if self.settings.frame_order == "time":
+            return batch.clip_BTHWC
+        return _frames_at(batch, draw_rows(*batch.clip_BTHWC.shape[:2], generator=generator).argsort(dim=1))
 
     def _keys(self, images_QCHW: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """(Q, D) unit rows of the momentum encoder, without gradient."""
