@@ -39,7 +39,7 @@ class ClpSettings:
 
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms
-    frame_order: Literal["time", "shuffled"] = "time"  # shuffled: a control, from which TCL must learn nothing
+    frame_order: Literal["time", "shuffled"] = "time"  # shuffled: a control, of which TCL must learn nothing
     views_in_clip: Literal["shared", "independent"] = "shared"  # one draw for a clip's frames, or one each
     margin: float = 0.03  # m, in Euclidean distance between unit embeddings
     triplet_weights: WeightForm = "inv_sqrt"  # lambda_j
