@@ -1,6 +1,12 @@
+import ctypes.util
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.backbones import build_backbone
@@ -61,6 +67,36 @@ def test_a_block_is_the_sum_of_two_convolutions_and_its_shortcut():
     inner = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))
     shortcut = block.downsample[1](block.downsample[0](x))
     torch.testing.assert_close(block(x), torch.relu(inner + shortcut))
+
+
+def test_a_narrow_shortcut_is_a_strided_convolution_without_torch_s_strided_one():
+    """That one corrupts memory in training on CPUs with AVX2; wide layers keep it."""
+    for width, stride in ((2, (1, 1)), (7, (1, 1)), (8, (2, 2))):
+        shortcut = build_backbone("resnet18", width=width).layer2[0].downsample[0]
+        assert shortcut.stride == stride
+        assert shortcut.weight.shape == (2 * width, width, 1, 1)
+        x = torch.randn(2, width, 7, 9, generator=torch.Generator().manual_seed(0))
+        expected = F.conv2d(x, shortcut.weight, stride=2)
+        torch.testing.assert_close(shortcut(x), expected)
+
+
+MALLOC_DEBUG = ctypes.util.find_library("c_malloc_debug")
+
+
+@pytest.mark.skipif(MALLOC_DEBUG is None, reason="no libc_malloc_debug")
+@pytest.mark.parametrize("width", [2, 4, 6])
+def test_training_a_narrow_network_writes_within_its_memory(width):
+    code = (
+        "import torch\nfrom mien.backbones import build_backbone\ntorch.set_num_threads(1)\n"
+        f"net = build_backbone('resnet18', width={width}).to(memory_format=torch.channels_last)\n"
+        "for n in range(20):\n"
+        "    x = torch.randn(4 + n % 13, 3, 32, 32).to(memory_format=torch.channels_last)\n"
+        "    net(x).square().mean().backward()\n"
+        "    junk = [torch.randn(100 + n * 7) for _ in range(20)]\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
+    checked = plain | {"LD_PRELOAD": MALLOC_DEBUG, "MALLOC_CHECK_": "3"}
+    subprocess.run([sys.executable, "-c", code], env=checked, check=True)
 
 
 def test_a_misspelt_setting_is_refused_naming_the_right_one():
