@@ -6,8 +6,8 @@ import os
 import shutil
 
 # Before torch's first convolution. On CPUs with AVX2 and no AVX-512, oneDNN's backward pass of strided 1 x 1
-# convolutions of 2 to 6 channels writes outside of its memory (torch 2.13). mien's ResNets have none; a test's
-# own tiny network may.
+# convolutions of 2 to 6 channels writes outside of its memory (torch 2.13). mien has none; a
+# test's own tiny network may.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
 import numpy as np
