@@ -147,6 +147,24 @@ def test_a_camera_s_rows_that_wait_for_the_baseline_are_written_at_the_end(
     }
 
 
+def test_a_second_ctrl_c_gives_up_what_waits_and_keeps_what_is_written(
+    camera, beside_model, tmp_path, monkeypatch
+):
+    camera(press_ctrl_c)
+    real = Detector.stream
+
+    def stream(detector, frames, **more):
+        for row in real(detector, frames, **more):
+            if row.frame == 10:
+                press_ctrl_c()
+            yield row
+
+    monkeypatch.setattr(Detector, "stream", stream)
+    assert detect("--camera", "0", "--model", beside_model, "--out", tmp_path, "--baseline", "first:60") == 0
+    for name in ("camera0.csv", "camera0.parquet"):
+        assert Detections.load(tmp_path / name).num_frames == 10
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys, processes):
     out = tmp_path / "out"

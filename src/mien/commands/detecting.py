@@ -149,11 +149,16 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
     cut_short: dict[int, float] = {}
     bar = tqdm(unit="row", file=sys.stderr)
     with closing(table), closing(parquet), closing(frames), bar, StopRequest() as stop:
-        for row in detector.stream(_until_end(chain([first], frames), stop, problems), cut_short=cut_short):
-            table.write([row])
-            parquet.write([row])
-            bar.update()
-        parquet.finish()
+        told = _until_end(chain([first], frames), stop, problems)
+        try:
+            for row in detector.stream(told, cut_short=cut_short):
+                table.write([row])
+                parquet.write([row])
+                bar.update()
+        except KeyboardInterrupt:  # the second: what waits is given up
+            pass
+        finally:
+            parquet.finish()
     metadata = detector.metadata | what_was_cut_short(cut_short)
     write_bytes_atomically(paths[2], (json.dumps({"table": metadata}, indent=2) + "\n").encode())
     print(f"{paths[0]}: {bar.n:,} rows")
