@@ -10,7 +10,7 @@ export GOMP_SPINCOUNT = 0
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast gate lint format clean
 
 demo: $(STAMP)
 	$(BIN)/mien demo --out demo-output
@@ -20,6 +20,9 @@ test: $(STAMP)
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -n auto -m "not slow"
+
+gate: $(STAMP)
+	$(BIN)/python benchmarks/gate.py --out gate-output
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -41,4 +44,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo-output gate-output .pytest_cache .mypy_cache .ruff_cache
