@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
+import sys
+import time
 
 import pandas as pd
+import psutil
 import pytest
+import torch
 
 from mien import cli
 from mien.commands import sweep
+from mien.commands.sweep_claim import Claim
 from mien.data.store import TrackStore
 
 RECIPE = """
@@ -113,3 +120,71 @@ def test_list_says_what_would_run_and_runs_nothing(words, tmp_path, capsys):
 def test_half_of_the_scoring_options_is_refused(words):
     with pytest.raises(ValueError, match="go together"):
         run([*words[:5], *words[7:]])
+
+
+MEASURED = ["rows_per_second", "minutes", "memory_mb"]
+
+
+def table(folder):
+    return pd.read_csv(folder / "results.csv", dtype=str, keep_default_na=False).drop(columns=MEASURED)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_two_shards_and_a_killed_run_give_the_serial_table(
+    words, tmp_path, one_thread, capfd
+):
+    path = tmp_path / "sweep.toml"
+    path.write_text(path.read_text().replace("rows = 48", "rows = 600\nseeds = [0, 1]"))
+    together = words[:-1]
+    assert run([*together, str(tmp_path / "serial")]) == 0
+    serial = table(tmp_path / "serial")
+    assert serial["run"].tolist() == ["simclr", "labelled"] * 2
+    folder = tmp_path / "jobs"
+    command = [sys.executable, "-m", "mien", "sweep", *together, str(folder), "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    kill_a_child(process)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    assert "was killed by signal 9; it goes on when the others are done" in said
+    pd.testing.assert_frame_equal(table(folder), serial)
+    halves = [[*together, str(tmp_path / "halves"), "--shard", f"{number}/2"] for number in (2, 1)]
+    assert [run(half) for half in halves] == [0, 0]
+    pd.testing.assert_frame_equal(table(tmp_path / "halves"), serial)
+
+
+def kill_a_child(process):
+    """SIGKILL for the first run that has begun."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children()
+        if children and "pretrain" in " ".join(children[0].cmdline()):
+            children[0].kill()
+            return
+        time.sleep(0.05)
+    raise AssertionError("no run has begun")
+
+
+@pytest.mark.slow
+def test_two_sweeps_in_one_folder_do_no_run_twice(words, tmp_path):
+    command = [sys.executable, "-m", "mien", "sweep", *words]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    begun = re.findall(r"\] (\S+): \d+ steps", "".join(said))
+    assert sorted(begun) == ["labelled-seed0", "simclr-seed0"]
+    assert sorted(pd.read_csv(tmp_path / "out" / "results.csv")["run"]) == ["labelled", "simclr"]
+
+
+def test_a_run_that_another_process_is_at_is_not_claimed(tmp_path):
+    with Claim(tmp_path / "run") as first, Claim(tmp_path / "run") as second:
+        assert (first.held, second.held) == (True, False)
+    with Claim(tmp_path / "run") as again:
+        assert again.held

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,3 +56,30 @@ def test_a_cluster_with_a_worker_killed_on_the_way_writes_the_same_store(cluster
     assert files == sorted(path.relative_to(there) for path in there.rglob("*") if path.is_file())
     for name in files:
         assert (here / name).read_bytes() == (there / name).read_bytes(), name
+
+
+LISTENERS = """
+import psutil
+from mien.data.ray_pool import run_on_ray
+from planted_jobs import Obedient
+
+for event in run_on_ray(Obedient(), range(2), address="local"):
+    for process in psutil.Process().children(recursive=True):
+        for connection in process.net_connections(kind="inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                print("listens on", connection.laddr.ip)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_listens_on_its_loopback_alone():
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    path = os.pathsep.join([str(Path(__file__).parent / "planted"), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
+    ended = subprocess.run(
+        [sys.executable, "-c", LISTENERS], env=environment, check=True, capture_output=True, text=True
+    )
+    said = [line for line in ended.stdout.splitlines() if line.startswith("listens on")]
+    assert len(said) > 4
+    assert {line.split()[-1].removeprefix("::ffff:") for line in said} == {"127.0.0.1"}

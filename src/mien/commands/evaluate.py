@@ -94,12 +94,19 @@ def _add_means(parser: argparse.ArgumentParser) -> None:
     means = parser.add_argument_group("means")
     means.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     means.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    means.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="trials side by side (default: one, or one a device)"
+    )
+    means.add_argument(
+        "--devices", default="", metavar="LIST", help="devices to spread them over, as cuda:0,cuda:1"
+    )
     means.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
 
 
 def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
     from mien.commands.evaluating import EvaluateRequest, evaluate
+    from mien.commands.side_by_side import names_in, slots_for, usable_cores
     from mien.config import build, override
     from mien.evaluate.probe import ProbeSettings
 
@@ -123,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         device=args.device,
         models=args.models,
+        slots=tuple(slots_for(names_in(args.devices), args.jobs, cores=usable_cores())),
         settings=build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set"),
     )
     page = evaluate(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,24 @@ from mien.commands.labelled_faces import (
     tested_people,
     told_counts,
 )
+from mien.commands.side_by_side import Slot
+from mien.commands.trying import Attempt, Features, Trials, try_side_by_side
 from mien.data.atomic import write_bytes
+from mien.data.worker_pool import Died
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.evaluation import (
     Contestant,
     Trial,
-    about_trial,
     contestant_from_file,
     features_of,
     from_public_weights,
     newly_initialised,
     of_architecture,
-    try_system,
 )
 from mien.evaluate.examples import Reading, neighbour_strip, region_examples
 from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
-from mien.evaluate.predictions import About, Predictions, read_predictions, write_predictions
 from mien.evaluate.probe import ProbeSettings, fit_head, predict
 from mien.evaluate.results import Result, label_of
 from mien.evaluate.same_pictures import same_pictures
@@ -47,8 +47,6 @@ from mien.train.encoder_file import Encoder
 from mien.train.pretrained_people import warning_of_people
 from mien.visualise.evaluation_report import ReportParts, write_report
 from mien.visualise.report_page import ReportPage, map_of, region_of, strip_of
-
-Features = dict[str, NDArray[np.float32]]
 
 _MAPS = 4  # systems whose features are drawn side by side
 _BRIGHTNESS_PX = 32
@@ -76,6 +74,7 @@ class EvaluateRequest:
     device: str
     models: Path | None
     settings: ProbeSettings
+    slots: tuple[Slot, ...] = (Slot(),)  # room for a trial each
 
 
 def evaluate(request: EvaluateRequest) -> ReportPage:
@@ -158,35 +157,26 @@ def _features(contestant: Contestant, trial: Trial) -> NDArray[np.float32]:
 def _results(
     request: EvaluateRequest, trial: Trial, contestants: list[Contestant], features: Features
 ) -> Iterator[Result]:
-    for contestant in contestants:
-        for mode in contestant.modes:
-            for share in _shares(request.shares, mode):
-                name = f"{contestant.name} {mode.value} {100 * share:g}".replace("/", "_").replace(" ", ".")
-                path = request.out / "predictions" / f"{name}.parquet"
-                about = about_trial(trial, contestant, mode, share, seconds=0)
-                predictions = _kept(path, about)
-                told = "kept from an earlier run"
-                if predictions is None:
-                    features_ND = features.get(contestant.name)
-                    predictions = try_system(trial, contestant, mode, features_ND, share_of_labels=share)
-                    write_predictions(path, predictions)
-                    told = f"in {predictions.about.seconds:.0f} s"
-                result = Result.of(predictions)
-                say(f"{label_of(about)}: {_score(result)} {told}")
-                yield result
+    trials = Trials(trial, contestants, features, request.out / "predictions")
+    attempts = list(trials.attempts(request.shares))
+    fresh = {attempt for attempt in attempts if trials.kept(attempt) is None}
+    if len(request.slots) > 1 and len(fresh) > 1:
+        _side_by_side(trials, [attempt for attempt in attempts if attempt in fresh], request.slots)
+    for attempt in attempts:  # also what a process that died has left
+        predictions = trials.kept(attempt) or trials.try_and_keep(attempt)
+        told = f"in {predictions.about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
+        result = Result.of(predictions)
+        say(f"{label_of(predictions.about)}: {_score(result)} {told}")
+        yield result
 
 
-def _kept(path: Path, about: About) -> Predictions | None:
-    """The predictions of an earlier run, when that was the very same trial."""
-    if not path.exists():
-        return None
-    predictions = read_predictions(path)
-    return predictions if predictions.about.tells_the_same(about) else None
-
-
-def _shares(shares: tuple[float, ...], mode: TrunkMode) -> tuple[float, ...]:
-    """Fewer labels in the modes in which they are usually reported."""
-    return shares if mode in (TrunkMode.FROZEN, TrunkMode.ALL) else (max(shares),)
+def _side_by_side(trials: Trials, attempts: list[Attempt], slots: Sequence[Slot]) -> None:
+    for event in try_side_by_side(trials, attempts, slots):
+        label = label_of(trials.about(event.job))
+        if isinstance(event, Died):
+            say(f"{label}: its process died ({event.how}); it is tried again when the others are done")
+        else:
+            say(f"{label}: done in {event.result:.0f} s")
 
 
 def _score(result: Result) -> str:

@@ -7,15 +7,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mien.commands.side_by_side import Slot, Stop, work_off
+from mien.commands.sweep_claim import Claim, alone_in
 from mien.commands.sweep_plan import PlannedRun, Sweep
 from mien.commands.sweep_table import summary_table
 from mien.data.labels import read_frame_labels
@@ -27,6 +30,9 @@ from mien.facs import ACTION_UNITS
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import to_toml
 from mien.train.tensor_file import write_bytes_atomically
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+_TOLD = ("loss", "auc", "f1", "identity_accuracy")
 
 
 class SweepError(ValueError):
@@ -53,29 +59,88 @@ class Places:
         return self.out / "results.csv"
 
 
-def run_sweep(
-    sweep: Sweep, planned: Sequence[PlannedRun], places: Places, *, max_minutes: float = 0.0
-) -> bool:
-    """Every run that results.csv does not hold yet; True when it holds them all at the end.
+@dataclass(frozen=True)
+class Means:
+    """How much a sweep may use: a slot a run at a time, minutes (0: no limit)."""
 
-    A run that fails is told and left out; the next sweep takes it up again from its last checkpoint.
+    slots: Sequence[Slot] = (Slot(),)
+    max_minutes: float = 0.0
+
+
+def run_sweep(
+    sweep: Sweep, planned: Sequence[PlannedRun], mine: Sequence[PlannedRun], places: Places, means: Means
+) -> bool:
+    """Those of `mine` that results.csv does not hold yet; True when none failed and none was left for time.
+
+    `planned` are all runs of the sweep, in the order of the table. Several sweeps may share the folder: a run
+    that another one is at is left to it. A run that was killed is taken up once more, at the end; one that
+    fails is told and left out. The next sweep takes both up again from their last checkpoints.
     """
-    scorer = _Scorer(sweep, places)
     (places.out / "logs").mkdir(parents=True, exist_ok=True)
     (places.out / "recipes").mkdir(exist_ok=True)
-    began = time.monotonic()
-    for number, run in enumerate(planned, start=1):
-        if _is_done(run, places):
-            continue
-        if max_minutes and time.monotonic() - began > 60 * max_minutes:
-            _say(f"--max-minutes {max_minutes:g} are over; the same command goes on")
-            return False
-        _say(f"[{number}/{len(planned)}] {run.key}: {run.steps} steps of {run.rows_per_step} rows")
-        memory_mb = _train(run, places)
-        if memory_mb is not None:
-            _add_line(places, {**_measured(run, places), "memory_mb": round(memory_mb), **scorer.scores(run)})
+    _refuse_missing_labels(planned, places)
+    todo = [run for run in mine if not _is_done(run, places)]
+    work = _Work(planned, places, _Scorer(sweep, places), means.max_minutes)
+    work_off(todo, means.slots, work)
+    again = [run for run in todo if run.key in work.killed]
+    work.retrying = True
+    work_off(again, means.slots, work)
+    if work.out_of_time:
+        _say(f"--max-minutes {means.max_minutes:g} are over; the same command goes on")
+    if work.elsewhere:
+        _say(f"left to other sweeps in this folder: {', '.join(sorted(work.elsewhere))}")
     _write_summary(places)
-    return all(_is_done(run, places) for run in planned)
+    return all(run.key in work.elsewhere or _is_done(run, places) for run in mine)
+
+
+@dataclass
+class _Work:
+    """A run trained, measured, scored and written down; called from several threads."""
+
+    planned: Sequence[PlannedRun]
+    places: Places
+    scorer: _Scorer
+    max_minutes: float
+    began: float = field(default_factory=time.monotonic)
+    retrying: bool = False
+    out_of_time: bool = False
+    killed: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, run: PlannedRun, slot: Slot, stop: Stop) -> None:
+        if self.max_minutes and time.monotonic() - self.began > 60 * self.max_minutes:
+            self.out_of_time = True
+            return
+        with Claim(self.places.out / "claims" / run.key) as claim:
+            if not claim.held:
+                self.elsewhere.add(run.key)
+            elif not _is_done(run, self.places):  # another sweep has done it meanwhile
+                self._do(run, slot, stop, claim)
+
+    def _do(self, run: PlannedRun, slot: Slot, stop: Stop, claim: Claim) -> None:
+        _say(
+            f"[{self.planned.index(run) + 1}/{len(self.planned)}] {run.key}: {run.steps} steps of "
+            f"{run.rows_per_step} rows"
+        )
+        trained = _train(run, self.places, slot, stop, claim)
+        if stop.is_set():
+            return
+        if trained.exit_code:
+            self._tell_failure(run, trained.exit_code)
+            return
+        with self.one_at_a_time:  # torch's generators and its threads are shared
+            scores = self.scorer.scores(run)
+        line = {**_measured(run, self.places), "memory_mb": round(trained.memory_mb), **scores}
+        _add_line(self.planned, self.places, line)
+
+    def _tell_failure(self, run: PlannedRun, exit_code: int) -> None:
+        log = _log(run, self.places)
+        if exit_code < 0 and not self.retrying:
+            self.killed.add(run.key)
+            _say(f"{run.key} was killed by signal {-exit_code}; it goes on when the others are done")
+        else:
+            _say(f"{run.key} failed ({exit_code}): {_last_line(log)}; see {log}")
 
 
 def describe(planned: Sequence[PlannedRun]) -> str:
@@ -88,39 +153,42 @@ def describe(planned: Sequence[PlannedRun]) -> str:
     return "\n".join(lines)
 
 
-def _train(run: PlannedRun, places: Places) -> float | None:
-    """The peak memory (MB) of the run's largest process; None when it failed, which is told."""
-    if run.needs_labels and places.labels is None:
-        raise SweepError(f"run {run.name!r} trains on labels: name a table of them by --labels")
+def _refuse_missing_labels(planned: Sequence[PlannedRun], places: Places) -> None:
+    for run in planned:
+        if run.needs_labels and places.labels is None:
+            raise SweepError(f"run {run.name!r} trains on labels: name a table of them by --labels")
+
+
+@dataclass(frozen=True)
+class _Trained:
+    exit_code: int
+    memory_mb: float  # the peak of the run's largest process
+
+
+def _train(run: PlannedRun, places: Places, slot: Slot, stop: Stop, claim: Claim) -> _Trained:
+    """Until the process ends; it is told to when the sweep stops, and keeps the claim should we be killed."""
     recipe = places.out / "recipes" / f"{run.key}.toml"
     write_bytes_atomically(recipe, to_toml(run.recipe).encode())
-    words = [
-        str(recipe),
-        "--store",
-        str(places.store),
-        "--out",
-        str(_folder(run, places)),
-        "--resume",
-        "auto",
-    ]
+    words = ["--store", str(places.store), "--out", str(_folder(run, places)), "--resume", "auto"]
     if run.needs_labels:
         words.append(f"data.labels={json.dumps(str(places.labels))}")
-    log = places.out / "logs" / f"{run.key}.log"
-    with log.open("a") as stream:
+    with _log(run, places).open("a") as stream:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "mien", "pretrain", *words], stderr=stream
+            [sys.executable, "-m", "mien", "pretrain", str(recipe), *words],
+            stderr=stream,
+            env={**os.environ, **slot.environment},
+            pass_fds=claim.handles,
         )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode == 0:
-        return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    _say(f"{run.key} failed ({process.returncode}): {_last_line(log)}; see {log}")
-    return None
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if stop.wait(_SECONDS_BETWEEN_LOOKS):
+                process.terminate()
+                _, status, usage = os.wait4(process.pid, 0)
+                break
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return _Trained(process.returncode, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
 
 
 class _Scorer:
@@ -179,15 +247,19 @@ def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
     }
 
 
-def _add_line(places: Places, line: dict[str, Any]) -> None:
-    table = pd.concat([_read_results(places), pd.DataFrame([line])], ignore_index=True)
-    write_bytes_atomically(places.results, table.to_csv(index=False).encode())
-    _say(
-        "    "
-        + ", ".join(
-            f"{name} {line[name]:.3f}" for name in ("loss", "auc", "f1", "identity_accuracy") if name in line
-        )
-    )
+def _add_line(planned: Sequence[PlannedRun], places: Places, line: dict[str, Any]) -> None:
+    """Into the table, in the order of the plan; other sweeps in this folder wait meanwhile."""
+    place = {(run.name, str(run.seed)): number for number, run in enumerate(planned)}
+    ours = {name: "" if pd.isna(value) else str(value) for name, value in line.items()}
+    with alone_in(places.out):
+        table = pd.DataFrame()
+        if places.results.is_file():  # as text: what is written stays as it is, to the digit
+            table = pd.read_csv(places.results, dtype=str, keep_default_na=False)
+        lines = [*table.to_dict("records"), ours]
+        lines.sort(key=lambda one: place.get((one["run"], one["seed"]), len(place)))
+        write_bytes_atomically(places.results, pd.DataFrame(lines).to_csv(index=False).encode())
+    scores = [f"{name} {line[name]:.3f}" for name in _TOLD if name in line]
+    _say(f"    {line['run']}-seed{line['seed']}: {', '.join(scores)}")
 
 
 def _write_summary(places: Places) -> None:
@@ -229,6 +301,10 @@ def _action_unit_columns(path: Path) -> list[str]:
 
 def _folder(run: PlannedRun, places: Places) -> Path:
     return places.out / "runs" / run.key
+
+
+def _log(run: PlannedRun, places: Places) -> Path:
+    return places.out / "logs" / f"{run.key}.log"
 
 
 def _last_line(log: Path) -> str:

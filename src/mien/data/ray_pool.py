@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,17 @@ MAX_RETRIES = 2  # of a job whose worker died; a third death sets the job aside
 JOBS_AHEAD = 2  # a core: handed to the cluster before they can be worked on
 
 
+# Ray reads this when it is imported. With 0 its processes know this machine by 127.0.0.1 and listen there
+# alone, on any system; the address that ray.init can be given does not do it, Ray looks up another for it.
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
 class MissingRayError(ValueError):
     """Ray is not installed."""
+
+
+class ClusterAddressError(ValueError):
+    """A cluster of this machine alone that others could reach."""
 
 
 def run_on_ray(
@@ -29,9 +39,9 @@ def run_on_ray(
     `local` starts a cluster of this machine's cores that ends with the run; `auto` or HOST:PORT joins one.
     All machines must see the same folders. What the work reports on its way is dropped. An OSError of the
     work is raised here, when the others have been cancelled; WorkersDieError where workers cannot import it.
-    MissingRayError without the package.
+    MissingRayError without the package. A cluster of `local` listens on this machine's loopback alone.
     """
-    ray = _ray()
+    ray = _ray(address)
     with _cluster(ray, address):
         ahead = max(1, int(JOBS_AHEAD * ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_in_worker)
@@ -86,6 +96,7 @@ def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
     # Of its own accord Ray gives a worker of one core one thread.
     if address == "local":
         ray.init("local", include_dashboard=False, log_to_driver=False)
+        _require_loopback(ray)
     else:
         ray.init(address, log_to_driver=False)
     try:
@@ -94,8 +105,20 @@ def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _ray() -> ModuleType:
+def _require_loopback(ray: ModuleType) -> None:
+    address = ray.util.get_node_ip_address()
+    if not ip_address(address).is_loopback:
+        ray.shutdown()
+        raise ClusterAddressError(
+            f"Ray would listen on {address}, not on this machine's loopback alone: it was imported before "
+            f"mien could tell it. Set {_CLUSTERS}=0 in the environment, or join a cluster by its address."
+        )
+
+
+def _ray(address: str) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of the run
+    if address == "local":
+        os.environ.setdefault(_CLUSTERS, "0")
     try:
         import ray
     except ImportError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -75,9 +75,11 @@ def run_in_processes(
     *,
     workers: int,
     max_deaths_in_a_row: float = _MAX_DEATHS_IN_A_ROW,
+    environments: Sequence[Mapping[str, str]] = ({},),
 ) -> Iterator[Progress[Job] | Finished[Job, Result] | Died[Job]]:
     """The jobs over `workers` fresh processes of one thread each; events in the order in which they happen.
 
+    The processes have the variables of `environments` in turn, beside ours: which device to see, say.
     An OSError of the work is raised here, and the other processes are stopped.
     WorkersDieError when `max_deaths_in_a_row` processes in a row are gone; exceptions are no such deaths.
     """
@@ -85,8 +87,8 @@ def run_in_processes(
     pool: dict[Connection, _Worker[Job]] = {}
     deaths_in_a_row = 0
     try:
-        for job in _first(waiting, workers):
-            worker = _Worker.start(work, job)
+        for number, job in enumerate(_first(waiting, workers)):
+            worker = _Worker.start(work, job, environments[number % len(environments)])
             pool[worker.connection] = worker
         while pool:
             for connection in wait(list(pool)):
@@ -113,20 +115,23 @@ def run_in_processes(
 
 
 class _Worker(Generic[Job]):
-    def __init__(self, process: BaseProcess, connection: Connection, job: Job) -> None:
+    def __init__(
+        self, process: BaseProcess, connection: Connection, job: Job, environment: Mapping[str, str]
+    ) -> None:
+        self.environment = environment
         self.process = process
         self.connection = connection
         self.job = job
 
     @classmethod
-    def start(cls, work: Work[Job, Any], job: Job) -> _Worker[Job]:
+    def start(cls, work: Work[Job, Any], job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, work, os.getpid()), daemon=True)
-        with _environment(_ONE_THREAD):
+        with _environment({**_ONE_THREAD, **environment}):
             process.start()
         theirs.close()  # so that the death of the process ends the connection
-        worker = cls(process, ours, job)
+        worker = cls(process, ours, job, environment)
         return worker.go_on(work, job)
 
     def go_on(self, work: Work[Job, Any], job: Job) -> _Worker[Job]:
@@ -135,7 +140,7 @@ class _Worker(Generic[Job]):
             self.connection.send(job)
         except OSError:
             self.process.join()
-            return _Worker.start(work, job)
+            return _Worker.start(work, job, self.environment)
         self.job = job
         return self
 
