@@ -324,7 +324,7 @@ def test_supervised_weights_of_another_width_are_refused(drawn, report, capsys, 
 @pytest.mark.slow
 def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(drawn, tmp_path):
     words = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store"), *QUICK]
-    words += ["--encoder", f"ours={drawn / 'a.safetensors'}", "--untrained", "--set", "epochs=20", "--out"]
+    words += ["--encoder", f"ours={drawn / 'a.safetensors'}", "--untrained", "--out"]
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as each of several processes on two cores has
     try:

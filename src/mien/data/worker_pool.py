@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -127,12 +128,16 @@ class _Worker(Generic[Job]):
     def start(cls, work: Work[Job, Any], job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, work, os.getpid()), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         with _environment({**_ONE_THREAD, **environment}):
             process.start()
         theirs.close()  # so that the death of the process ends the connection
-        worker = cls(process, ours, job, environment)
-        return worker.go_on(work, job)
+        # Over the connection, which breaks when the process dies. What is handed over at its start, should it
+        # die before it has read that, is waited for in vain.
+        with suppress(OSError):
+            ours.send_bytes(pickle.dumps(work))
+            ours.send(job)
+        return cls(process, ours, job, environment)
 
     def go_on(self, work: Work[Job, Any], job: Job) -> _Worker[Job]:
         """Hand over the next job; to a successor if this process has died."""
@@ -167,10 +172,11 @@ class _Worker(Generic[Job]):
         self.connection.close()
 
 
-def _serve(connection: Connection, work: Work[Any, Any], parent: int) -> None:
+def _serve(connection: Connection, parent: int) -> None:
     """The life of a worker: it ends with the connection, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
     cv2.setNumThreads(1)
+    work: Work[Any, Any] = pickle.loads(connection.recv_bytes())  # noqa: S301  our parent's, out of no file
 
     def report(progress: Any) -> None:
         if os.getppid() != parent:
