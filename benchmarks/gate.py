@@ -59,7 +59,8 @@ def main() -> None:
     places = Places(
         stores[0], out / "sweep", score_store=stores[1], score_labels=out / "others" / "labels.csv"
     )
-    if not run_sweep(sweep, plan_runs(sweep, where=where), places):
+    planned = plan_runs(sweep, where=where)
+    if not run_sweep(sweep, planned, planned, places):
         sys.exit("gate: not all runs came to their end")
     held = [report(check, check.figure(places.out)) for check in CHECKS]
     sys.exit(0 if all(held) else "gate: learning is not what it was")

@@ -68,7 +68,11 @@ class Means:
 
 
 def run_sweep(
-    sweep: Sweep, planned: Sequence[PlannedRun], mine: Sequence[PlannedRun], places: Places, means: Means
+    sweep: Sweep,
+    planned: Sequence[PlannedRun],
+    mine: Sequence[PlannedRun],
+    places: Places,
+    means: Means = Means(),
 ) -> bool:
     """Those of `mine` that results.csv does not hold yet; True when none failed and none was left for time.
 
