@@ -94,3 +94,10 @@ def test_the_command_line_imports_nothing_heavy_before_it_knows_the_arguments():
     code += "print(sorted({'torch', 'cv2', 'pyarrow', 'numpy'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
+
+
+def test_an_object_store_to_write_to_is_refused_before_any_folder_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "videos", "--out", "s3://bucket/store"]) == 1
+    assert "Prepare into a folder and copy it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.data.store import TrackStore
     from mien.data.summary import StoreSummary
 
+    _refuse_address(args.out)
     shard = Shard.parse(args.shard)
     chosen = {"landmarks": args.landmarks} if args.landmarks else {}
     settings = build(PrepareSettings, override(chosen, args.assignments), where="mien prepare --set")
@@ -79,6 +81,15 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())
     print(f"{args.out}: look at it with `mien inspect {args.out}`")
     return 0
+
+
+def _refuse_address(out: Path) -> None:
+    """A path has one slash of s3://bucket left."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):
+        raise ValueError(
+            f"--out {out}: an object store is not written to. Prepare into a folder and copy it, or mount "
+            "the object store and name the folder."
+        )
 
 
 def _what_is_given(every: tuple, mine: tuple, num_other_files: int, shard: object) -> str:  # type: ignore[type-arg]
