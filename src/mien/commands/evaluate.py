@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.data.remote import path_or_url
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --store STORE --encoder FILE... --out DIR and what may be left out."""
@@ -20,7 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the set's folder; for `table` the table itself",
     )
     what.add_argument(
-        "--store", type=Path, required=True, metavar="STORE", help="its cropped faces; made when not there"
+        "--store",
+        type=path_or_url,
+        required=True,
+        metavar="STORE",
+        help="its cropped faces; made when not there; also the URL of a finished store",
+    )
+    what.add_argument(
+        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
     )
     what.add_argument(
         "--encoder",
@@ -108,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.commands.evaluating import EvaluateRequest, evaluate
     from mien.commands.side_by_side import names_in, slots_for, usable_cores
     from mien.config import build, override
+    from mien.data.remote_store import local_store
     from mien.evaluate.probe import ProbeSettings
 
     if not args.encoder:
@@ -115,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     request = EvaluateRequest(
         dataset=args.dataset,
         root=args.root,
-        store=args.store,
+        store=local_store(args.store, cache=args.store_cache),
         encoders=tuple(args.encoder),
         out=args.out,
         modes=tuple(args.modes),

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.data.remote import path_or_url
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """STORE [--out DIR] [--tracks N]."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="what `mien prepare` wrote")
+    parser.add_argument(
+        "store", type=path_or_url, metavar="STORE", help="what `mien prepare` wrote; also a URL"
+    )
+    parser.add_argument(
+        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: STORE/inspect)")
     parser.add_argument(
         "--tracks", type=int, default=40, help="tracks on the contact sheet (default: %(default)s)"
@@ -20,14 +27,15 @@ def run(args: argparse.Namespace) -> int:
     import pyarrow.parquet as pq
 
     from mien.data.accounts import format_accounts, read_accounts
+    from mien.data.remote_store import local_store
     from mien.data.store import TrackStore
     from mien.data.store_layout import ACCOUNTS
     from mien.data.summary import StoreSummary
     from mien.visualise.store_page import write_store_page
 
-    store = TrackStore.open(args.store)
-    out = args.out or args.store / "inspect"
-    accounts = read_accounts(pq.read_table(args.store / ACCOUNTS))
+    store = TrackStore.open(local_store(args.store, cache=args.store_cache))
+    out = args.out or store.path / "inspect"
+    accounts = read_accounts(pq.read_table(store.path / ACCOUNTS))
     page = write_store_page(store, accounts, out, num_tracks_shown=args.tracks)
     print(format_accounts(accounts))
     print("\n" + StoreSummary.of(store).in_words())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
+
+from mien.data.remote import is_url, path_or_url
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,11 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        type=Path,
+        type=path_or_url,
         metavar="SOURCE",
-        help="video files, folders (a VoxCeleb2 tree, say) and CSVs with the columns path,identity",
+        help="video files, folders (a VoxCeleb2 tree, say), URLs of either (s3://...), and CSVs with the "
+        "columns path,identity",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="STORE", help="the store's folder")
+    parser.add_argument("--out", type=path_or_url, required=True, metavar="STORE", help="the store's folder")
     parser.add_argument(
         "--workers", type=int, default=_usable_cores(), help="processes (default: %(default)s)"
     )
@@ -83,12 +85,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_address(out: Path) -> None:
-    """A path has one slash of s3://bucket left."""
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):
+def _refuse_address(out: Path | str) -> None:
+    if is_url(out):
         raise ValueError(
-            f"--out {out}: an object store is not written to. Prepare into a folder and copy it, or mount "
-            "the object store and name the folder."
+            f"--out {out}: an object store is not written to. Prepare into a folder and copy it "
+            "(--store takes the URL of a copied store), or mount the object store and name the folder."
         )
 
 

@@ -40,6 +40,8 @@ class ProgressBar:
 
 
 def _size(source: Source) -> int:
+    if source.url:
+        return max(1, source.listed.size_bytes) if source.listed else 1
     try:
         return max(1, source.path.stat().st_size)
     except OSError:

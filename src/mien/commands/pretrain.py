@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mien.data.remote import path_or_url
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RECIPE --store STORE --out RUN [section.key=value ...] [--resume auto]."""
@@ -18,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a shipped recipe's name or a TOML file; then settings to change, anywhere on the line",
     )
     parser.add_argument("--recipe", help="the recipe, if it is not the first word")
-    parser.add_argument("--store", type=Path, required=True, help="what `mien prepare` wrote")
+    parser.add_argument(
+        "--store", type=path_or_url, required=True, help="what `mien prepare` wrote; also a URL"
+    )
+    parser.add_argument(
+        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument(
         "--resume",
@@ -34,14 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete or out of its minutes, 128 + n when signal n ended it early."""
     from mien.commands.pretraining import pretrain
     from mien.config import load_recipe, override
+    from mien.data.remote_store import local_store
     from mien.train.ranks import LostRankError
     from mien.train.recipe import find_recipe
 
     recipe_name, assignments = _split_words(args.words, args.recipe)
     path = find_recipe(recipe_name)
     recipe = override(load_recipe(path), assignments)
+    store = local_store(args.store, cache=args.store_cache)
     try:
-        result = pretrain(recipe, where=str(path), store=args.store, out=args.out, resume=bool(args.resume))
+        result = pretrain(recipe, where=str(path), store=store, out=args.out, resume=bool(args.resume))
     except LostRankError as error:
         # At once: a process group with a member gone may never come to its orderly end.
         print(f"mien pretrain: {error}", file=sys.stderr, flush=True)

@@ -17,7 +17,9 @@ from mien.data.assemble import assemble, unfinish
 from mien.data.atomic import told_as_write_error
 from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
-from mien.data.parts import Fingerprint, Part, read_part, read_rows, write_part
+from mien.data.parts import Part, read_part, read_rows, write_part
+from mien.data.remote import RemoteError
+from mien.data.source_files import at_hand, fingerprint_of, is_same, is_there
 from mien.data.sources import WHOLE, Shard, Source
 from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, part_path
 from mien.data.store_writer import (
@@ -142,7 +144,7 @@ def prepare(
         if plan.num_changed:
             unfinish(store)
         watcher.begins(plan)
-        work = _PrepareVideo(store, tracking, settings.jpeg)
+        work = _PrepareVideo(store, tracking, settings.jpeg, settings.landmarks)
         try:
             events = _on_cluster(work, plan, cluster) if cluster else _events(work, plan, workers=workers)
             with closing(_work_off(work, events, watcher=watcher)) as accounts:
@@ -185,10 +187,18 @@ class _PrepareVideo:
     store: Path
     tracking: Tracking
     jpeg: JpegSettings
+    landmarks: str
 
     def __call__(self, source: Source, report: Report, /) -> Account:
         try:
-            fingerprint = Fingerprint.take(source.path)
+            with at_hand(source, store=self.store, with_landmarks=self.landmarks == "beside") as here:
+                return self._of_file(here, report)
+        except RemoteError as error:
+            return skip_for_now(self.store, source, str(error))
+
+    def _of_file(self, source: Source, report: Report) -> Account:
+        try:
+            fingerprint = fingerprint_of(source)
         except OSError as error:
             return skip_for_now(self.store, source, f"cannot be read: {error.strerror}")
         try:
@@ -271,12 +281,12 @@ def _open_or_begin(store: Path, header: StoreHeader) -> None:
 
 def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreadable"]:
     try:
-        if part.fingerprint.matches(source.path):
+        if is_same(source, part.fingerprint):
             return "same"
-    except OSError:
+    except (OSError, RemoteError):
         return "unreadable" if part.account.num_crops else "changed"
-    prepared, here = part.fingerprint.path, str(source.path.absolute())
-    if prepared != here and Path(prepared).exists():
+    prepared, here = part.fingerprint.path, source.where
+    if prepared != here and is_there(prepared):
         raise StoreError(
             f"{here} would be called {source.video!r} in the store, where another file, {prepared}, is "
             "called so already. Give the folder above both, or prepare them into two stores."

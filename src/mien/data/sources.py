@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at
+
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -37,6 +39,25 @@ class Source:
     video: str
     identity: str
     source_path: str  # relative to the folder (or the folder of the CSV or file) that was given
+    url: str = ""  # where it lies, if in an object store; `path` is then the place of its copy, while read
+    listed: RemoteFile | None = None  # how it was listed there, where it was
+
+    @property
+    def where(self) -> str:
+        """What names it for good: its URL or its absolute path."""
+        return self.url or str(self.path.absolute())
+
+    def without_place(self, message: str) -> str:
+        """A message about the file without its path in front, or with its URL for the path of its copy."""
+        if not self.url:
+            return message.removeprefix(f"{storable(str(self.path))}: ")  # whoever shows it names the video
+        if self.path.is_absolute():
+            message = message.replace(storable(str(self.path.parent)), self.url.rpartition("/")[0])
+        return message if self.url in message else f"{self.url}: {message}"
+
+    def now(self) -> RemoteFile:
+        """A file of an object store as it is there now. RemoteError."""
+        return self.listed or look_at(self.url)
 
 
 @dataclass(frozen=True)
@@ -78,32 +99,38 @@ WHOLE = Shard()
 """All of it: shard 1/1."""
 
 
-def list_sources(given: Sequence[Path]) -> Listing:
-    """Everything that `given` (files, folders, CSVs) names, each file once, to be put into one store.
+def list_sources(given: Sequence[Path | str]) -> Listing:
+    """Everything that `given` (files, folders, CSVs, URLs) names, each file once, to be put into one store.
 
     SourceError as from `find_sources`, and where two files would have the same name in the store.
     """
-    listing = find_sources(given)
+    listing = find_sources(given, take_urls=True)
     _refuse_same_names(listing.sources)
     return listing
 
 
-def find_sources(given: Sequence[Path]) -> Listing:
+def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Listing:
     """Everything that `given` (files, folders, CSVs) names, each file once; two may be called alike.
 
-    A CSV decides the identity of a file that another source names too. SourceError where something is
-    missing or unreadable, and where nothing is found.
+    A CSV decides the identity of a file that another source names too. With `take_urls` URLs are listed as
+    folders are, and CSVs may name some. SourceError where something is missing or unreadable, and where
+    nothing is found.
     """
     from_csv: dict[str, Source] = {}
     from_paths: dict[str, Source] = {}
     named: dict[str, str] = {}  # the identities that a CSV gives
     num_other_files = 0
-    for path in given:
-        if path.suffix.lower() == ".csv":
-            for source, is_named in _in_csv(path):
-                from_csv[_real(source.path)] = source
+    for one in given:
+        path = Path(one)
+        if is_url(one):
+            files_there, others = _behind(str(one))
+            num_other_files += others
+            from_paths |= {_key(source): source for source in files_there}
+        elif path.suffix.lower() == ".csv":
+            for source, is_named in _in_csv(path, take_urls=take_urls):
+                from_csv[_key(source)] = source
                 if is_named:
-                    named[_real(source.path)] = source.identity
+                    named[_key(source)] = source.identity
         elif path.is_dir():
             files, others = _in_folder(path)
             num_other_files += others
@@ -145,6 +172,30 @@ def _source(path: Path, *, root: Path) -> Source:
     return Source(path, str(relative), identity, str(relative))
 
 
+def _behind(url: str) -> tuple[list[Source], int]:
+    """The videos below a URL, or the file there, and the number of other files."""
+    if url.lower().endswith(".csv"):
+        raise SourceError(f"{url}: copy the list here; it may name URLs")
+    try:
+        found = list_remote(url)
+    except RemoteError as error:
+        raise SourceError(str(error)) from error
+    videos = [file for file in found if not file.name or _is_video(file.name)]
+    return [_remote(file) for file in videos], len(found) - len(videos)
+
+
+def _is_video(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _remote(file: RemoteFile) -> Source:
+    path = Path(file.url)
+    name = file.name or path.name
+    root = path.parents[len(PurePosixPath(name).parts) - 1]
+    source = _source(root / name, root=root)
+    return replace(source, url=file.url, listed=file)
+
+
 def _in_folder(root: Path) -> tuple[list[Path], int]:
     """The videos below `root`, and the number of other files; hidden ones are neither."""
     videos, num_others = [], 0
@@ -177,7 +228,7 @@ def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _in_csv(path: Path) -> Iterator[tuple[Source, bool]]:
+def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
     """Each row's source, and whether the row gives its identity."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -191,10 +242,15 @@ def _in_csv(path: Path) -> Iterator[tuple[Source, bool]]:
     for line, row in rows:
         where = f"{path}, line {line}"
         identity = (row.get("identity") or "").strip()
-        source = _csv_row(path.parent, row["path"] or "", identity, where=where)
-        first_line = seen.setdefault(_real(source.path), line)
+        if is_url((row["path"] or "").strip()):
+            if not take_urls:
+                raise SourceError(f"{where}: URLs are read by `mien prepare` alone; copy the file here first")
+            source = _csv_url((row["path"] or "").strip(), identity, where=where)
+        else:
+            source = _csv_row(path.parent, row["path"] or "", identity, where=where)
+        first_line = seen.setdefault(_key(source), line)
         if first_line != line:
-            raise SourceError(f"{where}: {source.path} stands in line {first_line} already")
+            raise SourceError(f"{where}: {source.url or source.path} stands in line {first_line} already")
         yield source, bool(identity)
 
 
@@ -211,6 +267,19 @@ def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
         voxceleb = voxceleb_names(file)
         identity = voxceleb[0] if voxceleb else source.video
     return replace(source, identity=identity)
+
+
+def _csv_url(url: str, identity: str, *, where: str) -> Source:
+    """Named by the whole URL without its protocol. Whether it is there shows when it is read."""
+    parts = PurePosixPath(url.partition("://")[2]).parts
+    inside = parts[1:] if parts[:1] == ("/",) else parts
+    if not inside or ".." in inside:
+        raise SourceError(f"{where}: {url} names no file")
+    root = Path(f"{url.partition('://')[0]}:")
+    source = _source(root.joinpath(*inside), root=root)
+    voxceleb = voxceleb_names(source.path)
+    identity = identity or (voxceleb[0] if voxceleb else source.video)
+    return replace(source, path=Path(url), url=url, identity=identity)
 
 
 def _require_file(path: Path, *, where: str) -> None:
@@ -230,9 +299,14 @@ def _refuse_same_names(sources: Sequence[Source]) -> None:
         other = named.setdefault(source.video, source)
         if other is not source:
             raise SourceError(
-                f"{other.path} and {source.path} would both be called {source.video!r} in the store. "
+                f"{other.url or other.path} and {source.url or source.path} would both be called "
+                f"{source.video!r} in the store. "
                 "Give the folder above both, so that their paths differ, or prepare them into two stores."
             )
+
+
+def _key(source: Source) -> str:
+    return source.url or _real(source.path)
 
 
 def _real(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,7 @@ def skip_for_now(store: Path, source: Source, message: str) -> Account:
 
     Where an earlier run wrote crops of it, they and their part stay; the account returned is kept nowhere.
     """
-    unreadable = Fingerprint.of_unreadable(source.path)
+    unreadable = replace(Fingerprint.of_unreadable(source.path), path=source.where)
     path = store / part_path(source.video)
     if not (path.exists() and read_part(path).account.num_crops):
         return skip_video(store, source, message, fingerprint=unreadable)
@@ -193,7 +193,7 @@ def _part(
 ) -> Part:
     frames = rows.table()
     identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
-    broken = broken.removeprefix(f"{storable(str(source.path))}: ")  # whoever shows it names the video
+    broken = source.without_place(broken) if broken else ""
     status, message = _outcome(tally, broken)
     account = Account(
         video=source.video,
