@@ -162,14 +162,41 @@ def test_runs_side_by_side_two_shards_and_a_killed_run_give_the_serial_table(
 
 def kill_a_child(process):
     """SIGKILL for the first run that has begun."""
+    first_child(process).kill()
+
+
+def first_child(process):
+    """The first run that has begun."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         children = psutil.Process(process.pid).children()
         if children and "pretrain" in " ".join(children[0].cmdline()):
-            children[0].kill()
-            return
+            return children[0]
         time.sleep(0.05)
     raise AssertionError("no run has begun")
+
+
+@pytest.mark.slow
+def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_later(words, tmp_path, capfd):
+    path = tmp_path / "sweep.toml"
+    path.write_text(path.read_text().replace("rows = 48", "rows = 600"))
+    command = [sys.executable, "-m", "mien", "sweep", *words]
+    sweep_process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    orphan = first_child(sweep_process)
+    orphan.suspend()  # so that it outlives the next sweep
+    sweep_process.kill()
+    sweep_process.wait()
+    try:
+        assert run(words) == 0
+        said = capfd.readouterr().err
+        assert "left to whoever is at them: simclr-seed0" in said
+        assert "the same command takes in what is missing" in said
+        assert table(tmp_path / "out")["run"].tolist() == ["labelled"]
+    finally:
+        orphan.resume()
+        orphan.wait(timeout=120)
+    assert run(words) == 0
+    assert table(tmp_path / "out")["run"].tolist() == ["simclr", "labelled"]
 
 
 @pytest.mark.slow

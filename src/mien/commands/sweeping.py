@@ -92,7 +92,10 @@ def run_sweep(
     if work.out_of_time:
         _say(f"--max-minutes {means.max_minutes:g} are over; the same command goes on")
     if work.elsewhere:
-        _say(f"left to other sweeps in this folder: {', '.join(sorted(work.elsewhere))}")
+        _say(
+            f"left to whoever is at them: {', '.join(sorted(work.elsewhere))}. Should that be the runs of a "
+            "sweep that was killed, the same command takes in what is missing when they have ended"
+        )
     _write_summary(places)
     return all(run.key in work.elsewhere or _is_done(run, places) for run in mine)
 
