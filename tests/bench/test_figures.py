@@ -83,6 +83,7 @@ def test_the_verb_measures_every_part_and_prints_json(capsys):
         "step",
         "embed",
         "probe",
+        "detect",
     ]
     for figure in result["figures"]:
         assert figure["per_second"] > 0

@@ -10,6 +10,7 @@ import torch
 
 from mien.bench.clock import Turns
 from mien.bench.data_parts import measure_data
+from mien.bench.detect_part import measure_detecting
 from mien.bench.figures import Bench, Machine, project
 from mien.bench.network_parts import (
     PAPER_SIDE_PX,
@@ -27,8 +28,9 @@ def bench(device: torch.device, *, rounds: int, cpu_time: bool = False) -> Bench
     load = os.getloadavg()[0]
     with TemporaryDirectory() as folder:
         figures = measure_data(Path(folder), turns)
+        detecting = measure_detecting(Path(folder), turns)
     peaks = measure_peaks(turns)
-    figures += measure_network(turns, peaks)
+    figures += [*measure_network(turns, peaks), detecting]
     clips_per_second = next(figure.per_second for figure in figures if figure.part == "step")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     machine = Machine(
