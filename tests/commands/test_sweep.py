@@ -195,7 +195,10 @@ def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_
     finally:
         orphan.resume()
         orphan.wait(timeout=120)
+    trained = tmp_path / "out" / "runs" / "simclr-seed0" / "log.jsonl"
+    lines = trained.read_text()
     assert run(words) == 0
+    assert trained.read_text() == lines  # nothing was trained anew
     assert table(tmp_path / "out")["run"].tolist() == ["simclr", "labelled"]
 
 
