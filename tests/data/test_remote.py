@@ -194,6 +194,24 @@ def test_names_that_lead_out_of_a_store_are_left_aside(monkeypatch, tmp_path):
         list_sources([tmp_path / "a.csv"])
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("s3://key:secret@bucket/a.mp4", "s3://bucket/...: a URL with a password or a signature"),
+        ("https://host/a.mp4?signature=secret", "https://host/...: a URL with a password or a signature"),
+        ("zzz://bucket/a.mp4", "a package for each kind of store"),
+        ("memory://v::file:///secret/a.mp4", "chains URLs"),
+    ],
+)
+def test_a_csvs_urls_that_are_never_read_are_refused_before_anything_is_written(tmp_path, url, says):
+    (tmp_path / "a.csv").write_text(f"path\n{url}\n")
+    with pytest.raises(ValueError, match="://") as refused:
+        list_sources([tmp_path / "a.csv"])
+    assert says in str(refused.value)
+    assert "=secret" not in str(refused.value)
+    assert "key:secret" not in str(refused.value)
+
+
 def test_a_full_disk_stops_the_run_and_sets_nothing_aside(bucket, tmp_path, monkeypatch):
     def full(file):
         def write(chunk):

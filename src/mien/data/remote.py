@@ -66,6 +66,11 @@ def list_remote(url: str) -> list[RemoteFile]:
     return files
 
 
+def require_readable(url: str) -> None:
+    """MissingDriverError or RemoteError where a URL of this kind is never read here; nothing is asked for."""
+    _open(url)
+
+
 def look_at(url: str) -> RemoteFile:
     """One file as it is now; RemoteError where it is not to be had."""
     system, path = _open(url)
@@ -116,11 +121,13 @@ def copied(url: str, *, folder: Path, size_bytes: int = -1, beside: str = "") ->
 
 def _open(url: str) -> tuple[Any, str]:
     parts = urlsplit(url)
-    if parts.password:
+    if parts.password or (parts.scheme in ("http", "https") and parts.query):
         raise MissingDriverError(
-            f"{parts.scheme}://...@{parts.hostname}: a URL with a password in it would be written into the "
-            "store. Give credentials by the environment, or by fsspec's configuration files."
+            f"{parts.scheme}://{parts.hostname}/...: a URL with a password or a signature in it would be "
+            "written into the store. Give credentials by the environment, or by fsspec's configuration files."
         )
+    if "::" in url:
+        raise RemoteError(f"cannot read {url}: to fsspec `::` chains URLs; call the file otherwise")
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at
+from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at, require_readable
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -271,6 +271,10 @@ def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
 
 def _csv_url(url: str, identity: str, *, where: str) -> Source:
     """Named by the whole URL without its protocol. Whether it is there shows when it is read."""
+    try:
+        require_readable(url)
+    except RemoteError as error:
+        raise SourceError(f"{where}: {error}") from error
     parts = PurePosixPath(url.partition("://")[2]).parts
     inside = parts[1:] if parts[:1] == ("/",) else parts
     if not inside or ".." in inside:
