@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -67,14 +70,19 @@ class OpenVinoInt8Engine(OpenVinoEngine):
 
     @staticmethod
     def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
-        """Quantised after training: the ranges of all layers are measured on the calibration crops."""
-        network = _converted(model)
-        nncf = _imported("nncf")
-        pixels_NHWC = input_pixels(calibration_NHWC, model.encoder.inputs)
-        pictures = nncf.Dataset([pixels_NHWC[row : row + 1] for row in range(len(pixels_NHWC))])
-        # Images after ReLU are never negative; MIXED keeps the signed ones signed.
-        preset = nncf.QuantizationPreset.MIXED
-        _save(nncf.quantize(network, pictures, preset=preset, subset_size=len(pixels_NHWC)), files[0])
+        """Quantised after training by a process of its own; see `_quantising`."""
+        if importlib.util.find_spec("nncf") is None:
+            raise EngineError(f"{_INSTALL} (no nncf)")
+        with tempfile.TemporaryDirectory(dir=files[0].parent) as name:
+            whole, pictures = Path(name) / "whole.xml", Path(name) / "pictures.npy"
+            _save(_converted(model), whole)
+            np.save(pictures, input_pixels(calibration_NHWC, model.encoder.inputs))
+            words = [str(whole), str(pictures), str(files[0])]
+            command = [sys.executable, "-m", "mien.detect.engines._quantising", *words]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise EngineError(f"quantising ended with {done.returncode}: {said}")
 
 
 def _fewest_channels(model: AuModel) -> int:
