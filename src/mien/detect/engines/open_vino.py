@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.detect.au_model import AuModel
+from mien.detect.au_model import AuModel, save_au_model
 from mien.detect.engines._exported import checked_files
 from mien.detect.engines.base import ENGINES, EngineError, Images, Tolerance
-from mien.detect.network import PixelNetwork, input_pixels
+from mien.detect.network import input_pixels
 
 _INSTALL = "the engines openvino and openvino-int8 need openvino and nncf: pip install 'mien[openvino]'"
 
@@ -53,7 +53,7 @@ class OpenVinoEngine:
     @staticmethod
     def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
         """The network by OpenVINO's converter, any number of pictures at a time."""
-        _save(_converted(model), files[0])
+        _convert(model, files[0])
 
 
 @ENGINES.register("openvino-int8")
@@ -70,19 +70,10 @@ class OpenVinoInt8Engine(OpenVinoEngine):
 
     @staticmethod
     def write(model: AuModel, files: tuple[Path, ...], calibration_NHWC: Images) -> None:
-        """Quantised after training by a process of its own; see `_quantising`."""
+        """Quantised after training: the ranges of all layers are measured on the calibration crops."""
         if importlib.util.find_spec("nncf") is None:
             raise EngineError(f"{_INSTALL} (no nncf)")
-        with tempfile.TemporaryDirectory(dir=files[0].parent) as name:
-            whole, pictures = Path(name) / "whole.xml", Path(name) / "pictures.npy"
-            _save(_converted(model), whole)
-            np.save(pictures, input_pixels(calibration_NHWC, model.encoder.inputs))
-            words = [str(whole), str(pictures), str(files[0])]
-            command = [sys.executable, "-m", "mien.detect.engines._quantising", *words]
-            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
-        if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise EngineError(f"quantising ended with {done.returncode}: {said}")
+        _convert(model, files[0], input_pixels(calibration_NHWC, model.encoder.inputs))
 
 
 def _fewest_channels(model: AuModel) -> int:
@@ -90,17 +81,21 @@ def _fewest_channels(model: AuModel) -> int:
     return min((layer.out_channels for layer in layers), default=1)
 
 
-def _converted(model: AuModel) -> Any:
-    openvino, side_px = _imported("openvino"), model.encoder.inputs.input_size_px
-    pixels = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
-    with torch.no_grad():
-        network = PixelNetwork(model).eval().cpu()
-        shape = openvino.PartialShape([-1, side_px, side_px, 3])
-        return openvino.convert_model(network, example_input=pixels, input=[shape])
-
-
-def _save(network: Any, path: Path) -> None:
-    _imported("openvino").save_model(network, str(path), compress_to_fp16=False)
+def _convert(model: AuModel, out: Path, pixels_NHWC: Images | None = None) -> None:
+    """By a process of its own, for the reason `_converting` gives."""
+    _imported("openvino")
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        whole, pictures = Path(name) / "model.safetensors", Path(name) / "pictures.npy"
+        save_au_model(whole, model)
+        words = [str(whole), str(out)]
+        if pixels_NHWC is not None:
+            np.save(pictures, pixels_NHWC)
+            words.append(str(pictures))
+        command = [sys.executable, "-m", "mien.detect.engines._converting", *words]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise EngineError(f"converting for OpenVINO ended with {done.returncode}: {said}")
 
 
 def _imported(name: str) -> ModuleType:
