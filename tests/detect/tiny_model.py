@@ -21,19 +21,21 @@ from mien.train.encoder_file import Encoder, InputContract
 UNITS = (1, 4, 12, 25)
 
 
-def write_tiny_model(folder: Path, *, contract: CropContract | None = None) -> Path:
+def write_tiny_model(folder: Path, *, contract: CropContract | None = None, width: int = 4) -> Path:
     """`folder/tiny.safetensors` for MediaPipe's crops (or other ones); AU25 has no intensity."""
     path = Path(folder) / "tiny.safetensors"
-    save_au_model(path, tiny_model(contract or crop_contract(MediaPipeFinder(find_models()))))
+    save_au_model(path, tiny_model(contract or crop_contract(MediaPipeFinder(find_models())), width=width))
     return path
 
 
-def tiny_model(contract: CropContract, *, units: tuple[int, ...] = UNITS, seed: int = 0) -> AuModel:
+def tiny_model(
+    contract: CropContract, *, units: tuple[int, ...] = UNITS, seed: int = 0, width: int = 4
+) -> AuModel:
     """The model itself: 36 px frames, 32 px pictures, 32 features; the same seed gives the same model."""
     A = len(units)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        backbone = build_backbone("resnet18", width=4)
+        backbone = build_backbone("resnet18", width=width)
         backbone(torch.randn(16, 3, 32, 32))  # running statistics move away from their start
         head = ProbeHead(backbone.feature_dim, A)
         head(4 * torch.rand(16, backbone.feature_dim))
@@ -45,7 +47,7 @@ def tiny_model(contract: CropContract, *, units: tuple[int, ...] = UNITS, seed: 
     inputs = InputContract(contract, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
     return AuModel(
         encoder=Encoder(
-            backbone.eval().requires_grad_(False), "resnet18", {"width": 4}, inputs, {"steps_done": 0}
+            backbone.eval().requires_grad_(False), "resnet18", {"width": width}, inputs, {"steps_done": 0}
         ),
         head=head.eval().requires_grad_(False),
         units=units,
