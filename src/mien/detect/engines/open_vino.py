@@ -72,7 +72,7 @@ class OpenVinoInt8Engine(OpenVinoEngine):
         if fewest < _CHANNELS:
             raise EngineError(
                 f"openvino-int8 needs {_CHANNELS} channels in every layer, and this network has one of "
-                f"{fewest}: OpenVINO's 8-bit kernels for AVX2 race in narrower ones. Export it for openvino or onnx"
+                f"{fewest}: OpenVINO's 8-bit kernels for AVX2 race in narrower ones. Take openvino or onnx"
             )
         if importlib.util.find_spec("nncf") is None:
             raise EngineError(f"{_INSTALL} (no nncf)")
