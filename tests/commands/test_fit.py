@@ -148,6 +148,7 @@ def test_a_wrong_name_is_refused_before_any_work(drawn, capsys):
     assert "model.pth: expected a name that ends in .safetensors" in capsys.readouterr().err
 
 
+@pytest.mark.openvino
 def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn, tmp_path, capsys):
     pytest.importorskip("openvino")
     arguments = [

@@ -20,6 +20,8 @@ from mien.detect.exporting import export_model, measure_agreement
 from tests.detect.conftest import SMALL_CONTRACT
 from tests.detect.tiny_model import tiny_model, write_tiny_model
 
+pytestmark = pytest.mark.openvino
+
 NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
