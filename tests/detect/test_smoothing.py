@@ -77,11 +77,23 @@ def test_file_times_that_fall_back_neither_mix_frames_nor_hold_them_up():
         assert row.values_V[0] == pytest.approx(probability, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["centred", "causal"])
+@pytest.mark.parametrize("gap", [1 / 15, 1.0, 5.0])
+def test_frames_further_apart_than_the_time_are_averaged_alone(gap, kind):
+    rows = [face_row(t * gap, [0.1 + 0.2 * (t % 3), 1.0], face_id=face) for t in range(5) for face in (0, 1)]
+    rows += [face_row(5 * gap + t, [0.4, 2.0]) for t in (0.0, 0.01, 0.02)] + [no_face_row(9 * gap + 5.0)]
+    found = list(smooth(rows, Smoothing(0.06, kind), num_units=1))
+    before, after = (0.03, 0.03) if kind == "centred" else (0.06, 0.0)
+    for row, expected in zip(found, by_loop(rows, before=before, after=after), strict=True):
+        assert expected is None or np.allclose(row.values_V, expected, atol=1e-5)
+
+
 def test_faces_that_have_gone_are_forgotten():
     window = _Window(0.1, 0.1, 1)
     for t in range(500):
         window.add(face_row(t / 25, [0.5, 0], face_id=t // 5))
-    assert len(window._of_face) <= 3
+        window.forget(before=t / 25 - 0.1)
+    assert len(window._of_face) <= 4
 
 
 def test_intensities_that_the_model_does_not_give_stay_away():

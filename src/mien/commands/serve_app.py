@@ -100,8 +100,9 @@ async def _take_file(request: Request, serving: Serving) -> Response:
         return too_large
     try:
         folder = serving.jobs.new_folder()
-    except JobsFullError as error:
-        return _refused(503, str(error))
+    except (JobsFullError, OSError) as error:
+        full = isinstance(error, JobsFullError)
+        return _refused(503, str(error)) if full else _refused(507, f"{name} could not be kept: {error}")
     file = folder / f"input{suffix}"
     job = None
     try:

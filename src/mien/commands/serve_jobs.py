@@ -67,7 +67,11 @@ class Jobs:
             if num_waiting + len(self._coming) >= MOST_WAITING:
                 raise JobsFullError(f"{MOST_WAITING} files are waiting already")
             self._coming.add(folder)
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError:
+            self.drop_folder(folder)
+            raise
         return folder
 
     def drop_folder(self, folder: Path) -> None:

@@ -53,6 +53,7 @@ def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, num_units: int) -> 
         if not after_seconds:
             yield from (window.averaged(row) for row in waiting)
             waiting.clear()
+        window.forget(before=waiting[0].seconds if waiting else row.seconds)
     yield from (window.averaged(row) for row in waiting)
 
 
@@ -68,7 +69,10 @@ class _Window:
         if row.face_id is not None and row.values_V is not None:
             space_V = to_logit_space(row.values_V, self._num_units)
             self._of_face[row.face_id].append((row.seconds, space_V))
-        oldest = row.seconds - self._before - self._after - 3 * _TOLERANCE_SECONDS
+
+    def forget(self, *, before: float) -> None:
+        """Faces that no row from `before` seconds on averages over."""
+        oldest = before - self._before - 3 * _TOLERANCE_SECONDS
         for face_id in [face_id for face_id, values in self._of_face.items() if values[-1][0] < oldest]:
             del self._of_face[face_id]
 

@@ -94,7 +94,7 @@ def _convert(model: AuModel, out: Path, pixels_NHWC: Images | None = None) -> No
         if pixels_NHWC is not None:
             np.save(pictures, pixels_NHWC)
             words.append(str(pictures))
-        command = [sys.executable, "-m", "mien.detect.engines._converting", *words]
+        command = [sys.executable, "-P", "-m", "mien.detect.engines._converting", *words]  # not from here
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
