@@ -1,6 +1,8 @@
 """The whole verb on a few drawn faces: a report that stands alone, and predictions that say it all again."""
 
+import contextlib
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -332,7 +334,8 @@ def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(dr
     finally:
         torch.set_num_threads(before)
     command = [sys.executable, "-m", "mien", "evaluate", *words, str(tmp_path / "jobs"), "--jobs", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # also for the trial that the command itself redoes
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     kill_a_worker(process)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
@@ -354,8 +357,9 @@ def kill_a_worker(process):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                return
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    return
         time.sleep(0.05)
     raise AssertionError("no process was started")
