@@ -120,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
     from mien.data.remote_store import local_store
     from mien.evaluate.probe import ProbeSettings
 
+    alone = args.jobs > 1 and args.device != "auto"
+    devices = names_in(args.devices) or ([args.device] if alone else [])
     if not args.encoder:
         raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
     request = EvaluateRequest(
@@ -140,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         device=args.device,
         models=args.models,
-        slots=tuple(slots_for(names_in(args.devices), args.jobs, cores=usable_cores())),
+        slots=tuple(slots_for(devices, args.jobs, cores=usable_cores())),
         settings=build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set"),
     )
     page = evaluate(request)
