@@ -15,12 +15,10 @@ import time
 from collections.abc import Callable
 
 import torch
+from clp_step import add_rounds, filled_clp, random_batch, step_parser, wait_for
 
-from mien.backbones import build_backbone
 from mien.data.views import FaceViews, ViewSettings
-from mien.methods.clp import Clp, ClpSettings
 from mien.train.engine import compile_backbones
-from mien.train.method import ClipBatch
 from mien.train.optimiser import OptimiserSettings, build_optimiser
 
 FIRST_STEPS = 3
@@ -63,17 +61,11 @@ def _report(args: argparse.Namespace, first: dict[str, float], taken: dict[str, 
 def _stepper(args: argparse.Namespace, *, compiled: bool) -> Callable[[], None]:
     torch.manual_seed(0)
     device = torch.device(args.device)
-    settings = ClpSettings(bank_size=args.bank, num_candidates=args.bank // 2)
-    clp = Clp(build_backbone(args.backbone, width=args.width), settings).train()
-    clp.diagnosing = False  # as in all steps but those of a log line
-    clp.to(device, memory_format=torch.channels_last)
-    identity = torch.randint(0, 6000, (args.bank,))
-    rows = torch.nn.functional.normalize(torch.randn(args.bank, settings.embedding_dim), dim=1)
-    clp.bank.enqueue(rows.to(device), identity.to(device), 8 * identity.to(device))
+    clp = filled_clp(args, device)
     if compiled:
         compile_backbones(clp)
     optimiser = build_optimiser(OptimiserSettings(), clp.parameters())
-    batch = _batch(args.clips, args.side * 8 // 7).to(device)
+    batch = random_batch(args).to(device)
     views = ViewSettings(output_size_px=args.side)
 
     def step() -> None:
@@ -92,37 +84,18 @@ def _stepper(args: argparse.Namespace, *, compiled: bool) -> Callable[[], None]:
 def _seconds(
     step: Callable[[], None], steps: int, *, clock: Callable[[], float], args: argparse.Namespace
 ) -> float:
-    _settle(args.device)
+    wait_for(torch.device(args.device))
     began = clock()
     for _ in range(steps):
         step()
-    _settle(args.device)
+    wait_for(torch.device(args.device))
     return clock() - began
 
 
-def _settle(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def _batch(num_clips: int, side: int) -> ClipBatch:
-    clip, far = (torch.randint(0, 256, (num_clips, n, side, side, 3), dtype=torch.uint8) for n in (9, 2))
-    identity_B = torch.arange(num_clips)
-    return ClipBatch(clip, far, identity_B, 8 * identity_B)
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--side", type=int, default=64, help="pixels of a view")
-    parser.add_argument("--clips", type=int, default=16)
-    parser.add_argument("--bank", type=int, default=4096)
-    parser.add_argument("--bf16", action="store_true", help="autocast the trunk")
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds: steadier on a busy machine")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = step_parser(__doc__.splitlines()[0])
+    add_rounds(parser)
+    parser.set_defaults(bank=4096)
     return parser.parse_args()
 
 

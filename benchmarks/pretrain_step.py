@@ -19,13 +19,12 @@ import time
 from collections.abc import Callable
 
 import torch
+from clp_step import add_rounds, filled_clp, random_batch, step_parser, wait_for
 from torch import Tensor
 
-from mien.backbones import build_backbone
 from mien.data.views import FaceViews, ViewSettings
-from mien.methods.clp import Clp, ClpSettings
+from mien.methods.clp import Clp
 from mien.train.engine import compile_backbones
-from mien.train.method import ClipBatch
 
 
 class ReadyViews:
@@ -51,8 +50,8 @@ def main() -> None:
     device = torch.device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
-    batch = _batch(args.clips, args.side * 8 // 7).to(device)
-    clp = _clp(args, device)
+    batch = random_batch(args).to(device)
+    clp = filled_clp(args, device)
     if args.compile:
         compile_backbones(clp)
     ready = ReadyViews(args.side)
@@ -100,10 +99,10 @@ def _interleaved(
     for number in range(rounds + 1):
         for name, arm in arms.items():
             clp.zero_grad(set_to_none=True)
-            _wait_for(device)
+            wait_for(device)
             began = clock()
             arm(number)
-            _wait_for(device)
+            wait_for(device)
             if number:  # the first round warms up
                 seconds[name].append(clock() - began)
     return seconds
@@ -127,42 +126,10 @@ def _report(seconds: dict[str, list[float]], *, rows: int, args: argparse.Namesp
         )
 
 
-def _clp(args: argparse.Namespace, device: torch.device) -> Clp:
-    settings = ClpSettings(bank_size=args.bank, num_candidates=args.bank // 2)
-    backbone = build_backbone(args.backbone, width=args.width)
-    clp = Clp(backbone, settings).train()
-    clp.diagnosing = False  # as in all steps but those of a log line
-    clp.to(device, memory_format=torch.channels_last)
-    rows = torch.nn.functional.normalize(torch.randn(args.bank, settings.embedding_dim), dim=1)
-    identity = torch.randint(0, 6000, (args.bank,))
-    clp.bank.enqueue(rows.to(device), identity.to(device), 8 * identity.to(device))
-    return clp
-
-
-def _batch(num_clips: int, side: int) -> ClipBatch:
-    clip, far = (torch.randint(0, 256, (num_clips, n, side, side, 3), dtype=torch.uint8) for n in (9, 2))
-    identity_B = torch.arange(num_clips)
-    return ClipBatch(clip, far, identity_B, 8 * identity_B)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--side", type=int, default=64, help="pixels of a view")
-    parser.add_argument("--clips", type=int, default=16)
-    parser.add_argument("--bank", type=int, default=65536)
-    parser.add_argument("--bf16", action="store_true", help="autocast the trunk")
+    parser = step_parser(__doc__.splitlines()[0])
+    add_rounds(parser)
     parser.add_argument("--compile", action="store_true", help="the backbones by torch.compile")
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds: steadier on a busy machine")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from clp_step import filled_clp, random_batch, step_parser, wait_for
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from mien.backbones import build_backbone
 from mien.data.views import FaceViews, ViewSettings
-from mien.methods.clp import Clp, ClpSettings
+from mien.methods.clp import Clp
 from mien.train.log import LogWindow
 from mien.train.method import ClipBatch
 from mien.train.optimiser import OptimiserSettings, build_optimiser
@@ -46,14 +46,13 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     clp = _clp(args, device)
     optimiser = build_optimiser(OptimiserSettings(), clp.parameters())
-    batch, window = _batch(args.clips, args.side * 8 // 7), LogWindow()
+    batch, window = random_batch(args), LogWindow()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     _step(clp, optimiser, batch, window, args, number=0)  # warms up
     with profile(activities=activities) as profiler:
         for number in range(args.steps):
             _step(clp, optimiser, batch, window, args, number=number)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(device)
     _report(profiler, args)
     if args.trace:
         profiler.export_chrome_trace(str(args.trace))
@@ -121,13 +120,7 @@ def _named(name: str, work: Callable[..., object]) -> Callable[..., object]:
 
 def _clp(args: argparse.Namespace, device: torch.device) -> Clp:
     """CLP whose parts tell the profiler their names."""
-    settings = ClpSettings(bank_size=args.bank, num_candidates=args.bank // 2)
-    clp = Clp(build_backbone(args.backbone, width=args.width), settings).train()
-    clp.diagnosing = False
-    clp.to(device, memory_format=torch.channels_last)
-    rows = torch.nn.functional.normalize(torch.randn(args.bank, settings.embedding_dim), dim=1)
-    identity = torch.randint(0, 6000, (args.bank,))
-    clp.bank.enqueue(rows.to(device), identity.to(device), 8 * identity.to(device))
+    clp = filled_clp(args, device)
     clp._pictures = _named("views", clp._pictures)
     clp._keys = _named("keys, forward", clp._keys)
     clp._losses = _named("losses and diagnostics, forward", clp._losses)
@@ -135,24 +128,11 @@ def _clp(args: argparse.Namespace, device: torch.device) -> Clp:
     return clp
 
 
-def _batch(num_clips: int, side: int) -> ClipBatch:
-    clip, far = (torch.randint(0, 256, (num_clips, n, side, side, 3), dtype=torch.uint8) for n in (9, 2))
-    identity_B = torch.arange(num_clips)
-    return ClipBatch(clip, far, identity_B, 8 * identity_B)
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--side", type=int, default=64, help="pixels of a view")
-    parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--bank", type=int, default=65536)
+    parser = step_parser(__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", help="autocast the trunk")
-    parser.add_argument("--threads", type=int, default=1, help="0: torch's choice")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--trace", type=Path, help="write the profile here, for a viewer")
+    parser.set_defaults(clips=8, threads=1)
     return parser.parse_args()
 
 
