@@ -120,8 +120,9 @@ def run(args: argparse.Namespace) -> int:
     from mien.data.remote_store import local_store
     from mien.evaluate.probe import ProbeSettings
 
-    alone = args.jobs > 1 and args.device != "auto"
-    devices = names_in(args.devices) or ([args.device] if alone else [])
+    devices = names_in(args.devices)
+    if args.jobs > 1 and not devices and args.device != "auto":
+        devices = [args.device]
     if not args.encoder:
         raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
     request = EvaluateRequest(

@@ -98,21 +98,19 @@ async def _take_file(request: Request, serving: Serving) -> Response:
     too_large = _refused(413, f"{name}: more than {serving.max_upload_bytes / 1e6:.0f} MB")
     if int(request.headers.get("content-length") or 0) > serving.max_upload_bytes:
         return too_large
+    folder = job = None
     try:
         folder = serving.jobs.new_folder()
-    except (JobsFullError, OSError) as error:
-        full = isinstance(error, JobsFullError)
-        return _refused(503, str(error)) if full else _refused(507, f"{name} could not be kept: {error}")
-    file = folder / f"input{suffix}"
-    job = None
-    try:
+        file = folder / f"input{suffix}"
         if not await _received(request, file, serving.max_upload_bytes):
             return too_large
         job = serving.jobs.add(folder, file, name)
+    except JobsFullError as error:
+        return _refused(503, str(error))
     except OSError as error:  # a full disk, say
         return _refused(507, f"{name} could not be kept: {error.strerror or error}")
     finally:  # also where the program ends meanwhile
-        if job is None:
+        if folder is not None and job is None:
             serving.jobs.drop_folder(folder)
     return JSONResponse(as_told(job, ahead=serving.jobs.ahead_of(job)), 201)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-_NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+from mien.data.lock import NO_LOCKS_HERE
+
 _in_this_process = threading.Lock()
 
 
@@ -40,7 +40,7 @@ class Claim:
         except BlockingIOError:
             self.held = False
         except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
+            if error.errno not in NO_LOCKS_HERE:
                 raise
             self.held = True
         return self
@@ -59,6 +59,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
+            if error.errno not in NO_LOCKS_HERE:
                 raise
         yield

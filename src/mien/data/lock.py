@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from mien.data.store_layout import LOCK, StoreError
 
-_NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # errors of file systems without any
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def only_one(lock: Path, *, refusal: Exception) -> Iterator[None]:
     except NotImplementedError:
         pass
     except OSError as error:
-        if error.errno not in _NO_LOCKS_HERE:
+        if error.errno not in NO_LOCKS_HERE:
             raise
     try:
         yield

@@ -7,7 +7,6 @@ Arguments: the model file, where to write, and for 8 bits (N, H, W, 3) uint8 pic
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -17,13 +16,13 @@ import numpy as np
 import torch
 
 from mien.detect.au_model import AuModel, load_au_model
+from mien.detect.engines.open_vino import imported
 from mien.detect.network import PixelNetwork
 
 
 def main(model: Path, out: Path, pictures: Path | None = None) -> None:
     """The network by OpenVINO's converter, any number of pictures at a time; of 8 bits with pictures."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    openvino = importlib.import_module("openvino")
+    openvino = imported("openvino")
     network = _converted(load_au_model(model), openvino)
     if pictures is not None:
         network = _quantised(network, np.load(pictures, allow_pickle=False))
@@ -41,7 +40,7 @@ def _converted(model: AuModel, openvino: Any) -> Any:
 
 def _quantised(network: Any, pixels_NHWC: np.ndarray) -> Any:
     """Quantised after training: the ranges of all layers are measured on the pictures."""
-    nncf = importlib.import_module("nncf")
+    nncf = imported("nncf")
     pictures = nncf.Dataset([pixels_NHWC[row : row + 1] for row in range(len(pixels_NHWC))])
     # Images after ReLU are never negative; MIXED keeps the signed ones signed.
     preset = nncf.QuantizationPreset.MIXED

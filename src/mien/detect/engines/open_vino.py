@@ -38,7 +38,7 @@ class OpenVinoEngine:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = _imported("openvino").Core().compile_model(str(xml), "CPU", settings)
+        compiled = imported("openvino").Core().compile_model(str(xml), "CPU", settings)
         self._request = compiled.create_infer_request()
         self._inputs = model.encoder.inputs
         self._num_outputs = len(model.units) * (1 if model.intensity is None else 2)
@@ -86,7 +86,7 @@ def _fewest_channels(model: AuModel) -> int:
 
 def _convert(model: AuModel, out: Path, pixels_NHWC: Images | None = None) -> None:
     """By a process of its own, for the reason `_converting` gives."""
-    _imported("openvino")
+    imported("openvino")
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         whole, pictures = Path(name) / "model.safetensors", Path(name) / "pictures.npy"
         save_au_model(whole, model)
@@ -94,14 +94,15 @@ def _convert(model: AuModel, out: Path, pixels_NHWC: Images | None = None) -> No
         if pixels_NHWC is not None:
             np.save(pictures, pixels_NHWC)
             words.append(str(pictures))
-        command = [sys.executable, "-P", "-m", "mien.detect.engines._converting", *words]  # not from here
+        # -P: nothing is imported from the folder that the command is given in.
+        command = [sys.executable, "-P", "-m", "mien.detect.engines._converting", *words]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise EngineError(f"converting for OpenVINO ended with {done.returncode}: {said}")
 
 
-def _imported(name: str) -> ModuleType:
+def imported(name: str) -> ModuleType:
     """The module, without OpenVINO's telemetry: mien sends nothing anywhere."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
