@@ -50,13 +50,15 @@ def joined(labels: pd.DataFrame, tables: Path) -> pd.DataFrame:
     rows = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     names = [name.removesuffix("_present") for name in rows if name.endswith("_present")]
     inputs = set(rows["input"])
-    ends = {
-        path: next((i for i in inputs if f"/{path}".endswith(f"/{i}")), "")
-        for path in labels["path"].unique()
-    }
+    ends = {path: longest_end(path, inputs) for path in labels["path"].unique()}
     coded = labels[names].add_suffix("_label")
     coded["input"], coded["frame"] = labels["path"].map(ends), labels["frame"]
     return rows.merge(coded, on=["input", "frame"], validate="many_to_one")
+
+
+def longest_end(path: str, inputs: set[str]) -> str:
+    """The table's name of a labelled video, by the most of its path; empty where there is none."""
+    return max((name for name in inputs if f"/{path}".endswith(f"/{name}")), key=len, default="")
 
 
 def areas(labels_NA: np.ndarray, probability: pd.DataFrame) -> np.ndarray:
