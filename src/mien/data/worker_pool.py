@@ -88,8 +88,9 @@ def run_in_processes(
     pool: dict[Connection, _Worker[Job]] = {}
     deaths_in_a_row = 0
     try:
+        packed = pickle.dumps(work)
         for number, job in enumerate(_first(waiting, workers)):
-            worker = _Worker.start(work, job, environments[number % len(environments)])
+            worker = _Worker.start(packed, job, environments[number % len(environments)])
             pool[worker.connection] = worker
         while pool:
             for connection in wait(list(pool)):
@@ -105,7 +106,7 @@ def run_in_processes(
                     deaths_in_a_row = 0
                 del pool[worker.connection]
                 for job in _first(waiting, 1):
-                    successor = worker.go_on(work, job)
+                    successor = worker.go_on(packed, job)
                     pool[successor.connection] = successor
                     break
                 else:
@@ -125,7 +126,7 @@ class _Worker(Generic[Job]):
         self.job = job
 
     @classmethod
-    def start(cls, work: Work[Job, Any], job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
+    def start(cls, packed: bytes, job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
@@ -135,17 +136,17 @@ class _Worker(Generic[Job]):
         # Over the connection, which breaks when the process dies. What is handed over at its start, should it
         # die before it has read that, is waited for in vain.
         with suppress(OSError):
-            ours.send_bytes(pickle.dumps(work))
+            ours.send_bytes(packed)
             ours.send(job)
         return cls(process, ours, job, environment)
 
-    def go_on(self, work: Work[Job, Any], job: Job) -> _Worker[Job]:
+    def go_on(self, packed: bytes, job: Job) -> _Worker[Job]:
         """Hand over the next job; to a successor if this process has died."""
         try:
             self.connection.send(job)
         except OSError:
             self.process.join()
-            return _Worker.start(work, job, self.environment)
+            return _Worker.start(packed, job, self.environment)
         self.job = job
         return self
 
