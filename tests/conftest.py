@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 # Before torch's first convolution. On CPUs with AVX2 and no AVX-512, oneDNN's backward pass of strided 1 x 1
 # convolutions of 2 to 6 channels writes outside of its memory (torch 2.13). mien has none; a
@@ -36,6 +37,14 @@ from mien.train.encoder_file import InputContract, save_encoder
 DISC_CONTRACT = CropContract(
     "discs", "", "discs", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64
 )
+
+
+@pytest.fixture
+def python_answers_interrupts():
+    """A shell's background jobs start with SIGINT ignored; what is tested here is Python's own answer."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
 
 
 @pytest.fixture
-def camera(monkeypatch):
+def camera(monkeypatch, python_answers_interrupts):
     """camera(end): 30 pictures of a camera, then `end()` is called and 10 more come; a face in each."""
 
     def frames(end):

@@ -8,13 +8,7 @@ import pytest
 
 from mien.train.stop import StopRequest
 
-
-@pytest.fixture(autouse=True)
-def python_answers_interrupts():
-    """A shell's background jobs start with SIGINT ignored; what is tested here is Python's own answer."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("python_answers_interrupts")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
