@@ -25,8 +25,9 @@ import numpy as np
 import pandas as pd
 
 from mien.commands.prepare_progress import ProgressBar
+from mien.commands.side_by_side import slots_for, usable_cores
 from mien.commands.sweep_plan import plan_runs, read_sweep
-from mien.commands.sweeping import Places, run_sweep
+from mien.commands.sweeping import Means, Places, run_sweep
 from mien.data.face_tracking import FaceTracking
 from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import list_sources
@@ -61,7 +62,9 @@ def main() -> None:
         stores[0], out / "sweep", score_store=stores[1], score_labels=out / "others" / "labels.csv"
     )
     planned = plan_runs(sweep, where=where)
-    if not run_sweep(sweep, planned, planned, places):
+    cores = usable_cores()
+    means = Means(slots_for((), cores, cores=cores))  # each run is of one thread, so the figures stay
+    if not run_sweep(sweep, planned, planned, places, means):
         sys.exit("gate: not all runs came to their end")
     held = [report(check, check.figure(places.out)) for check in CHECKS]
     sys.exit(0 if all(held) else "gate: learning is not what it was")
