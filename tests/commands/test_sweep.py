@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import subprocess
 import sys
@@ -219,3 +220,33 @@ def test_a_run_that_another_process_is_at_is_not_claimed(tmp_path):
         assert (first.held, second.held) == (True, False)
     with Claim(tmp_path / "run") as again:
         assert again.held
+
+
+STARTED = """
+[[runs]]
+name = "started"
+set = ["optimiser.weight_decay=0.1"]
+start = "simclr"
+"""
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_the_encoder_of_another_of_its_seed(words, tmp_path, capfd):
+    path = tmp_path / "sweep.toml"
+    path.write_text(path.read_text() + STARTED)
+    assert run([*words, "--shard", "3/3"]) == 1
+    assert "begins with simclr-seed0, which is not done" in capfd.readouterr().err
+    assert run([*words, "--jobs", "2"]) == 0
+    first = tmp_path / "out" / "runs" / "simclr-seed0" / "encoder.safetensors"
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    said = (tmp_path / "out" / "logs" / "started-seed0.log").read_text()
+    assert f"begins with the weights of {first}, SHA-256 {digest}" in said
+    assert table(tmp_path / "out")["run"].tolist() == ["simclr", "labelled", "started"]
+
+
+@pytest.mark.parametrize("start", ["nobody", "started"])
+def test_a_start_that_is_no_run_without_a_start_is_refused(words, tmp_path, start):
+    path = tmp_path / "sweep.toml"
+    path.write_text(path.read_text() + STARTED.replace('start = "simclr"', f'start = "{start}"'))
+    with pytest.raises(ValueError, match="no run of the same seeds"):
+        run(words)

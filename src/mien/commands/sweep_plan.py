@@ -28,6 +28,7 @@ class RunSpec:
     rate: float = 0.0  # the optimiser's rate a step, whatever the clips; 0: the recipe's
     rows: int = 0  # 0: the sweep's
     seeds: tuple[int, ...] = ()  # none: the sweep's
+    start: str = ""  # a run whose encoder, of the same seed, this one begins with; "": the recipe's weights
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,17 @@ class Sweep:
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names or not self.seeds:
             raise ValueError(f"runs {names}, seeds {self.seeds}: at least one of each, no name twice")
+        for run in self.runs:
+            self._require_start(run)
+
+    def _require_start(self, run: RunSpec) -> None:
+        if not run.start:
+            return
+        starts = [one for one in self.runs if one.name == run.start and not one.start]
+        if not starts or not set(run.seeds or self.seeds) <= set(starts[0].seeds or self.seeds):
+            raise ValueError(
+                f"run {run.name!r}: start = {run.start!r} is no run of the same seeds that has no start itself"
+            )
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,17 @@ class PlannedRun:
     rows_per_step: int
     steps: int
     needs_labels: bool
+    start: str = ""  # the run that it begins with
 
     @property
     def key(self) -> str:
         """The run's folder."""
         return f"{self.name}-seed{self.seed}"
+
+    @property
+    def start_key(self) -> str:
+        """The folder of the run that it begins with; "": none."""
+        return f"{self.start}-seed{self.seed}" if self.start else ""
 
     @property
     def rows(self) -> int:
@@ -80,7 +98,7 @@ class PlannedRun:
     @property
     def settings_hash(self) -> str:
         """Tells a finished run from one of the same name under other settings."""
-        return hashlib.sha256(to_toml(self.recipe).encode()).hexdigest()[:12]
+        return hashlib.sha256((to_toml(self.recipe) + self.start).encode()).hexdigest()[:12]
 
 
 def read_sweep(name_or_path: str) -> tuple[Sweep, str]:
@@ -134,7 +152,15 @@ def _plan(sweep: Sweep, run: RunSpec, seed: int, base: Mapping[str, Any], *, whe
     PretrainSettings.from_recipe(recipe, where=where)
     needs_labels = bool(settings.method_class.clip_request(settings.method).label_columns)
     return PlannedRun(
-        run.name, seed, recipe, settings.method_name, clips_per_step, rows_per_step, steps, needs_labels
+        run.name,
+        seed,
+        recipe,
+        settings.method_name,
+        clips_per_step,
+        rows_per_step,
+        steps,
+        needs_labels,
+        run.start,
     )
 
 

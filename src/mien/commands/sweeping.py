@@ -85,7 +85,8 @@ def run_sweep(
     _refuse_missing_labels(planned, places)
     todo = [run for run in mine if not _is_done(run, places)]
     work = _Work(planned, places, _Scorer(sweep, places), means.max_minutes)
-    work_off(todo, means.slots, work)
+    for generation in ([run for run in todo if not run.start], [run for run in todo if run.start]):
+        work_off(generation, means.slots, work)
     again = [run for run in todo if run.key in work.killed]
     work.retrying = True
     work_off(again, means.slots, work)
@@ -126,6 +127,9 @@ class _Work:
                 self._do(run, slot, stop, claim)
 
     def _do(self, run: PlannedRun, slot: Slot, stop: Stop, claim: Claim) -> None:
+        if run.start and not _start(run, self.places).is_file():
+            _say(f"{run.key} begins with {run.start_key}, which is not done: the same command does it then")
+            return
         _say(
             f"[{self.planned.index(run) + 1}/{len(self.planned)}] {run.key}: {run.steps} steps of "
             f"{run.rows_per_step} rows"
@@ -179,6 +183,8 @@ def _train(run: PlannedRun, places: Places, slot: Slot, stop: Stop, claim: Claim
     words = ["--store", str(places.store), "--out", str(_folder(run, places)), "--resume", "auto"]
     if run.needs_labels:
         words.append(f"data.labels={json.dumps(str(places.labels))}")
+    if run.start:
+        words.append(f"backbone.weights={json.dumps(str(_start(run, places)))}")
     with _log(run, places).open("a") as stream:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "mien", "pretrain", str(recipe), *words],
@@ -308,6 +314,10 @@ def _action_unit_columns(path: Path) -> list[str]:
 
 def _folder(run: PlannedRun, places: Places) -> Path:
     return places.out / "runs" / run.key
+
+
+def _start(run: PlannedRun, places: Places) -> Path:
+    return places.out / "runs" / run.start_key / "encoder.safetensors"
 
 
 def _log(run: PlannedRun, places: Places) -> Path:

@@ -57,6 +57,7 @@ class ClpSettings:
     tau: float = 0.07  # temperature of InfoNCE
     tau_reconstruction: float | None = None  # temperature of the attention; None: tau
     exclude_same_identity: Literal["none", "candidates", "candidates+negatives"] = "candidates"
+    negatives: Literal["bank", "bank+video", "video"] = "bank"  # video: the step's other keys of the query's own
     mu: float = 0.999  # the momentum encoder keeps this share of itself at each step
     key_batch_norm_groups: int = 4  # groups of keys with batch statistics of their own, over all devices
     hidden_dim: int = 256
@@ -240,11 +241,14 @@ class Clp(Method):
             return 0.0 * query_ND.sum(), undefined_reconstruction(query_ND.device)
         candidates, negatives = self.bank.split(self.settings.candidates, generator=generator)
         masked_NC, masked_NM = self._masks(keys, candidates, negatives)
+        negatives_MD = negatives.rows_MD
+        if self.settings.negatives != "bank":
+            negatives_MD, masked_NM = self._with_own_video(keys, negatives_MD, masked_NM)
         result = cross_identity_reconstruction(
             query_ND,
             keys.rows_MD,
             candidates.rows_MD,
-            negatives.rows_MD,
+            negatives_MD,
             temperature=self.settings.tau,
             reconstruction_temperature=self.settings.tau_reconstruction,
             masked_NC=masked_NC,
@@ -265,6 +269,18 @@ class Clp(Method):
         if self.settings.exclude_same_identity == "candidates+negatives":
             masked_NM = masked_NM | _same_identity(keys, negatives)
         return masked_NC, masked_NM
+
+    def _with_own_video(
+        self, keys: BankRows, negatives_MD: Tensor, masked_NM: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The step's keys after the negatives, of which each query sees the others of its own video."""
+        itself_NN = torch.eye(len(keys), dtype=torch.bool, device=keys.rows_MD.device)
+        if self.settings.negatives == "video":
+            negatives_MD = negatives_MD[:0]
+        if masked_NM is None or not len(negatives_MD):
+            masked_NM = torch.zeros(len(keys), len(negatives_MD), dtype=torch.bool, device=itself_NN.device)
+        others_NN = _same_video(keys, keys) & ~itself_NN
+        return torch.cat([negatives_MD, keys.rows_MD]), torch.cat([masked_NM, ~others_NN], dim=1)
 
     def _min_fill(self, num_keys: int) -> int:
         fill = STEPS_TO_MIN_FILL * num_keys * world_size()
