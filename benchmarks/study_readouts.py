@@ -98,10 +98,10 @@ def main() -> None:
         Faces.read(store, labels, size_px=args.size_px, every_frames=args.every_frames)
         for store, labels in places
     )
-    known = pd.read_parquet(args.out) if args.out.is_file() else pd.DataFrame(columns=["encoder"])
+    known = pd.read_parquet(args.out) if args.out.is_file() else pd.DataFrame({"encoder": [], "sweep": []})
     for facts, path in _runs(args.sweeps):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        if ((known["encoder"] == digest) & (known["sweep"] == facts["sweep"])).any() if len(known) else False:
+        if ((known["encoder"] == digest) & (known["sweep"] == facts["sweep"])).any():
             continue
         rows = [
             {**facts, "encoder": digest, "score": score.name, "value": score.value, "drawn": _compact(score)}

@@ -51,7 +51,9 @@ def cir_by_loops(query_ND, key_ND, owner_N, parts, settings):
     """`owner_N`: (identity, video) of each query; `parts`: (row, identity, video) of the bank."""
     (candidates, negatives), exclude, losses = parts, settings.exclude_same_identity, []
     keys = unit_rows(key_ND.tolist())
-    for query, key, (identity, video) in zip(unit_rows(query_ND.tolist()), keys, owner_N, strict=True):
+    for n, (query, key, (identity, video)) in enumerate(
+        zip(unit_rows(query_ND.tolist()), keys, owner_N, strict=True)
+    ):
         chosen = [
             row
             for row, whose, where in candidates
@@ -62,6 +64,10 @@ def cir_by_loops(query_ND, key_ND, owner_N, parts, settings):
             for row, whose, where in negatives
             if exclude == "none" or (where != video and (exclude == "candidates" or whose != identity))
         ]
+        if settings.negatives == "video":
+            others = []
+        if settings.negatives != "bank":
+            others += [keys[m] for m, (_, where) in enumerate(owner_N) if where == video and m != n]
         if not chosen:
             continue
         tau = settings.tau_reconstruction or settings.tau
@@ -83,7 +89,15 @@ def parts_of_bank(method, step_generator):
 
 
 @pytest.mark.parametrize("exclude", ["none", "candidates", "candidates+negatives"])
-@pytest.mark.parametrize("extra", [{}, {"batch_norm_output": True, "tau_reconstruction": 0.3}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"batch_norm_output": True, "tau_reconstruction": 0.3},
+        {"negatives": "bank+video"},
+        {"negatives": "video"},
+    ],
+)
 def test_a_step_is_the_equations(small_clp, batch_for, plain_views, exclude, extra):
     method = small_clp(exclude_same_identity=exclude, **extra)
     fill(method, batch_for, plain_views)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,15 +22,10 @@ class ResNetSettings:
     # Pixels that one step of the stem's output covers. 2 leaves the max pool out: pictures of 64 px then end
     # as maps of 4 x 4 instead of 2 x 2, for about 4 times the work. Names and shapes of the weights stay.
     stem_stride: Literal[4, 2] = 4
-    # The picture is cut into cells x cells parts with features of their own. Faces are aligned, so that where
-    # something is says what it is, which a mean over the whole picture forgets. Weights stay the same.
-    cells: int = 1
 
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ValueError(f"width = {self.width}: at least 1 channel")
-        if self.cells < 1:
-            raise ValueError(f"cells = {self.cells}: at least 1")
 
 
 class ResNet(Backbone):
@@ -43,8 +37,7 @@ class ResNet(Backbone):
     def __init__(self, settings: ResNetSettings) -> None:
         super().__init__()
         width = settings.width
-        self.cells = settings.cells
-        self.feature_dim = 8 * width * settings.cells**2
+        self.feature_dim = 8 * width
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if settings.stem_stride == 4 else nn.Identity()
@@ -55,13 +48,10 @@ class ResNet(Backbone):
         self.apply(_initialise)
 
     def feature_maps(self, images_NCHW: Tensor) -> Tensor:
-        """(N, feature_dim, H / 32, W / 32) with the standard stem; sides are rounded up.
-
-        8 * width maps a cell, cell by cell from the upper left. ValueError where a map has fewer pixels than cells.
-        """
+        """(N, 8 * width, H / 32, W / 32) with the standard stem; sides are rounded up."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images_NCHW)), inplace=True))
         maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return maps if self.cells == 1 else _by_cell(maps, self.cells)
+        return maps
 
 
 @BACKBONES.register("resnet18")
@@ -124,23 +114,6 @@ def _stage(channels_in: int, channels_out: int, num_blocks: int, *, stride: int)
     first = BasicBlock(channels_in, channels_out, stride=stride)
     rest = (BasicBlock(channels_out, channels_out, stride=1) for _ in range(num_blocks - 1))
     return nn.Sequential(first, *rest)
-
-
-def _by_cell(maps_NCHW: Tensor, cells: int) -> Tensor:
-    """(N, cells * cells * C, H, W): a copy of the maps a cell, 0 outside of it; its mean is that of the cell."""
-    H, W = maps_NCHW.shape[2:]
-    if min(H, W) < cells:
-        raise ValueError(f"maps of {H} x {W} pixels cannot be cut into {cells} x {cells} cells: lower cells")
-    row_KH, column_KW = (_places(side, cells, maps_NCHW) for side in (H, W))
-    share_KKHW = row_KH[:, None, :, None] * column_KW[None, :, None, :]
-    return (maps_NCHW[:, None] * share_KKHW.flatten(0, 1)[:, None]).flatten(1, 2)
-
-
-def _places(side: int, cells: int, like: Tensor) -> Tensor:
-    """(cells, side): which pixels of a side lie in each cell, weighted so that their mean over the side is theirs."""
-    cell_S = torch.arange(side, device=like.device) * cells // side
-    inside_KS = (cell_S == torch.arange(cells, device=like.device)[:, None]).to(like.dtype)
-    return inside_KS * side / inside_KS.sum(dim=1, keepdim=True)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,0 +1,80 @@
+"""The study's tables, from what `study_readouts.py` has kept: means over seeds, intervals over people and seeds.
+
+    python benchmarks/study_table.py docs/results/study.parquet --sweep main
+    python benchmarks/study_table.py docs/results/study.parquet --sweep main --against moco-v2
+
+An interval is the 2.5th to 97.5th percentile of draws with replacement of both the tested people and the seeds. The
+people's draws are the same for every run, the seeds' are not, for two runs of one seed share nothing but its number.
+With --against, differences from that run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+SCORES = {
+    "auc within a video": "AUC within a video",
+    "auc": "AUC",
+    "auc within a video, 5 people": "within, 5 people",
+    "auc within a video, 15 people": "within, 15 people",
+    "auc within a video, shifted": "within, shifted",
+    "identity": "identity",
+}
+
+
+def main() -> None:
+    """Print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("readouts", type=Path)
+    parser.add_argument("--sweep", required=True, help="the folder's name")
+    parser.add_argument("--against", default="", help="a run: differences from it")
+    parser.add_argument("--scores", nargs="+", default=list(SCORES), help="columns")
+    args = parser.parse_args()
+    table = pd.read_parquet(args.readouts)
+    print(markdown(table[table["sweep"] == args.sweep], args.scores, against=args.against))
+
+
+def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> str:
+    """A line a run, the best first; a cell is the mean over the seeds and its interval."""
+    drawn = {(run, score): _drawn(rows) for (run, score), rows in table.groupby(["run", "score"], sort=False)}
+    value = table.groupby(["run", "score"], sort=False)["value"].mean()
+    seeds = table.groupby("run", sort=False)["seed"].nunique()
+    runs = sorted((run for run in seeds.index if run != against), key=lambda run: -value[run, scores[0]])
+    lines = [
+        "| run | seeds | " + " | ".join(SCORES.get(score, score) for score in scores) + " |",
+        "| --- |" + " ---: |" * (1 + len(scores)),
+    ]
+    for run in runs:
+        cells = [run, str(seeds[run])]
+        for score in scores:
+            mean, drawn_R = value[run, score], drawn[run, score]
+            if against:
+                mean, drawn_R = mean - value[against, score], drawn_R - drawn[against, score]
+            low, high = np.quantile(drawn_R, (0.025, 0.975))
+            sign = "+" if against else ""
+            cells.append(f"{_short(mean, sign)} ({_short(low, sign)} to {_short(high, sign)})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _drawn(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(R,) means over seeds drawn with replacement, the r-th of the r-th draw of people."""
+    drawn_SR = np.stack(rows.sort_values("seed")["drawn"].to_list())
+    name = f"{rows['run'].iloc[0]}"
+    generator = np.random.default_rng([*name.encode()])
+    chosen_SR = generator.integers(len(drawn_SR), size=drawn_SR.shape)
+    mean_R: NDArray[np.float64] = np.take_along_axis(drawn_SR, chosen_SR, axis=0).mean(axis=0)
+    return mean_R
+
+
+def _short(value: float, sign: str) -> str:
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
+
+
+if __name__ == "__main__":
+    main()
