@@ -1,11 +1,11 @@
-"""What can be read from the encoders of finished sweeps: action units, from few people, under a shift, and nuisance.
+"""What can be read from the encoders of finished sweeps: action units, of few people, shifted, and nuisance.
 
     python benchmarks/study_readouts.py SWEEP [SWEEP ...] --store TEST --labels LABELS \
         --shifted-store SHIFTED --shifted-labels LABELS --out docs/results/study.parquet
 
-One row a run and score, with the value and what RESAMPLES draws of the tested people make of it; the same draws
-for all runs, so that differences are paired. Runs that OUT holds already are left out. All read-outs are ridge
-regressions (`mien.evaluate.readout`); people are never on both sides.
+One row a run and score, with the value and what RESAMPLES draws of the tested people make of it; the same
+draws for all runs, so that differences are paired. Runs that OUT holds already are left out. All read-outs
+are ridge regressions (`mien.evaluate.readout`); people are never on both sides.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Score:
 
 def main() -> None:
     """Add what is missing to the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sweeps", nargs="+", type=Path)
     for name in ("store", "labels", "shifted-store", "shifted-labels", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -240,8 +242,9 @@ def _identity(
         feature_ND[train_N], np.eye(len(people))[person_N[train_N]], strength=IDENTITY_PENALTY
     )
     right_N = readout.scores(feature_ND[~train_N]).argmax(axis=1) == person_N[~train_N]
-    right_S = np.bincount(person_N[~train_N], right_N, len(people))
-    return _ratio("identity", right_S, np.bincount(person_N[~train_N], minlength=len(people)), subject_N, fold_N)
+    tested_N = person_N[~train_N]
+    right_S, rows_S = (np.bincount(tested_N, weight_N, len(people)) for weight_N in (right_N, None))
+    return _ratio("identity", right_S, rows_S, subject_N, fold_N)
 
 
 def _r2(

@@ -1,11 +1,11 @@
-"""The study's tables, from what `study_readouts.py` has kept: means over seeds, intervals over people and seeds.
+"""The study's tables, from what `study_readouts.py` has kept: means, intervals over people and seeds.
 
     python benchmarks/study_table.py docs/results/study.parquet --sweep main
     python benchmarks/study_table.py docs/results/study.parquet --sweep main --against moco-v2
 
-An interval is the 2.5th to 97.5th percentile of draws with replacement of both the tested people and the seeds. The
-people's draws are the same for every run, the seeds' are not, for two runs of one seed share nothing but its number.
-With --against, differences from that run.
+An interval is the 2.5th to 97.5th percentile of draws with replacement of both the tested people and the
+seeds. The people's draws are the same for every run; the seeds' are not, for two runs of one seed share
+nothing but its number. With --against, differences from that run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ SCORES = {
 
 def main() -> None:
     """Print Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("readouts", type=Path)
     parser.add_argument("--sweep", required=True, help="the folder's name")
     parser.add_argument("--against", default="", help="a run: differences from it")

@@ -248,5 +248,5 @@ def test_a_run_begins_with_the_encoder_of_another_of_its_seed(words, tmp_path, c
 def test_a_start_that_is_no_run_without_a_start_is_refused(words, tmp_path, start):
     path = tmp_path / "sweep.toml"
     path.write_text(path.read_text() + STARTED.replace('start = "simclr"', f'start = "{start}"'))
-    with pytest.raises(ValueError, match="no run of the same seeds"):
+    with pytest.raises(ValueError, match="no run of these seeds"):
         run(words)

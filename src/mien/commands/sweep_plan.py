@@ -62,7 +62,7 @@ class Sweep:
         starts = [one for one in self.runs if one.name == run.start and not one.start]
         if not starts or not set(run.seeds or self.seeds) <= set(starts[0].seeds or self.seeds):
             raise ValueError(
-                f"run {run.name!r}: start = {run.start!r} is no run of the same seeds that has no start itself"
+                f"run {run.name!r}: start = {run.start!r} is no run of these seeds without a start of its own"
             )
 
 

@@ -57,7 +57,7 @@ class ClpSettings:
     tau: float = 0.07  # temperature of InfoNCE
     tau_reconstruction: float | None = None  # temperature of the attention; None: tau
     exclude_same_identity: Literal["none", "candidates", "candidates+negatives"] = "candidates"
-    negatives: Literal["bank", "bank+video", "video"] = "bank"  # video: the step's other keys of the query's own
+    negatives: Literal["bank", "bank+video", "video"] = "bank"  # video: the step's other keys of its video
     mu: float = 0.999  # the momentum encoder keeps this share of itself at each step
     key_batch_norm_groups: int = 4  # groups of keys with batch statistics of their own, over all devices
     hidden_dim: int = 256

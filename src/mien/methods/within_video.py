@@ -1,7 +1,7 @@
-"""Within-video contrast: a frame is told from the other frames of its own video, where everybody is the same.
+"""Within-video contrast: a frame is told from other frames of its own video too, where everybody is the same.
 
-Instance discrimination (SimCLR's two views, ICML 2020) among frames of one track: who it is tells them apart
-no better than chance, so what is learnt is what changes. Our own; docs/evidence.md measures it.
+SimCLR (Chen et al., ICML 2020) on several frames of each track: among them who it is helps nobody, so that
+what changes in a face has to be learnt as well. Our own; docs/evidence.md measures it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutpu
 
 @METHODS.register("within_video")
 class WithinVideo(Method):
-    """Backbone and one head; InfoNCE of two views of each frame among the frames of its video, or of all."""
+    """Backbone and one head; InfoNCE of two views of each frame, in both directions."""
 
     @dataclass(frozen=True)
     class Settings:
-        """`centred` takes the video's mean embedding away first: what is compared is the change from it."""
+        """docs/evidence.md compares the two kinds of negatives."""
 
         frames_per_video: int = 8  # L, far apart in the track
         min_gap_frames: int = 8  # they lie at least so many raw frames apart where the track allows
-        negatives: Literal["video", "all"] = "video"  # the other L - 1 frames, or those of other videos too
-        centred: bool = False
-        temperature: float = 0.1
+        negatives: Literal["all", "video"] = "all"  # frames of all videos, or the other L - 1 alone
+        temperature: float = 0.2
         hidden_dim: int = 256
         embedding_dim: int = 128
         batch_norm_output: bool = False  # BatchNorm1d without affine parameters after the head
@@ -67,10 +66,8 @@ class WithinVideo(Method):
     @full_precision
     def _loss(self, features_ND: Tensor) -> StepOutput:
         L = self.settings.frames_per_video
-        embedding_2BLD = unit(self.head(features_ND)).unflatten(0, (2, -1, L))
-        if self.settings.centred:
-            embedding_2BLD = unit(embedding_2BLD - embedding_2BLD.mean(dim=2, keepdim=True))
-        one_BLD, other_BLD = embedding_2BLD
+        embedding_ND = unit(self.head(features_ND))
+        one_BLD, other_BLD = embedding_ND.view(2, -1, L, embedding_ND.shape[1])
         logits_GNN = self._grouped(one_BLD) @ self._grouped(other_BLD).mT / self.settings.temperature
         G, N, _ = logits_GNN.shape
         own_GN = torch.arange(N, device=logits_GNN.device).expand(G, N)
