@@ -29,8 +29,8 @@ class WithinVideo(Method):
     class Settings:
         """docs/evidence.md compares the two kinds of negatives."""
 
-        frames_per_video: int = 8  # L, far apart in the track
-        min_gap_frames: int = 8  # they lie at least so many raw frames apart where the track allows
+        frames_per_video: int = 4  # L, far apart in the track
+        min_gap_frames: int = 17  # they lie at least so many raw frames apart where the track allows
         negatives: Literal["all", "video"] = "all"  # frames of all videos, or the other L - 1 alone
         temperature: float = 0.2
         hidden_dim: int = 256
