@@ -104,11 +104,18 @@ def auc_pairs(
     labels_N: Floats, score_N: Floats, subject_N: NDArray[Any]
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
     """(S, S) pairs (row's positive, column's negative) ranked rightly, ties half; both counts, (S,)."""
-    subjects = np.unique(subject_N)
-    high = [np.sort(score_N[(subject_N == s) & (labels_N == 1)]) for s in subjects]
-    low = [np.sort(score_N[(subject_N == s) & (labels_N == 0)]) for s in subjects]
-    wins_SS = np.array([[_wins(above, below) for below in low] for above in high])
-    return wins_SS, np.array([len(rows) for rows in high]), np.array([len(rows) for rows in low])
+    subjects, of_row_N = np.unique(subject_N, return_inverse=True)
+    high_N, low_N = labels_N == 1, labels_N == 0
+    above_P, whose_P = score_N[high_N], of_row_N[high_N]
+    wins_SS = np.zeros((len(subjects), len(subjects)))
+    for column in range(len(subjects)):
+        below = np.sort(score_N[low_N & (of_row_N == column)])
+        twice_P = np.searchsorted(below, above_P, "left") + np.searchsorted(below, above_P, "right")
+        wins_SS[:, column] = np.bincount(whose_P, twice_P / 2, len(subjects))
+    positives_S, negatives_S = (
+        np.bincount(of_row_N[rows], minlength=len(subjects)) for rows in (high_N, low_N)
+    )
+    return wins_SS, positives_S, negatives_S
 
 
 def compare_f1(
@@ -209,12 +216,6 @@ def _coded(counts_SA4: NDArray[np.int64]) -> NDArray[np.int64]:
     """(S, A, 2) positives and negatives."""
     positives_SA = counts_SA4[..., 0] + counts_SA4[..., 2]
     return np.stack([positives_SA, counts_SA4.sum(axis=-1) - positives_SA], axis=-1)
-
-
-def _wins(above: Floats, below: Floats) -> float:
-    right = np.searchsorted(below, above, side="right").sum()
-    left = np.searchsorted(below, above, side="left").sum()
-    return float(left + right) / 2
 
 
 def _weighted_auc(wins_SS: Floats, pairs_SS: Floats, weight_RS: NDArray[np.int64]) -> Floats:
