@@ -127,15 +127,15 @@ def scores_of(path: Path, own: Faces, shifted: Faces) -> Iterator[Score]:
     within = [_out_of_fold(centred_ND, labels_NA, subject_N, fold_N)]
     yield _auc("auc within a video", labels_NA, within, subject_N, fold_N)
     for num_people in (5, 15):
-        for kind, rows_ND in (("auc", feature_ND), ("auc within a video", centred_ND)):
-            draws = [
-                _out_of_fold(rows_ND, labels_NA, subject_N, fold_N, num_people=num_people, draw=draw)
-                for draw in range(DRAWS_OF_FEW)
-            ]
-            yield _auc(f"{kind}, {num_people} people", labels_NA, draws, subject_N, fold_N)
+        draws = [
+            _out_of_fold(centred_ND, labels_NA, subject_N, fold_N, num_people=num_people, draw=draw)
+            for draw in range(DRAWS_OF_FEW)
+        ]
+        yield _auc(f"auc within a video, {num_people} people", labels_NA, draws, subject_N, fold_N)
     adapted_ND = _with_own_statistics(encoder, own, fold_N)
+    adapted_ND = np.stack([centred_by_video(rows_ND, own.scored.video_N) for rows_ND in adapted_ND])
     stats = [_out_of_fold(adapted_ND, labels_NA, subject_N, fold_N, features_of_fold=True)]
-    yield _auc("auc, batch-norm of the labelled set", labels_NA, stats, subject_N, fold_N)
+    yield _auc("auc within a video, batch-norm of the labelled set", labels_NA, stats, subject_N, fold_N)
     yield from _shifted(feature_ND, away_ND, own, shifted)
     yield _identity(feature_ND, subject_N, own.scored.video_N, fold_N)
     for number, name in enumerate(NUISANCE):
