@@ -249,3 +249,23 @@ def test_views_made_first_under_inference_mode_can_be_trained_on_afterwards():
     pictures = torch.zeros(1, 3, 8, 8, requires_grad=True)
     views.pictures_to_views(pictures).sum().backward()
     assert pictures.grad is not None
+
+
+def test_light_from_another_side_grows_along_its_slope_and_leaves_the_centre():
+    grey = torch.full((1, 1, FRAME_PX, FRAME_PX, 3), 60, dtype=torch.uint8)
+    view = as_colours(
+        apply_views(grey, with_row(slope_N2=torch.tensor([[0.5, -0.25]])), output_size_px=56)[0, 0]
+    )
+    place = (np.arange(56) + 0.5) / 28 - 1
+    expected = 60 / 255 * np.exp(0.5 * place[None, :] - 0.25 * place[:, None])
+    np.testing.assert_allclose(view, np.repeat(expected[..., None], 3, axis=2), atol=1e-5)
+
+
+def test_slopes_are_drawn_up_to_the_setting_and_the_other_draws_stay():
+    plain = ViewDraw.random(500, settings=SETTINGS, frame_size_px=FRAME_PX, generator=generator())
+    settings = dataclasses.replace(SETTINGS, relight=0.7)
+    lit = ViewDraw.random(500, settings=settings, frame_size_px=FRAME_PX, generator=generator())
+    assert 0.65 < lit.slope_N2.abs().max() <= 0.7
+    assert lit.blur_px_N is None
+    assert torch.equal(plain.shift_N2, lit.shift_N2)
+    assert torch.equal(plain.saturation_N, lit.saturation_N)

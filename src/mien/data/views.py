@@ -53,6 +53,9 @@ class ViewSettings:
     smallest_crop_area: float = 0.0  # above 0: a crop of this share of the frame up to all of it, resized
     grey_probability: float = 0.0
     blur_probability: float = 0.0  # Gaussian, deviation ~ U(0.1, 2.0) pixels of a 224-pixel view
+    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a and b
+    # ~ U(-relight, relight); else slow changes of light are what the order of frames is most easily told by.
+    relight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.output_size_px < 8:
@@ -71,11 +74,13 @@ class ViewSettings:
                 raise ValueError(f"{name} = {getattr(self, name)}: between 0 and 1")
         if not 0.0 <= self.hue <= 0.5:
             raise ValueError(f"hue = {self.hue}: between 0 and 0.5 turns")
+        if self.relight < 0.0:
+            raise ValueError(f"relight = {self.relight}: 0 or more")
 
     @property
     def any_native(self) -> bool:
         """Whether a view does more than CLP's."""
-        return max(self.smallest_crop_area, self.grey_probability, self.blur_probability) > 0.0
+        return max(self.smallest_crop_area, self.grey_probability, self.blur_probability, self.relight) > 0.0
 
     def require_fits(self, frame_size_px: int) -> None:
         """ValueError unless the centre crop lies on whole pixels inside frames of that size."""
@@ -100,6 +105,7 @@ class ViewDraw:
     hue_N: Tensor  # turns
     scale_N2: Tensor | None = None  # x, y side of the crop in output sides; None: 1
     blur_px_N: Tensor | None = None  # deviation in pixels of the view; None: no blur
+    slope_N2: Tensor | None = None  # of the logarithm of the light along x and y, half a side; None: none
 
     @classmethod
     def identity(cls, num_rows: int) -> ViewDraw:
@@ -137,7 +143,10 @@ class ViewDraw:
             self,
             saturation_N=torch.where(unit[0] < settings.grey_probability, 0.0, self.saturation_N),
             blur_px_N=torch.where(unit[1] < settings.blur_probability, 0.1 + 1.9 * unit[2], 0.0)
-            * (settings.output_size_px / 224),
+            * (settings.output_size_px / 224)
+            if settings.blur_probability
+            else None,
+            slope_N2=(2.0 * unit[7:9].T - 1.0) * settings.relight if settings.relight else None,
         )
         if not settings.smallest_crop_area:
             return draw
@@ -212,6 +221,8 @@ def apply_views(
     planes = frames_BTHWC.permute(0, 1, 4, 2, 3).reshape(B, T * C, H, W).float().div_(255.0)
     grid = F.affine_grid(maps[:, :6].view(B, 2, 3), [B, T * C, side, side], align_corners=False)
     warped = F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
+    if draw.slope_N2 is not None:
+        warped = warped * _light(draw.slope_N2.to(warped.device, non_blocking=True), side)
     pixels_BPC = warped.view(B, T, C, side, side).permute(0, 1, 3, 4, 2).reshape(B, T * side * side, C)
     coloured_BPC = _colour(pixels_BPC, maps[:, 6:15].view(B, 3, 3), maps[:, 15]).clamp_(0.0, 1.0)
     return _normalise(coloured_BPC, normalisation).view(B, T, side, side, C).permute(0, 1, 4, 2, 3)
@@ -280,6 +291,13 @@ def _pack(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
     affine_N23 = affine_matrices(draw, frame_size_px=frame_size_px, output_size_px=output_size_px)
     matrix_N33, grey_share_N = colour_matrices(draw)
     return torch.cat([affine_N23.flatten(1), matrix_N33.flatten(1), grey_share_N[:, None]], dim=1)
+
+
+def _light(slope_B2: Tensor, side: int) -> Tensor:
+    """(B, 1, side, side) what light that grows along the slopes multiplies a view by; 1 in its centre."""
+    place_S = (torch.arange(side, device=slope_B2.device) + 0.5) * (2.0 / side) - 1.0
+    along_x_BS, along_y_BS = (slope_B1 * place_S for slope_B1 in slope_B2.split(1, dim=1))
+    return torch.exp(along_x_BS[:, None, None, :] + along_y_BS[:, None, :, None])
 
 
 def _colour(pixels_BPC: Tensor, matrix_B33: Tensor, grey_share_B: Tensor) -> Tensor:
