@@ -53,8 +53,8 @@ class ViewSettings:
     smallest_crop_area: float = 0.0  # above 0: a crop of this share of the frame up to all of it, resized
     grey_probability: float = 0.0
     blur_probability: float = 0.0  # Gaussian, deviation ~ U(0.1, 2.0) pixels of a 224-pixel view
-    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a and b
-    # ~ U(-relight, relight); else slow changes of light are what the order of frames is most easily told by.
+    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a and
+    # b ~ U(-relight, relight); else slow changes of light are what the order of frames is most easily told by.
     relight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -296,7 +296,7 @@ def _pack(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
 def _light(slope_B2: Tensor, side: int) -> Tensor:
     """(B, 1, side, side) what light that grows along the slopes multiplies a view by; 1 in its centre."""
     place_S = (torch.arange(side, device=slope_B2.device) + 0.5) * (2.0 / side) - 1.0
-    along_x_BS, along_y_BS = (slope_B1 * place_S for slope_B1 in slope_B2.split(1, dim=1))
+    along_x_BS, along_y_BS = slope_B2[:, :1] * place_S, slope_B2[:, 1:] * place_S
     return torch.exp(along_x_BS[:, None, None, :] + along_y_BS[:, None, :, None])
 
 
