@@ -153,7 +153,7 @@ def test_runs_side_by_side_two_shards_and_a_killed_run_give_the_serial_table(
     command = [sys.executable, "-m", "mien", "sweep", *together, str(folder), "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     kill_a_child(process)
-    said = process.communicate(timeout=300)[1]
+    said = process.communicate(timeout=900)[1]
     assert process.returncode == 0, said
     assert "was killed by signal 9; it goes on when the others are done" in said
     pd.testing.assert_frame_equal(table(folder), serial)
@@ -169,7 +169,7 @@ def kill_a_child(process):
 
 def first_child(process):
     """The first run that has begun."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         children = psutil.Process(process.pid).children()
         if children and "pretrain" in " ".join(children[0].cmdline()):
@@ -196,7 +196,7 @@ def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_
         assert table(tmp_path / "out")["run"].tolist() == ["labelled"]
     finally:
         orphan.resume()
-        orphan.wait(timeout=120)
+        orphan.wait(timeout=600)
     trained = tmp_path / "out" / "runs" / "simclr-seed0" / "log.jsonl"
     lines = trained.read_text()
     assert run(words) == 0
@@ -208,7 +208,7 @@ def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_
 def test_two_sweeps_in_one_folder_do_no_run_twice(words, tmp_path):
     command = [sys.executable, "-m", "mien", "sweep", *words]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in processes]
+    said = [process.communicate(timeout=900)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     begun = re.findall(r"\] (\S+): \d+ steps", "".join(said))
     assert sorted(begun) == ["labelled-seed0", "simclr-seed0"]
