@@ -16,6 +16,7 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.cli import main
+from mien.commands import trying
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
@@ -151,7 +152,7 @@ def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(repor
     assert len(shared) > 300
 
 
-def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
+def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys, monkeypatch):
     arguments = [
         "evaluate",
         "--dataset",
@@ -174,9 +175,12 @@ def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
     printed = capsys.readouterr().out
     assert "00001: " not in printed
     assert "kept from" not in printed
+    read = []
+    monkeypatch.setattr(trying, "read_predictions", lambda path: read.append(path) or read_predictions(path))
     assert main(arguments) == 0
     assert "a (frozen): " in (again := capsys.readouterr().out)
     assert "kept from an earlier run" in again
+    assert sorted(read) == sorted((drawn / "r2" / "predictions").iterdir())  # each once
     assert main([*arguments, "--set", "seed=1"]) == 0
     assert "kept from" not in capsys.readouterr().out
     assert "not tried: affine+stats, stats" in (drawn / "r2" / "report.html").read_text()
