@@ -4,7 +4,8 @@
     python benchmarks/detect_scores.py SET/labels.parquet TABLES [--occurs-at 1]
 
 A line a unit: share of frames that have it, F1 of `present` and ROC-AUC of the probability, in per cent, and
-the AUC with each file's median taken off, as a person's baseline would. Frames without a face are left out.
+the AUC with each file's median taken off, as a person's baseline would. Frames without a face, or without
+labels, are left out and counted.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ def main() -> None:
     parser.add_argument("tables", type=Path)
     parser.add_argument("--occurs-at", type=float, default=1.0)
     args = parser.parse_args()
-    rows = joined(pd.read_parquet(args.labels), args.tables)
+    rows, unlabelled = joined(pd.read_parquet(args.labels), args.tables)
     units = [name for name in rows if name.endswith("_present")]
     names = [name.removesuffix("_present") for name in units]
     faces = rows[rows["success"] == 1]
-    print(f"{len(faces)} faces; {len(rows) - len(faces)} rows without one")
+    print(f"{len(faces)} faces; {len(rows) - len(faces)} rows without one; {in_words(unlabelled)}")
     labels_NA = (faces[[f"{name}_label" for name in names]].to_numpy() >= args.occurs_at).astype(np.float32)
     centred = faces[names] - faces.groupby("input")[names].transform("median")
     scores = {
@@ -44,8 +45,11 @@ def main() -> None:
     print(pd.concat([table, table.mean().to_frame("mean").T]).round(1).to_string())
 
 
-def joined(labels: pd.DataFrame, tables: Path) -> pd.DataFrame:
-    """The tables' rows with their frames' labels, AU01_label ...; their paths may begin above it."""
+def joined(labels: pd.DataFrame, tables: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables' rows with their frames' labels, AU01_label ..., and the rows whose frames have none.
+
+    The labels' paths may begin above the tables' names.
+    """
     paths = sorted(tables.rglob("*.parquet"))
     rows = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
     names = [name.removesuffix("_present") for name in rows if name.endswith("_present")]
@@ -53,7 +57,17 @@ def joined(labels: pd.DataFrame, tables: Path) -> pd.DataFrame:
     ends = {path: longest_end(path, inputs) for path in labels["path"].unique()}
     coded = labels[names].add_suffix("_label")
     coded["input"], coded["frame"] = labels["path"].map(ends), labels["frame"]
-    return rows.merge(coded, on=["input", "frame"], validate="many_to_one")
+    both = rows.merge(coded, on=["input", "frame"], how="left", validate="many_to_one", indicator="found")
+    has_labels = both.pop("found") == "both"
+    return both[has_labels], both[~has_labels]
+
+
+def in_words(unlabelled: pd.DataFrame) -> str:
+    """How many rows have no labels, and in which files, the first few by name."""
+    inputs = unlabelled["input"].unique()
+    named = ", ".join(map(str, inputs[:3])) + (" ..." if len(inputs) > 3 else "")
+    words = f"{len(unlabelled)} rows without labels"
+    return f"{words}, in {len(inputs)} files: {named}" if len(inputs) else words
 
 
 def longest_end(path: str, inputs: set[str]) -> str:

@@ -64,7 +64,7 @@ def main() -> None:
     planned = plan_runs(sweep, where=where)
     cores = usable_cores()
     means = Means(slots_for((), cores, cores=cores))  # each run is of one thread, so the figures stay
-    if not run_sweep(sweep, planned, planned, places, means):
+    if run_sweep(sweep, planned, planned, places, means):
         sys.exit("gate: not all runs came to their end")
     held = [report(check, check.figure(places.out)) for check in CHECKS]
     sys.exit(0 if all(held) else "gate: learning is not what it was")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import simplejpeg
 import torch
+from hypothesis import HealthCheck, settings
 
 from mien.backbones import build_backbone
 from mien.data.jpeg_tar import JpegTar
@@ -33,6 +34,9 @@ from mien.data.store_layout import (
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract, save_encoder
+
+settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_clock")
 
 DISC_CONTRACT = CropContract(
     "discs", "", "discs", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64

@@ -16,6 +16,7 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.cli import main
+from mien.commands import trying
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
@@ -151,7 +152,7 @@ def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(repor
     assert len(shared) > 300
 
 
-def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
+def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys, monkeypatch):
     arguments = [
         "evaluate",
         "--dataset",
@@ -174,9 +175,12 @@ def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys):
     printed = capsys.readouterr().out
     assert "00001: " not in printed
     assert "kept from" not in printed
+    read = []
+    monkeypatch.setattr(trying, "read_predictions", lambda path: read.append(path) or read_predictions(path))
     assert main(arguments) == 0
     assert "a (frozen): " in (again := capsys.readouterr().out)
     assert "kept from an earlier run" in again
+    assert sorted(read) == sorted((drawn / "r2" / "predictions").iterdir())  # each once
     assert main([*arguments, "--set", "seed=1"]) == 0
     assert "kept from" not in capsys.readouterr().out
     assert "not tried: affine+stats, stats" in (drawn / "r2" / "report.html").read_text()
@@ -337,7 +341,7 @@ def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(dr
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # also for the trial that the command itself redoes
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     kill_a_worker(process)
-    said = process.communicate(timeout=300)[0]
+    said = process.communicate(timeout=900)[0]
     assert process.returncode == 0, said
     assert said.count("its process died (killed by SIGKILL") == 1
     names = sorted(path.name for path in (tmp_path / "serial" / "predictions").iterdir())
@@ -354,7 +358,7 @@ def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(dr
 
 def kill_a_worker(process):
     """SIGKILL for one of the processes that trials were handed to."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children():
             with contextlib.suppress(psutil.Error):  # one that has just ended

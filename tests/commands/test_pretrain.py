@@ -248,9 +248,9 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tiny, disc_store
     out = tmp_path / "run"
     started = command(tiny, disc_store, out, "run.steps=100000", "data.workers=1")
     process = subprocess.Popen(started, stderr=subprocess.PIPE, text=True)
-    _wait_for(lambda: (out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size > 0)
+    _wait_for_a_line(out, process)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == status, said
     assert f"({signal.Signals(number).name}), saved as step-" in said
     assert (out / "encoder.safetensors").exists()
@@ -263,7 +263,7 @@ def test_a_run_killed_again_and_again_is_the_unbroken_run(tiny, disc_store, tmp_
     assert pretrain(tiny, disc_store, unbroken, *settings) == 0
     for attempt in range(3):
         process = subprocess.Popen(command(tiny, disc_store, killed, *settings), stderr=subprocess.DEVNULL)
-        _wait_for((killed / "log.jsonl").exists)
+        _wait_for_a_line(killed, process)
         time.sleep(0.2 + 0.3 * attempt)
         process.kill()
         process.wait()
@@ -302,9 +302,12 @@ def test_a_full_disk_ends_the_run_and_leaves_the_older_checkpoint(tiny, disc_sto
     assert subprocess.run(command(tiny, disc_store, out), check=False).returncode == 0
 
 
-def _wait_for(condition, seconds=60.0):
+def _wait_for_a_line(out, process, seconds=600.0):
+    """Until the process has added to its log, or has come to its end."""
+    log = out / "log.jsonl"
+    before = log.stat().st_size if log.exists() else 0
     until = time.monotonic() + seconds
-    while not condition():
+    while process.poll() is None and not (log.exists() and log.stat().st_size > before):
         assert time.monotonic() < until, "nothing came"
         time.sleep(0.05)
 

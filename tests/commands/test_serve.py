@@ -28,7 +28,7 @@ SECRET = "secret"
 HOSTILE = "a\"'><img src=x onerror=alert(1)>&;$(touch pwned)`id`%41#?.mp4"
 
 
-def until(condition, *, seconds=10):
+def until(condition, *, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"
@@ -60,7 +60,7 @@ class Served:
         until(lambda: self._server.started)
 
     def ask(self, method, path, body=None, *, secret=SECRET, headers=None):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
         connection.request(method, f"/{secret}{path}", body=body, headers=headers or {})
         answer = connection.getresponse()
         content = answer.read()
@@ -78,7 +78,7 @@ class Served:
 
     def stop(self):
         self._server.should_exit = True
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=120)
         self._socket.close()
 
 
@@ -162,7 +162,7 @@ def test_a_file_too_large_is_refused_and_leaves_nothing(serve):
 
 def send_in_part(served, *, of_bytes=900):
     """A connection over which a file is coming in; half of it has come."""
-    line = socket.create_connection((HOST, served.port), timeout=10)
+    line = socket.create_connection((HOST, served.port), timeout=60)
     head = f"POST /{SECRET}/jobs?name=a.mp4 HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {of_bytes}\r\n\r\n"
     line.sendall(head.encode() + bytes(of_bytes // 2))
     until(lambda: list(served.root.glob("*/*")))
@@ -213,9 +213,10 @@ def test_what_is_neither_video_nor_picture_by_name_is_refused(serve):
 
 
 def test_one_file_is_looked_at_at_a_time_in_the_order_they_came(serve):
-    at_work, order, most = set(), [], []
+    at_work, order, most, all_came = set(), [], [], threading.Event()
 
     def work(file, name, folder, tell):
+        assert all_came.wait(120)
         at_work.add(name)
         most.append(len(at_work))
         time.sleep(0.05)
@@ -225,7 +226,8 @@ def test_one_file_is_looked_at_at_a_time_in_the_order_they_came(serve):
 
     served = serve(work)
     told = [served.drop(f"{k}.mp4")[1] for k in range(4)]
-    assert [one["ahead"] for one in told][-1] >= 1
+    assert told[-1]["ahead"] == 3
+    all_came.set()
     for one in told:
         served.finished(one)
     assert order == [f"{k}.mp4" for k in range(4)]
@@ -234,16 +236,18 @@ def test_one_file_is_looked_at_at_a_time_in_the_order_they_came(serve):
 
 def test_only_so_many_may_wait(serve):
     go = threading.Event()
-    served = serve(lambda *_: go.wait(20) and {})
-    statuses = [served.drop()[0] for _ in range(MOST_WAITING + 3)]
+    served = serve(lambda *_: go.wait(120) and {})
+    try:
+        statuses = [served.drop()[0] for _ in range(MOST_WAITING + 3)]
+    finally:
+        go.set()
     assert statuses.count(503) >= 1
     assert statuses[:MOST_WAITING] == [201] * MOST_WAITING
-    go.set()
 
 
 def test_a_file_that_is_removed_while_looked_at_stops_and_goes(serve):
     def work(file, name, folder, tell):
-        for _ in range(1000):
+        for _ in range(12_000):
             tell(0.1)
             time.sleep(0.01)
         raise AssertionError("nobody stopped it")
@@ -334,44 +338,140 @@ def test_an_error_in_a_live_stream_reaches_who_asked():
         live.read(1.0, 1)
 
 
+class HandTimer:
+    """As threading.Timer, but it goes off when the test says so."""
+
+    def __init__(self, seconds, act, arguments):
+        self.seconds, self._act, self._arguments = seconds, act, arguments
+        self.is_pending = False
+
+    def start(self):
+        self.is_pending = True
+
+    def cancel(self):
+        self.is_pending = False
+
+    def go_off(self):
+        self.is_pending = False
+        self._act(*self._arguments)
+
+
+class HandClock:
+    """A clock and timers that stand still but for `pass_by`."""
+
+    def __init__(self):
+        self.seconds, self.timers = 0.0, []
+
+    def __call__(self):
+        return self.seconds
+
+    def timer(self, *given):
+        self.timers.append(HandTimer(*given))
+        return self.timers[-1]
+
+    def pending(self):
+        return [timer for timer in self.timers if timer.is_pending]
+
+    def pass_by(self, seconds):
+        self.seconds += seconds
+        for timer in self.pending():
+            timer.go_off()
+
+
+def see_nobody(frames):
+    return (no_face_row(0.0) for _ in frames)
+
+
 @pytest.fixture
-def camera(monkeypatch):
-    """A camera whose stream sees nobody, let go after 0.4 s in which nobody asks."""
-    monkeypatch.setattr("mien.commands.serving._IDLE_SECONDS", 0.4)
-    busy = threading.Lock()
-    nobody = SimpleNamespace(stream=lambda frames: (no_face_row(0.0) for _ in frames))
-    camera = Camera(nobody, busy)
-    camera.busy = busy
-    yield camera
-    camera.end()
+def new_camera():
+    """Cameras that are let go after 10 s in which nobody asks; their `busy` is the lock that they hold."""
+    made = []
+
+    def new(stream=see_nobody, **more):
+        busy = threading.Lock()
+        made.append(Camera(SimpleNamespace(stream=stream), busy, **{"idle_seconds": 10.0} | more))
+        made[-1].busy = busy
+        return made[-1]
+
+    yield new
+    for camera in made:
+        camera.end()
 
 
 JPEG = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))
 
 
-def watching():
-    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-
-
-def test_a_camera_that_is_started_often_is_watched_by_one_timer_and_let_go_with_it(camera):
+def test_a_camera_that_is_started_often_is_watched_by_one_timer_and_let_go_with_it(new_camera):
+    clock = HandClock()
+    camera = new_camera(clock=clock, timer=clock.timer)
     for _ in range(6):
         assert camera.read(0.0, JPEG)["reason"] == "no face"
         camera.end()
+    assert clock.pending() == []
     camera.read(0.0, JPEG)
-    until(lambda: len(watching()) == 1)
+    clock.pass_by(1.0)
+    assert len(clock.pending()) == 1
     camera.end()
-    until(lambda: not watching())
+    assert clock.pending() == []
     assert not camera.busy.locked()
 
 
-def test_a_camera_that_nobody_asks_about_is_let_go_and_one_in_use_is_not(camera):
-    until_seconds = time.monotonic() + 1.0
-    while time.monotonic() < until_seconds:
+def test_a_camera_that_nobody_asks_about_is_let_go_and_one_in_use_is_not(new_camera):
+    clock = HandClock()
+    camera = new_camera(clock=clock, timer=clock.timer)
+    for _ in range(5):
         camera.read(0.0, JPEG)
-        time.sleep(0.02)
+        clock.pass_by(9.0)
         assert camera.busy.locked()
+    clock.pass_by(1.5)
+    assert not camera.busy.locked()
+    assert clock.pending() == []
+
+
+def test_a_camera_that_is_asked_as_it_is_found_idle_goes_on(new_camera):
+    clock = HandClock()
+    camera = new_camera(clock=clock, timer=clock.timer)
+    camera.read(0.0, JPEG)
+
+    class AskedOnceItIsFree:
+        """The camera's lock; the first to let go of it has a picture come in before anything else."""
+
+        def __init__(self, lock):
+            self._lock, self._is_first = lock, True
+
+        def __enter__(self):
+            self._lock.acquire()
+
+        def __exit__(self, *_):
+            self._lock.release()
+            if self._is_first:
+                self._is_first = False
+                assert camera.read(0.1, JPEG)["reason"] == "no face"
+
+    camera._lock = AskedOnceItIsFree(camera._lock)
+    clock.pass_by(10.5)
+    assert camera.busy.locked()
+    assert camera.read(0.2, JPEG)["reason"] == "no face"
+
+
+def test_a_camera_that_is_slow_to_answer_is_not_idle(new_camera):
+    clock = HandClock()
+
+    def slow(frames):
+        for _ in frames:
+            clock.pass_by(20.0)
+            yield no_face_row(0.0)
+
+    camera = new_camera(slow, clock=clock, timer=clock.timer)
+    for k in range(3):
+        assert camera.read(float(k), JPEG)["reason"] == "no face"
+    assert camera.busy.locked()
+
+
+def test_a_camera_is_let_go_by_the_machine_s_own_clock(new_camera):
+    camera = new_camera(idle_seconds=0.01)
+    camera.read(0.0, JPEG)
     until(lambda: not camera.busy.locked())
-    until(lambda: not watching())
 
 
 def test_a_port_that_is_taken_is_told():

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,7 +92,7 @@ def test_a_file_dropped_into_a_browser_gives_the_page(served, drawn_video, chrom
     page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
     page.goto(address)
     page.set_input_files("#choose", drawn_video)
-    page.wait_for_selector("#result:not([hidden])", timeout=120_000)
+    page.wait_for_selector("#result:not([hidden])", timeout=600_000)
     assert page.inner_text("#resultname") == HOSTILE
     inner = page.frame_locator("#frame")
     assert inner.locator("h1").inner_text() == HOSTILE
@@ -122,7 +121,7 @@ def test_the_camera_s_pictures_come_back_with_action_units(served, chromium):
     page.goto(address)
     page.click("#tabcamera")
     page.click("#start")
-    page.wait_for_selector("text=pictures a second", timeout=60_000)  # Chromium's test picture has no face
+    page.wait_for_selector("text=pictures a second", timeout=600_000)  # Chromium's test picture has no face
     assert page.inner_text("#live").startswith("no face")
     page.click("#stop")
     context.close()
@@ -136,7 +135,7 @@ def test_a_camera_s_face_has_a_box_and_probabilities(served, drawn_video):
     address = urlsplit(served[1])
     picture = next(read_frames(drawn_video)).image_HWC
     content = cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes()
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=600)
     for k in range(2):
         connection.request("POST", f"{address.path}live?seconds={k / 10}", content)
         answer = connection.getresponse()
@@ -156,12 +155,11 @@ def test_a_camera_s_face_has_a_box_and_probabilities(served, drawn_video):
 def test_a_signal_ends_it_and_its_files_are_gone(served, drawn_video):
     process, address, temporary = served
     place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=600)
     connection.request("POST", f"{place.path}jobs?name=a.mp4", drawn_video.read_bytes())
     assert connection.getresponse().status == 201
     connection.close()
     assert list(temporary.glob("mien-serve-*"))
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
-    time.sleep(0.1)
+    process.wait(timeout=600)
     assert list(temporary.glob("mien-serve-*")) == []

@@ -28,7 +28,7 @@ def test_another_device_is_refused_by_its_name(name):
 
 
 def test_every_item_is_done_once_and_as_many_at_a_time_as_there_are_slots():
-    done, meeting = [], threading.Barrier(3, timeout=20)
+    done, meeting = [], threading.Barrier(3, timeout=120)
 
     def do(item, slot, stop):
         meeting.wait()  # breaks unless three are under way together
@@ -44,7 +44,7 @@ def test_an_error_stops_the_others_and_is_raised():
     def do(item, slot, stop):
         if item == 1:
             raise ArithmeticError("planted")
-        stopped.append(stop.wait(20))
+        stopped.append(stop.wait(120))
 
     with pytest.raises(ArithmeticError, match="planted"):
         work_off(range(6), slots_for([], 2, cores=2), do)

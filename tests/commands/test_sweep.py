@@ -118,6 +118,22 @@ def test_list_says_what_would_run_and_runs_nothing(words, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_several_devices_a_run_are_refused_where_each_is_given_one(words, tmp_path):
+    assert run([*words, "--devices", "cpu", "--list"]) == 0
+    path = tmp_path / "sweep.toml"
+    path.write_text(path.read_text().replace('name = "simclr"', 'name = "simclr"\nset = ["run.devices=2"]'))
+    assert run([*words, "--list"]) == 0
+    with pytest.raises(ValueError, match="--devices cpu gives each run one device, and run 'simclr'"):
+        run([*words, "--devices", "cpu"])
+
+
+def test_runs_that_another_sweep_is_at_are_told_by_the_exit_status(words, tmp_path, capfd):
+    claims = tmp_path / "out" / "claims"
+    with Claim(claims / "simclr-seed0"), Claim(claims / "labelled-seed0"):
+        assert run(words) == 3
+    assert "left to whoever is at them: labelled-seed0, simclr-seed0" in capfd.readouterr().err
+
+
 def test_half_of_the_scoring_options_is_refused(words):
     with pytest.raises(ValueError, match="go together"):
         run([*words[:5], *words[7:]])
@@ -153,7 +169,7 @@ def test_runs_side_by_side_two_shards_and_a_killed_run_give_the_serial_table(
     command = [sys.executable, "-m", "mien", "sweep", *together, str(folder), "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     kill_a_child(process)
-    said = process.communicate(timeout=300)[1]
+    said = process.communicate(timeout=900)[1]
     assert process.returncode == 0, said
     assert "was killed by signal 9; it goes on when the others are done" in said
     pd.testing.assert_frame_equal(table(folder), serial)
@@ -169,7 +185,7 @@ def kill_a_child(process):
 
 def first_child(process):
     """The first run that has begun."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         children = psutil.Process(process.pid).children()
         if children and "pretrain" in " ".join(children[0].cmdline()):
@@ -189,14 +205,14 @@ def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_
     sweep_process.kill()
     sweep_process.wait()
     try:
-        assert run(words) == 0
+        assert run(words) == 3
         said = capfd.readouterr().err
         assert "left to whoever is at them: simclr-seed0" in said
         assert "the same command takes in what is missing" in said
         assert table(tmp_path / "out")["run"].tolist() == ["labelled"]
     finally:
         orphan.resume()
-        orphan.wait(timeout=120)
+        orphan.wait(timeout=600)
     trained = tmp_path / "out" / "runs" / "simclr-seed0" / "log.jsonl"
     lines = trained.read_text()
     assert run(words) == 0
@@ -208,8 +224,9 @@ def test_the_run_of_a_sweep_that_was_killed_is_left_to_its_process_and_taken_in_
 def test_two_sweeps_in_one_folder_do_no_run_twice(words, tmp_path):
     command = [sys.executable, "-m", "mien", "sweep", *words]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    said = [process.communicate(timeout=900)[1] for process in processes]
+    statuses = {process.returncode for process in processes}
+    assert 0 in statuses <= {0, 3}, said  # the first to end may leave the other its run
     begun = re.findall(r"\] (\S+): \d+ steps", "".join(said))
     assert sorted(begun) == ["labelled-seed0", "simclr-seed0"]
     assert sorted(pd.read_csv(tmp_path / "out" / "results.csv")["run"]) == ["labelled", "simclr"]

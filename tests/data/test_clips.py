@@ -76,7 +76,7 @@ def loops(indices, runs, clip_len, stride):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 3), st.randoms()
 )

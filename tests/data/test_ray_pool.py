@@ -59,15 +59,17 @@ def test_a_cluster_with_a_worker_killed_on_the_way_writes_the_same_store(cluster
 
 
 LISTENERS = """
+from contextlib import suppress
 import psutil
 from mien.data.ray_pool import run_on_ray
 from planted_jobs import Obedient
 
 for event in run_on_ray(Obedient(), range(2), address="local"):
     for process in psutil.Process().children(recursive=True):
-        for connection in process.net_connections(kind="inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                print("listens on", connection.laddr.ip)
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    print("listens on", connection.laddr.ip)
 """
 
 

@@ -4,7 +4,7 @@ import math
 import os
 
 import pytest
-from planted_jobs import DiskFull, Obedient, Process
+from planted_jobs import DiskFull, Large, Obedient, Process
 
 from mien.data.worker_pool import Died, Finished, Progress, WorkersDieError, run_here, run_in_processes
 
@@ -18,6 +18,26 @@ def test_every_job_is_done_once_whatever_the_number_of_processes():
     assert finished(run_here(Obedient(), range(7))) == expected
     assert finished(run_in_processes(Obedient(), range(7), workers=3)) == expected
     assert finished(run_in_processes(Obedient(), [], workers=3)) == {}
+
+
+WAITS_FOR_ANOTHER = """
+import pathlib, sys, time
+if "spawn_main" in " ".join(sys.orig_argv):
+    began, meeting = time.monotonic(), pathlib.Path(__file__).parent / "meeting"
+    (meeting / str(time.time_ns())).touch()
+    while len(list(meeting.iterdir())) < 2:
+        if time.monotonic() - began > 120:
+            sys.exit("nobody else came")
+        time.sleep(0.01)
+"""
+
+
+def test_processes_start_side_by_side_however_large_the_work_is(tmp_path):
+    (tmp_path / "meeting").mkdir()
+    (tmp_path / "sitecustomize.py").write_text(WAITS_FOR_ANOTHER)
+    before_imports = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    events = run_in_processes(Large(), range(2), workers=2, environments=[before_imports])
+    assert finished(events) == {0: 0, 1: 1}
 
 
 def test_the_work_reports_on_the_way_from_processes_of_one_thread():

@@ -70,3 +70,14 @@ def test_frames_without_a_face_pass():
 def test_what_is_no_baseline_is_refused_with_what_is(text):
     with pytest.raises(ValueError, match=r"expected first:SECONDS \(as first:5\), file"):
         Baseline.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [(1, {0: 0.0}), (24, {0: 0.96}), (25, {}), (26, {}), (27, {})],  # a lone frame's length is not known
+)
+def test_first_seconds_are_cut_short_where_frames_do_not_last_as_long(num_frames, expected):
+    rows = [face_row(t / 25, [0.5]) for t in range(num_frames)]
+    cut_short = {}
+    list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), num_units=1, cut_short=cut_short))
+    assert cut_short == expected

@@ -8,13 +8,15 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from mien.detect.au_model import load_au_model, save_au_model
 from mien.detect.calibration import Calibration
-from mien.detect.engines import ENGINES, EngineError, Tolerance, engines_to_export, open_engine
+from mien.detect.engines import ENGINES, EngineError, Tolerance, engines_to_export, open_engine, open_vino
 from mien.detect.engines._exported import checked_files, receipt_path
 from mien.detect.exporting import export_model, measure_agreement
 from tests.detect.conftest import SMALL_CONTRACT
@@ -125,6 +127,22 @@ def test_eight_bits_are_refused_to_a_narrow_network(tmp_path, crops):
             out=tmp_path / "out",
         )
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Conv2d(16, 12, 3),
+        torch.nn.Conv1d(16, 12, 3),
+        torch.nn.ConvTranspose2d(16, 12, 3),
+        torch.nn.Linear(16, 12),
+    ],
+)
+def test_every_kind_of_layer_that_is_quantised_counts_for_its_width(layer):
+    wide = [torch.nn.Conv2d(3, 16, 3), torch.nn.BatchNorm2d(16), torch.nn.Linear(16, 64)]
+    networks = [torch.nn.Sequential(*wide, *more) for more in ([], [layer])]
+    models = [SimpleNamespace(encoder=SimpleNamespace(backbone=network)) for network in networks]
+    assert [open_vino._fewest_channels(model) for model in models] == [16, 12]
 
 
 def test_agreement_is_that_of_the_readings(exported, crops):

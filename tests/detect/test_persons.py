@@ -126,7 +126,7 @@ def test_somebody_who_comes_back_beside_a_newcomer_is_known_though_memory_is_ful
     assert seen[-1] == {0: 1, 2: 3}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(0, 2**32 - 1))
 def test_however_people_walk_no_id_passes_on_and_none_is_there_twice(seed):
     generator = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ import sys
 import av
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from mien.detect.baseline import Baseline
@@ -19,6 +20,7 @@ from mien.detect.media import list_media
 from mien.detect.recording import DAMAGED, UNDER_WAY, UNREADABLE, WHOLE, RecordingError, record_medium
 from mien.detect.smoothing import Smoothing
 from mien.detect.table import Detections
+from mien.detect.table_layout import metadata_of
 from mien.faces.track import track_frames
 from mien.video import read_frames, write_video
 from tests.detect.beside_video import write_beside, write_points
@@ -292,7 +294,8 @@ def test_a_neutral_that_the_end_of_the_video_cut_short_is_told(beside_model, tmp
     out = tmp_path / "out"
     record(video, detector_of(beside_model, baseline=Baseline.parse("first:1")), out)
     plain = json.loads((out / "clip.json").read_text())
-    assert plain["table"]["baseline_cut_short"] == {"1": pytest.approx(0.4)}
+    assert plain["table"]["baseline_cut_short"] == {"1": pytest.approx(11 / 25)}
+    assert metadata_of(pq.read_schema(out / "clip.parquet")) == plain["table"]
     assert Detections.load(out / "clip.csv").num_frames == 51
 
 

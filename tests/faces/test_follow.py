@@ -154,7 +154,7 @@ def test_the_largest_faces_are_kept(follow_planted, planted):
     assert all(sorted(frame.values()) == [2, 3] for frame in story.frames)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(0, 2**32 - 1))
 def test_however_people_walk_no_number_passes_on(follow_planted, planted, seed):
     generator = np.random.default_rng(seed)

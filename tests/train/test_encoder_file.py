@@ -85,6 +85,21 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path):
         load_encoder(path)
 
 
+@pytest.mark.parametrize("identities", [["anna"], "anna", None, 3, {"people": "anna"}, {"people": [3]}])
+def test_an_odd_record_of_people_is_told_with_the_file(saved, tmp_path, identities):
+    path = tmp_path / "odd.safetensors"
+    save_encoder(
+        path,
+        saved[1],
+        backbone_name="resnet18",
+        backbone_settings={"width": 4},
+        inputs=INPUTS,
+        training={"identities": identities},
+    )
+    with pytest.raises(TensorFileError, match=r"odd\.safetensors: training\.identities tells of the people"):
+        load_encoder(path)
+
+
 def test_an_encoder_refuses_faces_cropped_otherwise(saved):
     other = dataclasses.replace(CONTRACT, margin=0.2)
     with pytest.raises(ContractMismatchError, match=r"margin: 0\.1 in .*encoder.*, 0\.2 in a store"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,10 +37,13 @@ def test_handlers_are_given_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_time_limit_asks_to_stop():
-    stop = StopRequest(max_minutes=0.02 / 60)
+def test_the_time_limit_asks_to_stop(monkeypatch):
+    clock = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr("mien.train.stop.time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    stop = StopRequest(max_minutes=0.5)
+    clock.seconds += 29
     assert not stop.requested()
-    time.sleep(0.03)
+    clock.seconds += 1
     assert stop.requested()
     assert stop.exit_status == 0
     assert stop.reason.startswith("run.max_minutes")

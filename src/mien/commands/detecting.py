@@ -144,7 +144,7 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
     if any(path.exists() for path in paths):
         raise ValueError(f"{paths[0]} is there already; give another --out")
     table = CsvTable(paths[0], FORMATS[plan.csv_format](detector.layout))
-    parquet = ParquetTable(paths[1], detector.layout, detector.metadata)
+    parquet = ParquetTable(paths[1], detector.layout)
     problems: list[CameraError] = []
     cut_short: dict[int, float] = {}
     bar = tqdm(unit="row", file=sys.stderr)
@@ -158,8 +158,8 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
         except KeyboardInterrupt:  # the second: what waits is given up
             pass
         finally:
-            parquet.finish()
-    metadata = detector.metadata | what_was_cut_short(cut_short)
+            metadata = detector.metadata | what_was_cut_short(cut_short)
+            parquet.finish(metadata)
     write_bytes_atomically(paths[2], (json.dumps({"table": metadata}, indent=2) + "\n").encode())
     print(f"{paths[0]}: {bar.n:,} rows")
     for problem in problems:

@@ -38,6 +38,7 @@ from mien.evaluate.examples import Reading, neighbour_strip, region_examples
 from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
+from mien.evaluate.predictions import Predictions
 from mien.evaluate.probe import ProbeSettings, fit_head, predict
 from mien.evaluate.results import Result, label_of
 from mien.evaluate.same_pictures import same_pictures
@@ -159,15 +160,22 @@ def _results(
 ) -> Iterator[Result]:
     trials = Trials(trial, contestants, features, request.out / "predictions")
     attempts = list(trials.attempts(request.shares))
-    fresh = {attempt for attempt in attempts if trials.kept(attempt) is None}
+    kept = _kept(trials, attempts)
+    fresh = [attempt for attempt in attempts if attempt not in kept]
     if len(request.slots) > 1 and len(fresh) > 1:
-        _side_by_side(trials, [attempt for attempt in attempts if attempt in fresh], request.slots)
+        _side_by_side(trials, fresh, request.slots)
+        kept |= _kept(trials, fresh)
     for attempt in attempts:  # also what a process that died has left
-        predictions = trials.kept(attempt) or trials.try_and_keep(attempt)
+        predictions = kept.get(attempt) or trials.try_and_keep(attempt)
         told = f"in {predictions.about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
         result = Result.of(predictions)
         say(f"{label_of(predictions.about)}: {_score(result)} {told}")
         yield result
+
+
+def _kept(trials: Trials, attempts: Sequence[Attempt]) -> dict[Attempt, Predictions]:
+    found = {attempt: trials.kept(attempt) for attempt in attempts}
+    return {attempt: predictions for attempt, predictions in found.items() if predictions is not None}
 
 
 def _side_by_side(trials: Trials, attempts: list[Attempt], slots: Sequence[Slot]) -> None:

@@ -8,6 +8,8 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 _TABLE = "table"
-_IDLE_SECONDS = 10.0  # of a camera that nobody asks about
 _WIDEST_PX = 4096
 _SECONDS_TO_THE_END = 3  # for what a browser has begun to send or to fetch
 
@@ -125,61 +126,89 @@ class FileWork:
 
 
 class Camera:
-    """One camera's stream at a time, from its first picture to its end; files wait meanwhile."""
+    """One camera's stream at a time, from its first picture to its end; files wait meanwhile.
 
-    def __init__(self, detector: Detector, busy: threading.Lock) -> None:
+    A stream that nobody asks about for `idle_seconds` is let go. `clock` and `timer`: as time.monotonic and
+    threading.Timer.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        busy: threading.Lock,
+        *,
+        idle_seconds: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        timer: Callable[..., threading.Timer] = threading.Timer,
+    ) -> None:
         self._detector, self._busy = detector, busy
+        self._idle_seconds, self._clock, self._new_timer = idle_seconds, clock, timer
         self._lock = threading.Lock()
         self._stream: LiveStream | None = None
         self._timer: threading.Timer | None = None
+        self._num_asking = 0
         self._asked_at = 0.0
 
     def read(self, seconds: float, content: bytes) -> dict[str, Any]:
         """What is seen in a JPEG. ValueError where it is none; RuntimeError while a file is looked at."""
         picture = _decoded(content)
-        with self._lock:
-            self._asked_at = time.monotonic()
-            if self._stream is None:
-                if not self._busy.acquire(timeout=2):
-                    raise RuntimeError("a file is being looked at; start the camera again after it")
-                self._stream = LiveStream(self._detector.stream)
-                self._look_again(self._stream)
-            stream = self._stream
-        try:
-            return _told(stream.read(seconds, picture), self._detector)
-        except LiveEndedError:
-            self._end(stream)
-            raise
+        with self._asking() as stream:
+            try:
+                return _told(stream.read(seconds, picture), self._detector)
+            except LiveEndedError:
+                self._end(stream)
+                raise
 
     def end(self) -> None:
         """Let go of the stream, if there is one."""
         if (stream := self._stream) is not None:
             self._end(stream)
 
-    def _end(self, stream: LiveStream) -> None:
-        """Let go of this stream; nothing where another one has begun since."""
+    @contextmanager
+    def _asking(self) -> Iterator[LiveStream]:
+        """The stream, begun where there is none; it is not idle before it has answered."""
         with self._lock:
-            if self._stream is not stream:
-                return
-            self._stream = None
-            if self._timer is not None:
-                self._timer.cancel()
-            stream.close()
-            self._busy.release()
+            if self._stream is None:
+                if not self._busy.acquire(timeout=2):
+                    raise RuntimeError("a file is being looked at; start the camera again after it")
+                self._stream = LiveStream(self._detector.stream)
+                self._look_again(self._stream)
+            stream = self._stream
+            self._num_asking += 1
+        try:
+            yield stream
+        finally:
+            with self._lock:
+                self._num_asking -= 1
+                self._asked_at = self._clock()
+
+    def _end(self, stream: LiveStream) -> None:
+        with self._lock:
+            self._let_go(stream)
 
     def _end_when_idle(self, stream: LiveStream) -> None:
         """A browser that went away without a word must not keep the files waiting."""
-        with self._lock:
-            if self._stream is not stream:
-                return
-            if time.monotonic() - self._asked_at <= _IDLE_SECONDS:
+        with self._lock:  # until it is gone: it must not be asked between being found idle and its end
+            if self._num_asking or self._clock() - self._asked_at <= self._idle_seconds:
                 self._look_again(stream)
-                return
-        self._end(stream)
+            else:
+                self._let_go(stream)
+
+    def _let_go(self, stream: LiveStream) -> None:
+        """End this stream, with the lock held; nothing where another one has begun since."""
+        if self._stream is not stream:
+            return
+        self._stream = None
+        if self._timer is not None:
+            self._timer.cancel()
+        stream.close()
+        self._busy.release()
 
     def _look_again(self, stream: LiveStream) -> None:
-        """In a while, by the one timer of this stream; it is called with the lock held."""
-        self._timer = threading.Timer(_IDLE_SECONDS / 4, self._end_when_idle, (stream,))
+        """In a while, by its one timer, with the lock held; not at a stream that is gone."""
+        if self._stream is not stream:
+            return
+        self._timer = self._new_timer(self._idle_seconds / 4, self._end_when_idle, (stream,))
         self._timer.daemon = True
         self._timer.start()
 

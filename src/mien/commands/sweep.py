@@ -9,6 +9,11 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SWEEP --store STORE --out FOLDER [--labels TABLE] [--score-store STORE --score-labels TABLE]."""
+    parser.epilog = (
+        "Exit status: 0 when all runs (of the share) are in results.csv; 3 when only such are missing as "
+        "another sweep of the folder is at (the same command, later, says whether they came); 1 when others "
+        "are missing, because they failed or the time was over; 2 for wrong usage."
+    )
     parser.add_argument("sweep", help="a shipped sweep's name or a TOML file")
     parser.add_argument("--store", type=Path, required=True, help="what every run trains on")
     parser.add_argument("--out", type=Path, required=True, help="runs, logs and results.csv go here")
@@ -36,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is not done; 0 when it is, or another sweep is at it; 1 when a run failed or time was out."""
+    """Do what is not done; the exit status is told in the help. ValueError for what cannot be done."""
     from mien.commands.side_by_side import names_in, slots_for, usable_cores
     from mien.commands.sweep_plan import plan_runs, read_sweep
     from mien.commands.sweeping import Means, Places, describe, run_sweep
@@ -46,11 +51,17 @@ def run(args: argparse.Namespace) -> int:
     planned = plan_runs(sweep, where=where)
     shard = Shard.parse(args.shard)
     mine = planned[shard.number - 1 :: shard.count]
-    slots = slots_for(names_in(args.devices), args.jobs, cores=usable_cores())
+    devices = names_in(args.devices)
+    slots = slots_for(devices, args.jobs, cores=usable_cores())
+    several = [run.name for run in mine if devices and run.recipe.get("run", {}).get("devices", 1) > 1]
+    if several:
+        raise ValueError(
+            f"--devices {args.devices} gives each run one device, and run {several[0]!r} is to use several "
+            "(run.devices): leave one of the two out"
+        )
     if args.list:
         print(describe(mine))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that runs in progress are stopped too
     places = Places(args.store, args.out, args.labels, args.score_store, args.score_labels)
-    complete = run_sweep(sweep, planned, mine, places, Means(slots, args.max_minutes))
-    return 0 if complete else 1
+    return run_sweep(sweep, planned, mine, places, Means(slots, args.max_minutes))

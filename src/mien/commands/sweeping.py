@@ -31,6 +31,7 @@ from mien.train.encoder_file import load_encoder
 from mien.train.recipe import to_toml
 from mien.train.tensor_file import write_bytes_atomically
 
+LEFT_TO_OTHERS = 3  # the exit status where nothing else is missing
 _SECONDS_BETWEEN_LOOKS = 0.1
 _TOLD = ("loss", "auc", "f1", "identity_accuracy")
 
@@ -73,8 +74,10 @@ def run_sweep(
     mine: Sequence[PlannedRun],
     places: Places,
     means: Means = Means(),
-) -> bool:
-    """Those of `mine` that results.csv does not hold yet; True when none failed and none was left for time.
+) -> int:
+    """Those of `mine` that results.csv does not hold yet; the exit status.
+
+    0: it holds all of `mine` now. LEFT_TO_OTHERS: all but those that other sweeps are at. 1: not even these.
 
     `planned` are all runs of the sweep, in the order of the table. Several sweeps may share the folder: a run
     that another one is at is left to it. A run that was killed is taken up once more, at the end; one that
@@ -92,13 +95,14 @@ def run_sweep(
     work_off(again, means.slots, work)
     if work.out_of_time:
         _say(f"--max-minutes {means.max_minutes:g} are over; the same command goes on")
-    if work.elsewhere:
+    missing = {run.key for run in mine if not _is_done(run, places)}
+    if left := missing & work.elsewhere:
         _say(
-            f"left to whoever is at them: {', '.join(sorted(work.elsewhere))}. Should that be the runs of a "
+            f"left to whoever is at them: {', '.join(sorted(left))}. Should that be the runs of a "
             "sweep that was killed, the same command takes in what is missing when they have ended"
         )
     _write_summary(places)
-    return all(run.key in work.elsewhere or _is_done(run, places) for run in mine)
+    return 0 if not missing else LEFT_TO_OTHERS if missing == left else 1
 
 
 @dataclass

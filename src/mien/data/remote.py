@@ -6,9 +6,11 @@ import errno
 import hashlib
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
@@ -19,7 +21,11 @@ Answer = TypeVar("Answer")
 SECONDS_BEFORE_NEXT_TRY = (0.5, 2.0, 8.0)
 _CHUNK_BYTES = 1 << 20
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
-_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "updated", "created")
+_VERSIONS = (  # the keys under which one file system or the other tells what changes with a file's content
+    *("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "sha", "blob_id"),
+    *("LastModified", "last_modified", "Last-Modified", "modificationTime", "mtime", "modify"),
+    *("updated", "created"),
+)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -33,7 +39,10 @@ class MissingDriverError(ValueError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file behind a URL as it is listed there: its size (-1: unknown) and what changes with its content."""
+    """A file behind a URL as it is listed there: its size (-1: unknown) and what changes with its content.
+
+    Where the store tells of a file neither a digest nor a time, its version is always the same.
+    """
 
     url: str
     name: str  # below the folder that was listed
@@ -52,7 +61,10 @@ def path_or_url(text: str) -> Path | str:
 
 
 def list_remote(url: str) -> list[RemoteFile]:
-    """The files below a URL (or the file there), none hidden, by name. RemoteError, MissingDriverError."""
+    """The files below a URL (or the file there), none hidden, by name. RemoteError, MissingDriverError.
+
+    A UserWarning, once for each host, where a file that has changed would look the same as before.
+    """
     system, root = _open(url)
     found: dict[str, dict[str, Any]] = _tried(lambda: system.find(root, detail=True), url)
     files = []
@@ -60,7 +72,8 @@ def list_remote(url: str) -> list[RemoteFile]:
         name = place.removeprefix(root).lstrip("/")
         is_itself = not name  # the URL of a file
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):  # nor may `..` lead out
-            files.append(_described(url if is_itself else f"{url.rstrip('/')}/{name}", name, info))
+            where = url if is_itself else f"{url.rstrip('/')}/{name}"
+            files.append(_described(where, name, _with_version(info, system, place, where)))
     if not files:
         raise RemoteError(f"no file at {url}: it does not exist, or is empty")
     return files
@@ -72,9 +85,9 @@ def require_readable(url: str) -> None:
 
 
 def look_at(url: str) -> RemoteFile:
-    """One file as it is now; RemoteError where it is not to be had."""
+    """One file as it is now; RemoteError where it is not to be had. Warns as `list_remote` does."""
     system, path = _open(url)
-    return _described(url, "", _tried(lambda: system.info(path), url))
+    return _described(url, "", _info(system, path, url))
 
 
 def copy_here(url: str, to: Path, *, size_bytes: int = -1) -> str:
@@ -198,6 +211,35 @@ def _in_words(error: Exception) -> str:
 
 def _described(url: str, name: str, info: dict[str, Any]) -> RemoteFile:
     size = info.get("size")
-    told = next((f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), "")
-    version = int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
+    version = int.from_bytes(hashlib.sha256(_version_told(info).encode()).digest()[:7], "big")
     return RemoteFile(url, name, -1 if size is None else int(size), version)
+
+
+def _version_told(info: dict[str, Any]) -> str:
+    return next((f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), "")
+
+
+def _with_version(info: dict[str, Any], system: Any, place: str, url: str) -> dict[str, Any]:
+    """A file as it is listed; where that is but a name, as over HTTP, it is asked for by itself."""
+    if _version_told(info):
+        return info
+    try:
+        return {**info, **_info(system, place, url)}
+    except RemoteError:  # told of when it is to be read
+        return info
+
+
+def _info(system: Any, place: str, url: str) -> dict[str, Any]:
+    info: dict[str, Any] = _tried(lambda: system.info(place), url)
+    if not _version_told(info):
+        _warn_that_size_is_all("{0.scheme}://{0.netloc}".format(urlsplit(url)))
+    return info
+
+
+@cache
+def _warn_that_size_is_all(host: str) -> None:
+    warnings.warn(
+        f"{host} tells of a file neither a digest nor when it changed: one that was replaced by another of "
+        "the same size is taken for the same",
+        stacklevel=4,
+    )

@@ -90,8 +90,10 @@ def run_in_processes(
     try:
         packed = pickle.dumps(work)
         for number, job in enumerate(_first(waiting, workers)):
-            worker = _Worker.start(packed, job, environments[number % len(environments)])
+            worker = _Worker.start(job, environments[number % len(environments)])
             pool[worker.connection] = worker
+        for worker in pool.values():  # when all have been started: none reads before it has imported
+            worker.begin(packed)
         while pool:
             for connection in wait(list(pool)):
                 worker = pool[connection]  # type: ignore[index]
@@ -126,19 +128,22 @@ class _Worker(Generic[Job]):
         self.job = job
 
     @classmethod
-    def start(cls, packed: bytes, job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
+    def start(cls, job: Job, environment: Mapping[str, str]) -> _Worker[Job]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         with _environment({**_ONE_THREAD, **environment}):
             process.start()
         theirs.close()  # so that the death of the process ends the connection
+        return cls(process, ours, job, environment)
+
+    def begin(self, packed: bytes) -> None:
+        """Hand over the work and the first job; returns when the process has read the work, or has died."""
         # Over the connection, which breaks when the process dies. What is handed over at its start, should it
         # die before it has read that, is waited for in vain.
         with suppress(OSError):
-            ours.send_bytes(packed)
-            ours.send(job)
-        return cls(process, ours, job, environment)
+            self.connection.send_bytes(packed)
+            self.connection.send(self.job)
 
     def go_on(self, packed: bytes, job: Job) -> _Worker[Job]:
         """Hand over the next job; to a successor if this process has died."""
@@ -146,7 +151,9 @@ class _Worker(Generic[Job]):
             self.connection.send(job)
         except OSError:
             self.process.join()
-            return _Worker.start(packed, job, self.environment)
+            successor = _Worker.start(job, self.environment)
+            successor.begin(packed)
+            return successor
         self.job = job
         return self
 

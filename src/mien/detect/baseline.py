@@ -78,8 +78,8 @@ def without_first_seconds_neutral(
     """Each face's rows less its neutral over `baseline.seconds` from its first row on.
 
     Rows are held back until the neutral of the foremost is known: memory holds that many seconds. A face
-    whose first seconds were not over when the rows ended has the neutral of what there was of them; how many
-    seconds that were is written into `cut_short`.
+    whose first seconds were not over when the last frame was (it lasts as long as the one before) has the
+    neutral of what there was of them; how many seconds that were is written into `cut_short`.
     """
     collected: dict[int, list[Neutral]] = {}
     ends_at: dict[int, float] = {}
@@ -89,8 +89,10 @@ def without_first_seconds_neutral(
     def settle(face_id: int) -> None:
         neutral[face_id] = np.percentile(collected.pop(face_id), baseline.percentile, axis=0)
 
-    row = None
+    last_two: deque[float] = deque(maxlen=2)  # frames, in seconds
     for row in rows:
+        if not last_two or row.seconds > last_two[-1]:
+            last_two.append(row.seconds)
         for face_id in [face_id for face_id in collected if row.seconds > ends_at[face_id]]:
             settle(face_id)
         if row.face_id is not None and row.face_id not in neutral:
@@ -101,8 +103,9 @@ def without_first_seconds_neutral(
             yield without_neutral(waiting.popleft(), neutral, num_units=num_units)
     for face_id in list(collected):
         settle(face_id)
-        if cut_short is not None and row is not None:
-            cut_short[face_id] = round(row.seconds - ends_at[face_id] + baseline.seconds, 3)
+        missing_seconds = round(ends_at[face_id] - (2 * last_two[-1] - last_two[0]), 3)
+        if cut_short is not None and missing_seconds > 0:
+            cut_short[face_id] = round(baseline.seconds - missing_seconds, 3)
     yield from (without_neutral(row, neutral, num_units=num_units) for row in waiting)
 
 

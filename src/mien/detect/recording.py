@@ -99,18 +99,18 @@ def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, 
         cut_short: dict[int, float] = {}
         finished = _finished_rows(raw, journal, detector, medium, cut_short)
         csv = CsvTable(files.csv, FORMATS[csv_format](detector.layout))
-        parquet = ParquetTable(files.parquet, detector.layout, files.metadata)
+        parquet = ParquetTable(files.parquet, detector.layout)
         with closing(csv), closing(parquet):
             for rows in _some(finished):
                 csv.write(rows)
                 parquet.write(rows)
-            parquet.finish()
-    files.metadata |= what_was_cut_short(cut_short)
+            files.metadata |= what_was_cut_short(cut_short)
+            parquet.finish(files.metadata)
     return files.end(tally.account(medium, problems))
 
 
 def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
-    """What NAME.json says of neutrals that are of less than the seconds asked for; {} where none is."""
+    """What a table's metadata say of neutrals of less than the seconds asked for; {} where none is."""
     named = {str(face_id): seconds for face_id, seconds in sorted(seconds_of_face.items())}
     return {"baseline_cut_short": named} if named else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mien.detect.rows import FaceRow
 from mien.detect.table_formats import TableFormat, quoted
-from mien.detect.table_layout import TableLayout, with_metadata
+from mien.detect.table_layout import METADATA_KEY, TableLayout
 
 ROWS_A_GROUP = 4_096  # some minutes of one face; so many rows are all that memory holds
 
@@ -42,12 +43,12 @@ class CsvTable:
 class ParquetTable:
     """Row groups in a file beside `path`, which becomes `path` when the table is finished."""
 
-    def __init__(self, path: Path, layout: TableLayout, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, layout: TableLayout) -> None:
         self._path = path
         self._beside = path.with_name(f".{path.name}.part")
         self._layout = layout
-        self._schema = with_metadata(layout.schema, metadata)
-        self._writer = pq.ParquetWriter(self._beside, self._schema)
+        # Without a copy of the schema: its metadata, of the start, would be read in place of the file's.
+        self._writer = pq.ParquetWriter(self._beside, layout.schema, store_schema=False)
         self._waiting: list[FaceRow] = []
 
     def write(self, rows: Sequence[FaceRow]) -> None:
@@ -56,9 +57,10 @@ class ParquetTable:
         if len(self._waiting) >= ROWS_A_GROUP:
             self._write_group()
 
-    def finish(self) -> None:
-        """The table is whole."""
+    def finish(self, metadata: Mapping[str, Any]) -> None:
+        """The table is whole, and this is known of it."""
         self._write_group()
+        self._writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata).encode()})
         self._writer.close()
         self._beside.replace(self._path)
 
@@ -69,5 +71,5 @@ class ParquetTable:
 
     def _write_group(self) -> None:
         if self._waiting:
-            self._writer.write_table(self._layout.table(self._waiting).cast(self._schema))
+            self._writer.write_table(self._layout.table(self._waiting))
             self._waiting = []

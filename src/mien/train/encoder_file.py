@@ -13,6 +13,7 @@ from torch import nn
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
 from mien.faces.contract import CropContract
+from mien.train.pretrained_people import require_readable_people
 from mien.train.tensor_file import TensorFileError, read_tensors, write_tensors
 
 KIND = "mien encoder"
@@ -96,6 +97,7 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Enc
             f"{path} has format {record.get('format')!r}; this mien reads {FORMAT} (it was written by mien "
             f"{record.get('mien_version', 'unknown')})"
         )
+    require_readable_people(record["training"], where=str(path))
     settings = dict(record["backbone"])
     name = settings.pop("name")
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten at once

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mien.train.tensor_file import TensorFileError
+
 MOST_LISTED = 10_000
 
 
@@ -17,6 +19,17 @@ def record_of_people(identities: Iterable[str]) -> dict[str, Any]:
     names = sorted(set(identities))
     record: dict[str, Any] = {"count": len(names), "sha256": _sha256("\n".join(names))}
     return record | ({"people": sorted(map(_digest, names))} if len(names) <= MOST_LISTED else {})
+
+
+def require_readable_people(training: Mapping[str, Any], *, where: str) -> None:
+    """TensorFileError naming the file `where`, unless its record of people is of the kind made here."""
+    record = training.get("identities", {})
+    people = record.get("people", []) if isinstance(record, Mapping) else None
+    if not isinstance(people, list) or not all(isinstance(digest, str) for digest in people):
+        raise TensorFileError(
+            f"{where}: training.identities tells of the people that the encoder was pretrained on; expected "
+            f"an object, with digests of names in a list `people` if any, got {record!r:.60}"
+        )
 
 
 def pretrained_among(training: Mapping[str, Any], subjects: Iterable[str]) -> int | None:

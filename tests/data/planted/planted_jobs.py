@@ -22,6 +22,13 @@ class Obedient:
         return job * job
 
 
+@dataclass(frozen=True)
+class Large(Obedient):
+    """More than a connection holds before the process at its other end reads."""
+
+    ballast: bytes = bytes(8_000_000)
+
+
 class Process:
     """Reports on the process it runs in."""
 
