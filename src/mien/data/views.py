@@ -53,8 +53,8 @@ class ViewSettings:
     smallest_crop_area: float = 0.0  # above 0: a crop of this share of the frame up to all of it, resized
     grey_probability: float = 0.0
     blur_probability: float = 0.0  # Gaussian, deviation ~ U(0.1, 2.0) pixels of a 224-pixel view
-    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a and
-    # b ~ U(-relight, relight); else slow changes of light are what the order of frames is most easily told by.
+    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a
+    # and b ~ U(-relight, relight); else slow changes of light tell the order of frames most easily.
     relight: float = 0.0
 
     def __post_init__(self) -> None:
