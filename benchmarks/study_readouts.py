@@ -22,16 +22,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from mien.data.labels import read_frame_labels
+from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
 from mien.evaluate.folds import subject_folds
-from mien.evaluate.intervals import auc_pairs, fold_of_subjects, subject_weights
-from mien.evaluate.readout import choose_strength, fit_readout
+from mien.evaluate.intervals import auc_resampled, fold_of_subjects, subject_weights
+from mien.evaluate.readout import choose_strength, fit_readout, identity_named
 from mien.evaluate.store_scores import ScoredFrames, centred_by_video, scored_frames
-from mien.facs import ACTION_UNITS
 from mien.train.encoder_file import Encoder, load_encoder
 
 Floats = NDArray[np.floating[Any]]
@@ -56,8 +54,7 @@ class Faces:
     def read(cls, path: Path, labels: Path, *, size_px: int, every_frames: int) -> Faces:
         """`every_frames`-th frames of a store; FACS A and up is present, as in the study's sweeps."""
         store = TrackStore.open(path)
-        columns = [unit.column for unit in ACTION_UNITS.values() if unit.column in _columns(labels)]
-        units = read_frame_labels(labels, columns, store)
+        units = read_frame_labels(labels, action_unit_columns(labels), store)
         scored = scored_frames(store, units, occurs_at=1.0, every_frames=every_frames)
         nuisance = read_frame_labels(labels, list(NUISANCE), store)
         rows = list(enumerate(scored.rows_of_track))
@@ -177,22 +174,16 @@ def _auc(
     subject_N: NDArray[Any],
     fold_N: NDArray[np.int64],
 ) -> Score:
-    """The mean over the action units; over pairs of frames of one fold, and over the draws of `draws`."""
+    """The mean over the action units and the draws."""
     fold_S = fold_of_subjects(subject_N, fold_N)
     weight_RS = subject_weights(fold_S, seed=0, num_resamples=RESAMPLES)
-    weight_RS = np.vstack([np.ones((1, len(fold_S)), np.int64), weight_RS]).astype(np.float64)
-    auc_RA = np.zeros((len(weight_RS), labels_NA.shape[1]))
-    for column, labels_N in enumerate(labels_NA.T):
-        wins_R, pairs_R = np.zeros(len(weight_RS)), np.zeros(len(weight_RS))
-        for fold in np.unique(fold_N):
-            own_N, weight = fold_N == fold, weight_RS[:, fold_S == fold]
-            for score_NA in draws:
-                wins, high, low = auc_pairs(labels_N[own_N], score_NA[own_N, column], subject_N[own_N])
-                wins_R += ((weight @ wins) * weight).sum(axis=1)
-                pairs_R += (weight @ high) * (weight @ low)
-        auc_RA[:, column] = wins_R / np.where(pairs_R > 0, pairs_R, np.nan)
-    mean_R = np.nanmean(auc_RA, axis=1)
-    return Score(name, float(mean_R[0]), mean_R[1:])
+    found = [
+        auc_resampled(labels_NA[:, unit], score_NA[:, unit], subject_N, fold_S, weight_RS)
+        for score_NA in draws
+        for unit in range(labels_NA.shape[1])
+    ]
+    values, drawn = zip(*found, strict=True)
+    return Score(name, float(np.nanmean(values)), np.nanmean(drawn, axis=0))
 
 
 def _shifted(feature_ND: Floats, away_ND: Floats, own: Faces, shifted: Faces) -> Iterator[Score]:
@@ -210,14 +201,15 @@ def _shifted(feature_ND: Floats, away_ND: Floats, own: Faces, shifted: Faces) ->
 
 def _with_own_statistics(encoder: Encoder, faces: Faces, fold_N: NDArray[np.int64]) -> Floats:
     """(FOLDS, N, D): batch-norm's statistics taken, without labels, from the people who are not tested."""
-    layers = [layer for layer in encoder.backbone.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in encoder.backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
     return np.stack([_adapted(encoder, layers, faces, fold_N != fold) for fold in range(FOLDS)])
 
 
 @torch.no_grad()
-def _adapted(encoder: Encoder, layers: list[nn.Module], faces: Faces, train_N: NDArray[np.bool_]) -> Floats:
+def _adapted(
+    encoder: Encoder, layers: list[nn.BatchNorm2d], faces: Faces, train_N: NDArray[np.bool_]
+) -> Floats:
     for layer in layers:
-        assert isinstance(layer, _BatchNorm)
         layer.reset_running_stats()
         layer.momentum = None  # a mean over all batches
         layer.train()
@@ -233,17 +225,10 @@ def _identity(
     feature_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any], fold_N: NDArray[np.int64]
 ) -> Score:
     """Share of frames whose person is named from the first half of that person's videos."""
-    people, person_N = np.unique(subject_N, return_inverse=True)
-    train_N = np.zeros(len(subject_N), bool)
-    for person in range(len(people)):
-        videos = np.unique(video_N[person_N == person])
-        train_N |= np.isin(video_N, videos[: len(videos) // 2])
-    readout = fit_readout(
-        feature_ND[train_N], np.eye(len(people))[person_N[train_N]], strength=IDENTITY_PENALTY
-    )
-    right_N = readout.scores(feature_ND[~train_N]).argmax(axis=1) == person_N[~train_N]
-    tested_N = person_N[~train_N]
-    right_S, rows_S = (np.bincount(tested_N, weight_N, len(people)) for weight_N in (right_N, None))
+    right_T, shown_T = identity_named(feature_ND, subject_N, video_N, strength=IDENTITY_PENALTY)
+    people = np.unique(subject_N)
+    person_T = np.searchsorted(people, shown_T)
+    right_S, rows_S = (np.bincount(person_T, weight_T, len(people)) for weight_T in (right_T, None))
     return _ratio("identity", right_S, rows_S, subject_N, fold_N)
 
 
@@ -276,10 +261,6 @@ def _runs(sweeps: list[Path]) -> Iterator[tuple[dict[str, Any], Path]]:
             facts = {"sweep": folder.name, "run": line["run"], "seed": int(line["seed"])}
             facts |= {"rows": int(line["rows"]), "minutes": float(line["minutes"])}
             yield facts, folder / "runs" / f"{line['run']}-seed{line['seed']}" / "encoder.safetensors"
-
-
-def _columns(labels: Path) -> list[str]:
-    return pd.read_parquet(labels).columns.tolist()
 
 
 def _compact(score: Score) -> list[float]:

@@ -67,8 +67,7 @@ def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> st
 def _drawn(rows: pd.DataFrame) -> NDArray[np.float64]:
     """(R,) means over seeds drawn with replacement, the r-th of the r-th draw of people."""
     drawn_SR = np.stack(rows.sort_values("seed")["drawn"].to_list())
-    name = f"{rows['run'].iloc[0]}"
-    generator = np.random.default_rng([*name.encode()])
+    generator = np.random.default_rng([*str(rows["run"].iloc[0]).encode()])
     chosen_SR = generator.integers(len(drawn_SR), size=drawn_SR.shape)
     mean_R: NDArray[np.float64] = np.take_along_axis(drawn_SR, chosen_SR, axis=0).mean(axis=0)
     return mean_R

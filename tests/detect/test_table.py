@@ -83,6 +83,7 @@ def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
     assert Detections.load(tmp_path / "t.csv").table.to_pylist() == detections.table.to_pylist()
     assert pd.read_csv(tmp_path / "t.csv").shape == (4, 7 + 17 + 6)
     assert Detections.load(tmp_path / "t.parquet").metadata == METADATA
+    assert pq.read_schema(tmp_path / "t.parquet").metadata.keys() >= {b"mien"}
     assert pq.read_schema(tmp_path / "t.parquet").remove_metadata() == LAYOUT.schema
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.parquet"]
 

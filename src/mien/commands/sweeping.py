@@ -21,12 +21,11 @@ from mien.commands.side_by_side import Slot, Stop, work_off
 from mien.commands.sweep_claim import Claim, alone_in
 from mien.commands.sweep_plan import PlannedRun, Sweep
 from mien.commands.sweep_table import summary_table
-from mien.data.labels import read_frame_labels
+from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
 from mien.evaluate.predictions import write_predictions
 from mien.evaluate.store_predictions import store_predictions
 from mien.evaluate.store_scores import ScoredFrames, score_encoder, scored_frames
-from mien.facs import ACTION_UNITS
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import to_toml
 from mien.train.tensor_file import write_bytes_atomically
@@ -80,19 +79,20 @@ def run_sweep(
     0: it holds all of `mine` now. LEFT_TO_OTHERS: all but those that other sweeps are at. 1: not even these.
 
     `planned` are all runs of the sweep, in the order of the table. Several sweeps may share the folder: a run
-    that another one is at is left to it. A run that was killed is taken up once more, at the end; one that
-    fails is told and left out. The next sweep takes both up again from their last checkpoints.
+    that another one is at is left to it. A run that was killed is taken up once more, after the others; one
+    that fails is told and left out. The next sweep takes both up again from their last checkpoints.
     """
     (places.out / "logs").mkdir(parents=True, exist_ok=True)
     (places.out / "recipes").mkdir(exist_ok=True)
     _refuse_missing_labels(planned, places)
     todo = [run for run in mine if not _is_done(run, places)]
     work = _Work(planned, places, _Scorer(sweep, places), means.max_minutes)
-    for generation in ([run for run in todo if not run.start], [run for run in todo if run.start]):
-        work_off(generation, means.slots, work)
-    again = [run for run in todo if run.key in work.killed]
-    work.retrying = True
-    work_off(again, means.slots, work)
+    # Those that begin with another's encoder come second, when a killed start has had its second try.
+    for part in ([run for run in todo if not run.start], [run for run in todo if run.start]):
+        work.retrying = False
+        work_off(part, means.slots, work)
+        work.retrying = True
+        work_off([run for run in part if run.key in work.killed], means.slots, work)
     if work.out_of_time:
         _say(f"--max-minutes {means.max_minutes:g} are over; the same command goes on")
     missing = {run.key for run in mine if not _is_done(run, places)}
@@ -218,7 +218,7 @@ class _Scorer:
         self.frames: ScoredFrames | None = None
         if places.score_store is not None and places.score_labels is not None:
             store = TrackStore.open(places.score_store)
-            self.columns = _action_unit_columns(places.score_labels)
+            self.columns = action_unit_columns(places.score_labels)
             labels = read_frame_labels(places.score_labels, self.columns, store)
             self.frames = scored_frames(
                 store, labels, occurs_at=sweep.occurs_at, every_frames=sweep.score_every_frames
@@ -303,17 +303,6 @@ def _is_done(run: PlannedRun, places: Places) -> bool:
         f"{places.results} holds run {run.key} under other settings; name another --out, or remove that line "
         f"and {_folder(run, places)}"
     )
-
-
-def _action_unit_columns(path: Path) -> list[str]:
-    columns = (
-        pd.read_parquet(path).columns if path.suffix == ".parquet" else pd.read_csv(path, nrows=0).columns
-    )
-    known = {unit.column for unit in ACTION_UNITS.values()}
-    chosen = [column for column in columns if column in known]
-    if not chosen:
-        raise SweepError(f"{path}: no column is an action unit (AU01, AU12, ...); it has {list(columns)}")
-    return chosen
 
 
 def _folder(run: PlannedRun, places: Places) -> Path:

@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.store import TrackStore
+from mien.facs import ACTION_UNITS
 from mien.registry import nearest
 
 Labels = NDArray[np.float32]
@@ -39,6 +41,16 @@ class FrameLabels:
         """The share of the store's frames that have at least one label."""
         coded = [~np.isnan(labels).all(axis=1) for labels in self.labels_of_track]
         return float(np.concatenate(coded).mean())
+
+
+def action_unit_columns(path: Path) -> list[str]:
+    """The table's columns that are action units, in its order; LabelTableError when there is none."""
+    columns = pq.read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0))
+    known = {unit.column for unit in ACTION_UNITS.values()}
+    chosen = [column for column in columns if column in known]
+    if not chosen:
+        raise LabelTableError(f"{path}: no column is an action unit (AU01, AU12, ...); it has {columns}")
+    return chosen
 
 
 def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> FrameLabels:

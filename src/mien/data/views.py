@@ -139,13 +139,11 @@ class ViewDraw:
 
     def _natively(self, settings: ViewSettings, frame_size_px: int, generator: torch.Generator) -> ViewDraw:
         unit = torch.rand(10, len(self.angle_N), generator=generator)
+        blur_px_N = torch.where(unit[1] < settings.blur_probability, 0.1 + 1.9 * unit[2], 0.0)
         draw = dataclasses.replace(
             self,
             saturation_N=torch.where(unit[0] < settings.grey_probability, 0.0, self.saturation_N),
-            blur_px_N=torch.where(unit[1] < settings.blur_probability, 0.1 + 1.9 * unit[2], 0.0)
-            * (settings.output_size_px / 224)
-            if settings.blur_probability
-            else None,
+            blur_px_N=blur_px_N * (settings.output_size_px / 224) if settings.blur_probability else None,
             slope_N2=(2.0 * unit[7:9].T - 1.0) * settings.relight if settings.relight else None,
         )
         if not settings.smallest_crop_area:

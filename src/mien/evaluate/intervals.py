@@ -93,11 +93,22 @@ def auc_interval(
 
     Scores of two folds come from two models and are never ranked together. NaN where undefined.
     """
+    return percentile_interval(*auc_resampled(labels_N, score_N, subject_N, fold_S, weight_RS))
+
+
+def auc_resampled(
+    labels_N: Floats,
+    score_N: Floats,
+    subject_N: NDArray[Any],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
+) -> tuple[float, Floats]:
+    """The ROC-AUC of `auc_interval`, and (R,) what it is in each resample; NaN where undefined."""
     wins_SS, positives_S, negatives_S = auc_pairs(labels_N, score_N, subject_N)
     same_SS = fold_S[:, None] == fold_S[None, :]
     wins_SS, pairs_SS = wins_SS * same_SS, np.outer(positives_S, negatives_S) * same_SS
     value = _weighted_auc(wins_SS, pairs_SS, _once(fold_S))[0]
-    return percentile_interval(float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS))
+    return float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS)
 
 
 def auc_pairs(

@@ -108,10 +108,17 @@ def auc_by_fold(
 def identity_accuracy(
     features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any], *, strength: float = 0.1
 ) -> float:
-    """Share of rows whose subject a linear read-out names, fitted on the same people's other videos.
+    """The share of `identity_named` that is named rightly; 1 / number of subjects is chance."""
+    return float(identity_named(features_ND, subject_N, video_N, strength=strength)[0].mean())
+
+
+def identity_named(
+    features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any], *, strength: float = 0.1
+) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """(T,) whether a linear read-out, fitted on the same people's other videos, names the subject; (T,) who.
 
     The first half of each subject's videos (by name) trains, the rest tests; subjects with one video are left
-    out. 1 / number of subjects is chance. ValueError when nobody has two videos.
+    out. ValueError when nobody has two videos.
     """
     train_N = _first_half_of_videos(subject_N, video_N)
     tested = np.intersect1d(subject_N[train_N], subject_N[~train_N])
@@ -121,7 +128,8 @@ def identity_accuracy(
     one_hot_NS = (subject_N[:, None] == tested[None, :]).astype(np.float64)
     readout = fit_readout(features_ND[train_N & in_N], one_hot_NS[train_N & in_N], strength=strength)
     named = tested[readout.scores(features_ND[~train_N & in_N]).argmax(axis=1)]
-    return float((named == subject_N[~train_N & in_N]).mean())
+    shown = subject_N[~train_N & in_N]
+    return named == shown, shown
 
 
 def _columns_by_coding(labels_NA: Floats) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:

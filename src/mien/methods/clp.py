@@ -274,12 +274,11 @@ class Clp(Method):
         self, keys: BankRows, negatives_MD: Tensor, masked_NM: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The step's keys after the negatives, of which each query sees the others of its own video."""
-        itself_NN = torch.eye(len(keys), dtype=torch.bool, device=keys.rows_MD.device)
+        others_NN = _same_video(keys, keys).fill_diagonal_(False)
+        if masked_NM is None:
+            masked_NM = others_NN.new_zeros(len(keys), len(negatives_MD))
         if self.settings.negatives == "video":
-            negatives_MD = negatives_MD[:0]
-        if masked_NM is None or not len(negatives_MD):
-            masked_NM = torch.zeros(len(keys), len(negatives_MD), dtype=torch.bool, device=itself_NN.device)
-        others_NN = _same_video(keys, keys) & ~itself_NN
+            negatives_MD, masked_NM = negatives_MD[:0], masked_NM[:, :0]
         return torch.cat([negatives_MD, keys.rows_MD]), torch.cat([masked_NM, ~others_NN], dim=1)
 
     def _min_fill(self, num_keys: int) -> int:
