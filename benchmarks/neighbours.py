@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.data.store import TrackStore
-from mien.evaluate.features import embed_store
+from mien.evaluate.features import embed_frames
 from mien.evaluate.neighbours import nearest_of_others
 from mien.evaluate.store_scores import centred_by_video
 from mien.train.encoder_file import load_encoder
@@ -35,11 +35,16 @@ def main() -> None:
     parser.add_argument("--centred", action="store_true")
     args = parser.parse_args()
     store, encoder = TrackStore.open(args.store), load_encoder(args.encoder)
-    parts = list(embed_store(encoder, store))
-    feature_ND = np.concatenate([part.features_ND for part in parts])[:: args.every_frames]
-    track_N = np.repeat([part.track for part in parts], [len(part.positions_N) for part in parts])
-    track_N = track_N[:: args.every_frames]
-    place_N = np.concatenate([part.positions_N for part in parts])[:: args.every_frames]
+    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
+    size_px = encoder.inputs.frame_size_px
+    places = [np.arange(0, store.num_frames(track), args.every_frames) for track in range(store.num_tracks)]
+    feature_ND = np.concatenate(
+        [
+            embed_frames(encoder, store.read_frames(track, rows.tolist(), size_px=size_px))
+            for track, rows in enumerate(places)
+        ]
+    )
+    track_N, place_N = np.repeat(np.arange(len(places)), list(map(len, places))), np.concatenate(places)
     person_N = np.array([store.identity_number(int(track)) for track in track_N])
     moved_ND = centred_by_video(feature_ND, track_N)
     busy = np.argsort(-np.linalg.norm(moved_ND / feature_ND.std(axis=0).clip(1e-9), axis=1))
