@@ -27,7 +27,7 @@ class WithinVideo(Method):
 
     @dataclass(frozen=True)
     class Settings:
-        """docs/evidence.md compares the two kinds of negatives."""
+        """Chosen on one seed, which three did not bear out (docs/evidence.md, EXPERIMENTS.md)."""
 
         frames_per_video: int = 4  # L, far apart in the track
         min_gap_frames: int = 17  # they lie at least so many raw frames apart where the track allows
