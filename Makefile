@@ -15,17 +15,13 @@ STAMP = .venv/.installed
 demo: $(STAMP)
 	$(BIN)/mien demo --out demo-output
 
-# A thread a worker: the threads of several torch processes on the same cores wait for each other, and the
-# commands' tests take nearly twice as long.
-PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
-
 # OpenVINO by itself: in a process that has done much else with torch its runs end in aborts.
 test: $(STAMP)
-	$(PARALLEL) -m "not openvino"
+	$(BIN)/pytest -n auto -m "not openvino"
 	$(BIN)/pytest -m openvino
 
 test-fast: $(STAMP)
-	$(PARALLEL) -m "not slow and not openvino"
+	$(BIN)/pytest -n auto -m "not slow and not openvino"
 
 gate: $(STAMP)
 	rm -rf gate-output/sweep  # trained by the code as it was
