@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Positions = NDArray[np.int64]
 
+_FRAMES_KEPT = 1 << 20  # of as many frames a pool remembers what may be drawn: some 30 MB
+
 
 class NoClipsError(ValueError):
     """A store (or a loader's share of it) that holds nothing to train on; says what would help."""
@@ -81,18 +83,35 @@ def far_positions(
     Where the track is too short for that gap, among the sets with the widest gap that it allows (at least 1).
     ValueError if the track has fewer frames than asked for. `slots` ascends strictly.
     """
-    if len(slots) < num_frames:
-        raise ValueError(f"{num_frames} frames asked of a track that has {len(slots)}")
-    gap = _widest_gap(np.asarray(slots, np.int64), num_frames, min_gap_frames)
-    ways = _ways_to_go_on(np.asarray(slots, np.int64), num_frames, gap)
-    chosen: list[int] = []
-    first_allowed = 0
-    for remaining in range(num_frames - 1, -1, -1):
-        cumulative = np.cumsum(ways[remaining][first_allowed:])
-        draw = rng.random() * cumulative[-1]
-        chosen.append(first_allowed + int(np.searchsorted(cumulative, draw, side="right")))
-        first_allowed = int(np.searchsorted(slots, slots[chosen[-1]] + gap))
-    return np.array(chosen, np.int64)
+    return _FarFrames.of(slots, num_frames=num_frames, min_gap_frames=min_gap_frames).draw(rng)
+
+
+@dataclass(frozen=True)
+class _FarFrames:
+    """The sets of far-apart positions of one track, counted once and drawn from often."""
+
+    slots: Positions
+    gap: int
+    ways: list[NDArray[np.float64]]  # `_ways_to_go_on`
+
+    @classmethod
+    def of(cls, slots: NDArray[np.integer], *, num_frames: int, min_gap_frames: int) -> _FarFrames:
+        if len(slots) < num_frames:
+            raise ValueError(f"{num_frames} frames asked of a track that has {len(slots)}")
+        own = np.asarray(slots, np.int64)
+        gap = _widest_gap(own, num_frames, min_gap_frames)
+        return cls(own, gap, _ways_to_go_on(own, num_frames, gap))
+
+    def draw(self, rng: np.random.Generator) -> Positions:
+        chosen: list[int] = []
+        first_allowed = 0
+        for ways in reversed(self.ways):
+            cumulative = np.cumsum(ways[first_allowed:])
+            draw = rng.random() * cumulative[-1]
+            chosen.append(first_allowed + int(cumulative.searchsorted(draw, side="right")))
+            if len(chosen) < len(self.ways):
+                first_allowed = int(self.slots.searchsorted(self.slots[chosen[-1]] + self.gap))
+        return np.array(chosen, np.int64)
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,18 @@ class ClipDraw:
     far_positions: Positions
 
 
+@dataclass(frozen=True)
+class _LegalFrames:
+    """What may be drawn from one track."""
+
+    starts: Positions  # of clips
+    distinct: Positions  # among which far frames are
+    far: _FarFrames | None  # None: no far frames asked for
+
+    def draw_far(self, rng: np.random.Generator) -> Positions:
+        return self.distinct[self.far.draw(rng)] if self.far else self.distinct
+
+
 class ClipPool:
     """The videos of a store that have a legal clip, and random draws from them.
 
@@ -113,6 +144,9 @@ class ClipPool:
     def __init__(self, store: TrackIndex, request: FrameRequest) -> None:
         self.store = store
         self.request = request
+        self._clip_steps = request.stride * np.arange(request.clip_len, dtype=np.int64)
+        self._kept: dict[int, _LegalFrames] = {}
+        self._frames_kept = 0
         self._starts_of_track = np.array(
             [len(self._starts(track)) for track in range(store.num_tracks)], np.int64
         )
@@ -154,11 +188,33 @@ class ClipPool:
         rng = np.random.default_rng((*seed, self.store.video_number(tracks[0])))
         counts = self._starts_of_track[list(tracks)]
         pick = int(rng.integers(counts.sum()))
-        which = int(np.searchsorted(np.cumsum(counts), pick, side="right"))
+        which = int(np.searchsorted(np.cumsum(counts), pick, side="right")) if len(tracks) > 1 else 0
         track = tracks[which]
-        start = self._starts(track)[pick - int(counts[:which].sum())]
-        clip = start + self.request.stride * np.arange(self.request.clip_len)
-        return ClipDraw(track, clip.astype(np.int64), self._far(track, rng))
+        legal = self._legal(track)
+        start = legal.starts[pick - int(counts[:which].sum())]
+        return ClipDraw(track, start + self._clip_steps, legal.draw_far(rng))
+
+    def _legal(self, track: int) -> _LegalFrames:
+        """Found once and kept while there is room: a small corpus is drawn from many times."""
+        if track not in self._kept:
+            self._frames_kept += len(self.store.slots(track))
+            if self._frames_kept > _FRAMES_KEPT:
+                self._kept.clear()
+                self._frames_kept = len(self.store.slots(track))
+            self._kept[track] = self._find_legal(track)
+        return self._kept[track]
+
+    def _find_legal(self, track: int) -> _LegalFrames:
+        starts = self._starts(track)
+        if not self.request.num_far_frames:
+            return _LegalFrames(starts, np.empty(0, np.int64), None)
+        distinct = _first_showings(self.store.source_frame_indices(track))
+        far = _FarFrames.of(
+            np.asarray(self.store.slots(track))[distinct],
+            num_frames=self.request.num_far_frames,
+            min_gap_frames=self.request.min_gap_frames,
+        )
+        return _LegalFrames(starts, distinct, far)
 
     def _starts(self, track: int) -> Positions:
         request = self.request
@@ -169,18 +225,6 @@ class ClipPool:
             )
         distinct = _first_showings(indices)
         return distinct if len(distinct) >= request.num_far_frames else distinct[:0]
-
-    def _far(self, track: int, rng: np.random.Generator) -> Positions:
-        if not self.request.num_far_frames:
-            return np.empty(0, np.int64)
-        distinct = _first_showings(self.store.source_frame_indices(track))
-        chosen = far_positions(
-            np.asarray(self.store.slots(track))[distinct],
-            num_frames=self.request.num_far_frames,
-            min_gap_frames=self.request.min_gap_frames,
-            rng=rng,
-        )
-        return distinct[chosen]
 
     def _why_empty(self) -> str:
         request = self.request

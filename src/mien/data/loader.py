@@ -139,20 +139,23 @@ class ClipDataset(Dataset[Clips]):
             self.store.read_frames(draw.track, positions.tolist(), size_px=self.frame_size_px)
         )
         num_clip = len(draw.clip_positions)
-        return Clips(frames[:num_clip], frames[num_clip:], *self.facts(draw))
+        identity, video = (torch.tensor(number, dtype=torch.int64) for number in self.whose(draw))
+        labels = torch.from_numpy(self.far_labels(draw))
+        return Clips(frames[:num_clip], frames[num_clip:], identity, video, labels)
 
     def draw(self, key: ClipKey) -> ClipDraw:
         """Which frames the key stands for."""
         return self.pool.draw(key.video, seed=(self.seed, key.epoch, key.copy))
 
-    def facts(self, draw: ClipDraw) -> tuple[Tensor, Tensor, Tensor]:
-        """(identity, video, far labels) of a draw: all of its row but the pictures."""
-        identity = torch.tensor(self.store.identity_number(draw.track), dtype=torch.int64)
-        video = torch.tensor(self.store.video_number(draw.track), dtype=torch.int64)
-        far_labels = torch.empty(len(draw.far_positions), 0)
-        if self.labels is not None:
-            far_labels = torch.from_numpy(self.labels.of(draw.track, draw.far_positions))
-        return identity, video, far_labels
+    def whose(self, draw: ClipDraw) -> tuple[int, int]:
+        """The numbers of a draw's identity and video."""
+        return self.store.identity_number(draw.track), self.store.video_number(draw.track)
+
+    def far_labels(self, draw: ClipDraw) -> NDArray[np.float32]:
+        """(L, K) labels of a draw's far frames; K is 0 without labels."""
+        if self.labels is None:
+            return np.empty((len(draw.far_positions), 0), np.float32)
+        return self.labels.of(draw.track, draw.far_positions)
 
 
 def clip_loader(

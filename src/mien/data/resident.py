@@ -71,20 +71,19 @@ def resident_batches(
     num_ranks: int = 1,
 ) -> Iterator[Clips]:
     """What `clip_loader` gives for the same steps, frames on their device; no worker is needed."""
+    first_row_of_track = frames.first_rows.numpy()
     for step in steps:
         keys = plan.keys(step, rank=rank, num_ranks=num_ranks)
         draws = [dataset.draw(key) for key in keys]
-        facts = [dataset.facts(draw) for draw in draws]
-        identity_B, video_B, labels = zip(*facts, strict=True)
-        first_B1 = frames.first_rows[[draw.track for draw in draws]][:, None]
-        clip_BT = torch.from_numpy(np.stack([draw.clip_positions for draw in draws]))
-        far_BL = torch.from_numpy(np.stack([draw.far_positions for draw in draws]))
+        first_B1 = first_row_of_track[[draw.track for draw in draws]][:, None]
+        clip_BT = np.stack([draw.clip_positions for draw in draws]) + first_B1
+        far_BL = np.stack([draw.far_positions for draw in draws]) + first_B1
+        identity_video_B2 = torch.tensor([dataset.whose(draw) for draw in draws], dtype=torch.int64)
         yield Clips(
-            frames.gather(first_B1 + clip_BT),
-            frames.gather(first_B1 + far_BL),
-            torch.stack(identity_B),
-            torch.stack(video_B),
-            torch.stack(labels),
+            frames.gather(torch.from_numpy(clip_BT)),
+            frames.gather(torch.from_numpy(far_BL)),
+            *identity_video_B2.unbind(dim=1),
+            torch.from_numpy(np.stack([dataset.far_labels(draw) for draw in draws])),
         )
 
 
