@@ -78,11 +78,12 @@ def resident_batches(
         first_B1 = first_row_of_track[[draw.track for draw in draws]][:, None]
         clip_BT = np.stack([draw.clip_positions for draw in draws]) + first_B1
         far_BL = np.stack([draw.far_positions for draw in draws]) + first_B1
-        identity_video_B2 = torch.tensor([dataset.whose(draw) for draw in draws], dtype=torch.int64)
+        whose_B2 = torch.tensor([dataset.whose(draw) for draw in draws], dtype=torch.int64)
         yield Clips(
             frames.gather(torch.from_numpy(clip_BT)),
             frames.gather(torch.from_numpy(far_BL)),
-            *identity_video_B2.unbind(dim=1),
+            whose_B2[:, 0],
+            whose_B2[:, 1],
             torch.from_numpy(np.stack([dataset.far_labels(draw) for draw in draws])),
         )
 
