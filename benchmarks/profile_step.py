@@ -3,16 +3,20 @@
     python benchmarks/profile_step.py                        # ResNet-18, 64 px, 8 clips, bank of 65 536 rows
     python benchmarks/profile_step.py --device cuda --backbone resnet34 --side 224 --clips 64 --bf16 --trace T
 
-On a CPU the figures are the training thread's time; on a GPU, device time. A trace can be looked at in
-Perfetto.
+On a CPU the figures are the training thread's time; on a GPU the device's own, from a part's first kernel to
+its last, pauses included. A trace can be looked at in Perfetto.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from clp_step import filled_clp, random_batch, step_parser, wait_for
@@ -39,21 +43,52 @@ PARTS = (
 )
 
 
+class Parts:
+    """Milliseconds of each part; on a GPU by CUDA's events, for autograd's kernels have a thread of their own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.taken: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Times the block, and tells the profiler its name."""
+        with record_function(name):
+            began = self._now()
+            yield
+            self.taken[name].append((began, self._now()))
+
+    def milliseconds(self, name: str) -> float:
+        """All blocks of that name together; the device must have done its work."""
+        if self.device.type == "cuda":
+            return sum(began.elapsed_time(ended) for began, ended in self.taken[name])
+        return 1e3 * sum(ended - began for began, ended in self.taken[name])
+
+    def _now(self) -> Any:
+        if self.device.type != "cuda":
+            return time.thread_time()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
 def main() -> None:
     args = _arguments()
     device = torch.device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
-    clp = _clp(args, device)
+    parts = Parts(device)
+    clp = _clp(args, device, parts)
     optimiser = build_optimiser(OptimiserSettings(), clp.parameters())
     batch, window = random_batch(args), LogWindow()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-    _step(clp, optimiser, batch, window, args, number=0)  # warms up
+    _step(clp, optimiser, batch, window, args, parts=parts, number=0)  # warms up
+    parts.taken.clear()
     with profile(activities=activities) as profiler:
         for number in range(args.steps):
-            _step(clp, optimiser, batch, window, args, number=number)
+            _step(clp, optimiser, batch, window, args, parts=parts, number=number)
         wait_for(device)
-    _report(profiler, args)
+    _report(profiler, parts, args)
     if args.trace:
         profiler.export_chrome_trace(str(args.trace))
 
@@ -65,38 +100,35 @@ def _step(
     window: LogWindow,
     args: argparse.Namespace,
     *,
+    parts: Parts,
     number: int,
 ) -> None:
     device = torch.device(args.device)
     generator = torch.Generator().manual_seed(number)
     views = FaceViews(ViewSettings(output_size_px=args.side), generator)
-    with record_function("step"):
-        with record_function("copy to the device"):
+    with parts.of("step"):
+        with parts.of("copy to the device"):
             batch = batch.to(device)
-        with record_function("momentum update"):
+        with parts.of("momentum update"):
             clp.before_step()
         with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
             output = clp.training_step(batch, views, generator)
-        with record_function("backward"):
+        with parts.of("backward"):
             output.loss.backward()
-        with record_function("gradient norm"):
+        with parts.of("gradient norm"):
             norm = torch.nn.utils.get_total_norm([p.grad for p in clp.parameters() if p.grad is not None])
-        with record_function("optimiser"):
+        with parts.of("optimiser"):
             optimiser.step()
             optimiser.zero_grad()
-        with record_function("enqueuing"):
+        with parts.of("enqueuing"):
             clp.after_step()
-        with record_function("log"):
+        with parts.of("log"):
             window.add({"loss": output.loss, **output.logs, "gradient_norm": norm})
 
 
-def _report(profiler: profile, args: argparse.Namespace) -> None:
+def _report(profiler: profile, parts: Parts, args: argparse.Namespace) -> None:
     on_device = args.device != "cpu"
-    events = {event.key: event for event in profiler.key_averages()}
-    total = {
-        name: (event.device_time_total if on_device else event.cpu_time_total) / args.steps / 1e3
-        for name, event in events.items()
-    }
+    total = {name: parts.milliseconds(name) / args.steps for name in ("step", *PARTS)}
     print(
         f"{args.backbone} width {args.width}, {args.side} px, {args.clips} clips, bank {args.bank}, "
         f"{'bf16' if args.bf16 else 'fp32'}, {args.device}, {args.steps} steps of {total['step']:.1f} ms"
@@ -109,22 +141,22 @@ def _report(profiler: profile, args: argparse.Namespace) -> None:
     print(profiler.key_averages().table(sort_by=by, row_limit=12, max_name_column_width=40))
 
 
-def _named(name: str, work: Callable[..., object]) -> Callable[..., object]:
+def _named(name: str, work: Callable[..., object], parts: Parts) -> Callable[..., object]:
     @functools.wraps(work)
     def recorded(*args: object, **kwargs: object) -> object:
-        with record_function(name):
+        with parts.of(name):
             return work(*args, **kwargs)
 
     return recorded
 
 
-def _clp(args: argparse.Namespace, device: torch.device) -> Clp:
-    """CLP whose parts tell the profiler their names."""
+def _clp(args: argparse.Namespace, device: torch.device, parts: Parts) -> Clp:
+    """CLP whose parts are timed."""
     clp = filled_clp(args, device)
-    clp._pictures = _named("views", clp._pictures)
-    clp._keys = _named("keys, forward", clp._keys)
-    clp._losses = _named("losses and diagnostics, forward", clp._losses)
-    clp.backbone.forward = _named("backbone, forward", clp.backbone.forward)
+    clp._pictures = _named("views", clp._pictures, parts)
+    clp._keys = _named("keys, forward", clp._keys, parts)
+    clp._losses = _named("losses and diagnostics, forward", clp._losses, parts)
+    clp.backbone.forward = _named("backbone, forward", clp.backbone.forward, parts)
     return clp
 
 

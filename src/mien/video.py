@@ -25,6 +25,8 @@ MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a 
 
 _REWIND_SECONDS = 0.5  # times that fall back by more are taken for a new count, not for disorder
 _AS_STORED = (1.0, 0.0, 0.0, 1.0)
+# Titles are not read, and may be in any encoding: PyAV 19 takes them so, and refuses to be told.
+_ANY_TITLES = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 _LEAP_SECONDS = 30 * 86_400.0  # times that leap ahead by more are taken for damage, and for a new count
 _MIN_STEP_SECONDS = 0.001  # frames out of order are set this far behind the one before
 
@@ -172,7 +174,7 @@ def open_container(path: Path) -> Any:
     An absolute path is never taken for an address, as `12:30.mp4` or `concat:a.mp4` would be; titles may be
     in any encoding.
     """
-    return av.open(str(path.absolute()), metadata_errors="replace")
+    return av.open(str(path.absolute()), **_ANY_TITLES)
 
 
 @contextmanager
