@@ -44,7 +44,7 @@ PARTS = (
 
 
 class Parts:
-    """Milliseconds of each part; on a GPU by CUDA's events, for autograd's kernels have a thread of their own."""
+    """Milliseconds of each part; on a GPU by CUDA's events, for autograd has a thread of its own there."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
