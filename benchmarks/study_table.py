@@ -43,8 +43,9 @@ def main() -> None:
 
 def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> str:
     """A line a run, the best first; a cell is the mean over the seeds and its interval."""
-    drawn = {(run, score): _drawn(rows) for (run, score), rows in table.groupby(["run", "score"], sort=False)}
-    value = table.groupby(["run", "score"], sort=False)["value"].mean()
+    of_run = table.groupby(["run", "score"], sort=False)
+    drawn = {key: drawn_over_seeds(rows) for key, rows in of_run}
+    value = of_run["value"].mean()
     seeds = table.groupby("run", sort=False)["seed"].nunique()
     runs = sorted((run for run in seeds.index if run != against), key=lambda run: -value[run, scores[0]])
     lines = [
@@ -64,7 +65,7 @@ def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> st
     return "\n".join(lines)
 
 
-def _drawn(rows: pd.DataFrame) -> NDArray[np.float64]:
+def drawn_over_seeds(rows: pd.DataFrame) -> NDArray[np.float64]:
     """(R,) means over seeds drawn with replacement, the r-th of the r-th draw of people."""
     drawn_SR = np.stack(rows.sort_values("seed")["drawn"].to_list())
     generator = np.random.default_rng([*str(rows["run"].iloc[0]).encode()])

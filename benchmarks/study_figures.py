@@ -1,0 +1,155 @@
+"""The study's figures, from what `study_readouts.py` has kept: what more rows bring, and what is read beside.
+
+    python benchmarks/study_figures.py docs/results/study.parquet --out docs/results/study.svg
+
+Left: AUC within a video against encoder rows; bars are the intervals of `study_table.py`, runs of one set-up
+(a sweep) are joined. Right: the same against the identity that is read, at each run's largest budget of three
+seeds. Printed: the change per doubling of the rows and what it would come to at 100 million.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from study_table import drawn_over_seeds
+
+SCORE = "auc within a video"
+SHOWN = {  # run: its line's colour
+    "supervised": "#555555",
+    "fabnet": "#b5651d",
+    "moco-v2": "#1f6f8b",
+    "simclr": "#5aa9c4",
+    "cir-only": "#7a4fa3",
+    "within-video-relit": "#2e8b57",
+    "clp": "#c2185b",
+    "tcl-only": "#e8a0b8",
+    "untrained": "#bbbbbb",
+}
+MORE = ("-more", "-50k", "-400k")  # names of the same run on another budget end so
+PAPER_ROWS = 100e6
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run on one budget."""
+
+    rows: int
+    value: float
+    drawn_R: NDArray[np.float64]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """2.5th to 97.5th percentile."""
+        low, high = np.quantile(self.drawn_R, (0.025, 0.975))
+        return float(low), float(high)
+
+
+def main() -> None:
+    """Write the SVG, print the trend."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("readouts", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    table = pd.read_parquet(args.readouts)
+    mpl.rcParams["svg.hashsalt"] = "study"  # the same file from the same table
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    _draw_curves(left, table)
+    _draw_identity(right, table)
+    figure.savefig(args.out, metadata={"Date": None})
+    print(_trend(table))
+
+
+def curve(table: pd.DataFrame, run: str, *, score: str = SCORE) -> list[Point]:
+    """The run's points in one sweep's table, by rows."""
+    names = [run, *(run + end for end in MORE)]
+    chosen = table[table["run"].isin(names) & (table["score"] == score)]
+    points = [
+        Point(int(rows["rows"].iloc[0]), float(rows["value"].mean()), drawn_over_seeds(rows))
+        for _, rows in chosen.groupby("run", sort=False)
+    ]
+    return sorted(points, key=lambda point: point.rows)
+
+
+def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
+    for number, (run, colour) in enumerate(SHOWN.items()):
+        for sweep, rows in table.groupby("sweep"):
+            points = curve(rows, run)
+            if run == "untrained":
+                for point in points:
+                    axes.axhline(point.value, color=colour, linewidth=1, zorder=0)
+                continue
+            x = [point.rows * 1.03 ** (number - len(SHOWN) / 2) for point in points]  # bars side by side
+            y = [point.value for point in points]
+            low, high = np.array([point.interval for point in points]).T if points else ([], [])
+            style = "--" if sweep == "main" else "-"
+            label = run if sweep != "main" else None
+            axes.errorbar(
+                x,
+                y,
+                yerr=[np.subtract(y, low), np.subtract(high, y)],
+                color=colour,
+                linestyle=style,
+                marker="o",
+                markersize=4,
+                linewidth=1.3,
+                elinewidth=0.8,
+                label=label,
+            )
+    axes.set_xscale("log")
+    axes.set_xlabel("encoder rows (dashed: width 8, 176 a step; solid: width 16, 704; grey: untrained)")
+    axes.set_ylabel("AUC within a video")
+    axes.legend(fontsize=8, frameon=False, ncols=2)
+
+
+def _draw_identity(axes: Axes, table: pd.DataFrame) -> None:
+    largest = table[table["sweep"] == table["sweep"].iloc[-1]]
+    for run, colour in SHOWN.items():
+        rows = largest[largest["run"] == run]
+        if rows.empty:
+            continue
+        known, units = (rows[rows["score"] == score] for score in ("identity", SCORE))
+        axes.scatter(known["value"], units["value"], color=colour, s=14)
+        axes.annotate(run, (known["value"].mean(), units["value"].mean()), fontsize=8, color=colour)
+    axes.set_xlabel("identity: share of frames whose person is named (chance .01), a dot a seed")
+    axes.set_ylabel("AUC within a video")
+
+
+def _trend(table: pd.DataFrame) -> str:
+    lines = ["| run | rows | AUC within a video | per doubling | at 100 million, if it went on so |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for (sweep, run), rows in (
+        ((sweep, run), rows) for sweep, rows in table.groupby("sweep", sort=False) for run in SHOWN
+    ):
+        points = curve(rows, run)
+        if len(points) < 2:
+            continue
+        first, last = points[0], points[-1]
+        doublings = np.log2(last.rows / first.rows)
+        slope_R = (last.drawn_R - first.drawn_R) / doublings
+        left = np.log2(PAPER_ROWS / last.rows)
+        slope = (last.value - first.value) / doublings
+        told = " to ".join(f"{point.value:.3f}" for point in (first, last))
+        lines.append(
+            f"| {run} ({sweep}) | {first.rows:,} to {last.rows:,} | {told} | {_with(slope, slope_R, '+')} | "
+            f"{_with(last.value + left * slope, last.drawn_R + left * slope_R, '')} |"
+        )
+    return "\n".join(lines)
+
+
+def _with(value: float, drawn_R: NDArray[np.float64], sign: str) -> str:
+    low, high = np.quantile(drawn_R, (0.025, 0.975))
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+if __name__ == "__main__":
+    main()
