@@ -35,6 +35,7 @@ SHOWN = {  # run: its line's colour
 }
 MORE = ("-more", "-50k", "-400k")  # names of the same run on another budget end so
 PAPER_ROWS = 100e6
+SMALLER, LARGER = "study-rendered", "study-rendered-scale"  # the sweeps' folders
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,19 @@ def curve(table: pd.DataFrame, run: str, *, score: str = SCORE) -> list[Point]:
 
 def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
     for number, (run, colour) in enumerate(SHOWN.items()):
-        for sweep, rows in table.groupby("sweep"):
+        for sweep in (SMALLER, LARGER):
+            rows = table[table["sweep"] == sweep]
             points = curve(rows, run)
-            if run == "untrained":
-                for point in points:
-                    axes.axhline(point.value, color=colour, linewidth=1, zorder=0)
+            if not points:
                 continue
-            x = [point.rows * 1.03 ** (number - len(SHOWN) / 2) for point in points]  # bars side by side
+            if run == "untrained":
+                axes.axhline(points[0].value, color=colour, linewidth=1, zorder=0)
+                continue
+            x = [point.rows * 1.02 ** (number - len(SHOWN) / 2) for point in points]  # bars side by side
             y = [point.value for point in points]
-            low, high = np.array([point.interval for point in points]).T if points else ([], [])
-            style = "--" if sweep == "main" else "-"
-            label = run if sweep != "main" else None
+            low, high = np.array([point.interval for point in points]).T
+            style = "--" if sweep == SMALLER else "-"
+            label = run if sweep != SMALLER else None
             axes.errorbar(
                 x,
                 y,
@@ -106,13 +109,13 @@ def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
                 label=label,
             )
     axes.set_xscale("log")
-    axes.set_xlabel("encoder rows (dashed: width 8, 176 a step; solid: width 16, 704; grey: untrained)")
+    axes.set_xlabel("encoder rows (dashed: the smaller network and step)")
     axes.set_ylabel("AUC within a video")
     axes.legend(fontsize=8, frameon=False, ncols=2)
 
 
 def _draw_identity(axes: Axes, table: pd.DataFrame) -> None:
-    largest = table[table["sweep"] == table["sweep"].iloc[-1]]
+    largest = table[table["sweep"] == LARGER]
     for run, colour in SHOWN.items():
         rows = largest[largest["run"] == run]
         if rows.empty:
@@ -120,17 +123,15 @@ def _draw_identity(axes: Axes, table: pd.DataFrame) -> None:
         known, units = (rows[rows["score"] == score] for score in ("identity", SCORE))
         axes.scatter(known["value"], units["value"], color=colour, s=14)
         axes.annotate(run, (known["value"].mean(), units["value"].mean()), fontsize=8, color=colour)
-    axes.set_xlabel("identity: share of frames whose person is named (chance .01), a dot a seed")
+    axes.set_xlabel("identity named, share of frames (chance .01); a dot a seed")
     axes.set_ylabel("AUC within a video")
 
 
 def _trend(table: pd.DataFrame) -> str:
     lines = ["| run | rows | AUC within a video | per doubling | at 100 million, if it went on so |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for (sweep, run), rows in (
-        ((sweep, run), rows) for sweep, rows in table.groupby("sweep", sort=False) for run in SHOWN
-    ):
-        points = curve(rows, run)
+    for sweep, run in ((sweep, run) for sweep in (SMALLER, LARGER) for run in SHOWN):
+        points = curve(table[table["sweep"] == sweep], run)
         if len(points) < 2:
             continue
         first, last = points[0], points[-1]
