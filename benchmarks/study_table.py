@@ -36,9 +36,13 @@ def main() -> None:
     parser.add_argument("--sweep", required=True, help="the folder's name")
     parser.add_argument("--against", default="", help="a run: differences from it")
     parser.add_argument("--scores", nargs="+", default=list(SCORES), help="columns")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these, so that one seed meets its own")
     args = parser.parse_args()
     table = pd.read_parquet(args.readouts)
-    print(markdown(table[table["sweep"] == args.sweep], args.scores, against=args.against))
+    table = table[table["sweep"] == args.sweep]
+    if args.seeds:
+        table = table[table["seed"].isin(args.seeds)]
+    print(markdown(table, args.scores, against=args.against))
 
 
 def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> str:
