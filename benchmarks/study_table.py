@@ -42,6 +42,10 @@ def main() -> None:
     table = table[table["sweep"] == args.sweep]
     if args.seeds:
         table = table[table["seed"].isin(args.seeds)]
+    if args.against not in {"", *table["run"]}:
+        parser.error(
+            f"{args.readouts} holds no run {args.against!r} of the sweep {args.sweep!r} and these seeds"
+        )
     print(markdown(table, args.scores, against=args.against))
 
 
