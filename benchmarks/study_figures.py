@@ -33,7 +33,7 @@ SHOWN = {  # run: its line's colour
     "tcl-only": "#e8a0b8",
     "untrained": "#bbbbbb",
 }
-MORE = ("-more", "-50k", "-400k")  # names of the same run on another budget end so
+MORE = ("-more", "-50k")  # names of the same run on another budget end so
 PAPER_ROWS = 100e6
 SMALLER, LARGER = "study-rendered", "study-rendered-scale"  # the sweeps' folders
 
