@@ -3,8 +3,8 @@
     python benchmarks/profile_step.py                        # ResNet-18, 64 px, 8 clips, bank of 65 536 rows
     python benchmarks/profile_step.py --device cuda --backbone resnet34 --side 224 --clips 64 --bf16 --trace T
 
-On a CPU the figures are the training thread's time; on a GPU the device's own, from a part's first kernel to
-its last, pauses included. A trace can be looked at in Perfetto.
+On a CPU the figures are the wall's; on a GPU the device's own, from a part's first kernel to its last, pauses
+included. A trace can be looked at in Perfetto.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Parts:
 
     def _now(self) -> Any:
         if self.device.type != "cuda":
-            return time.thread_time()
+            return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
@@ -75,6 +75,8 @@ class Parts:
 def main() -> None:
     args = _arguments()
     device = torch.device(args.device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # else events are recorded on the first
     if args.threads:
         torch.set_num_threads(args.threads)
     parts = Parts(device)

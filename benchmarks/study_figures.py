@@ -2,9 +2,10 @@
 
     python benchmarks/study_figures.py docs/results/study.parquet --out docs/results/study.svg
 
-Left: AUC within a video against encoder rows; bars are the intervals of `study_table.py`, runs of one set-up
-(a sweep) are joined. Right: the same against the identity that is read, at each run's largest budget of three
-seeds. Printed: the change per doubling of the rows and what it would come to at 100 million.
+Left: AUC within a video against encoder rows, of the seeds that all budgets of a run have in one set-up (a
+sweep), which are joined; bars are the intervals of `study_table.py`. Right: the same against the identity
+that is read, a dot a seed of the larger set-up's first budget. Printed: the change per doubling of the rows,
+each seed against itself, and what it would come to at 100 million.
 """
 
 from __future__ import annotations
@@ -70,13 +71,16 @@ def main() -> None:
     print(_trend(table))
 
 
-def curve(table: pd.DataFrame, run: str, *, score: str = SCORE) -> list[Point]:
-    """The run's points in one sweep's table, by rows."""
+def curve(table: pd.DataFrame, run: str) -> list[Point]:
+    """The run's points in one sweep's table, by rows; of the seeds that all of them have."""
     names = [run, *(run + end for end in MORE)]
-    chosen = table[table["run"].isin(names) & (table["score"] == score)]
+    chosen = table[table["run"].isin(names) & (table["score"] == SCORE)]
+    if chosen.empty:
+        return []
+    shared = set.intersection(*(set(rows["seed"]) for _, rows in chosen.groupby("run")))
     points = [
         Point(int(rows["rows"].iloc[0]), float(rows["value"].mean()), drawn_over_seeds(rows))
-        for _, rows in chosen.groupby("run", sort=False)
+        for _, rows in chosen[chosen["seed"].isin(shared)].groupby("run", sort=False)
     ]
     return sorted(points, key=lambda point: point.rows)
 

@@ -5,7 +5,8 @@
 
 An interval is the 2.5th to 97.5th percentile of draws with replacement of both the tested people and the
 seeds. The people's draws are the same for every run; the seeds' are not, for two runs of one seed share
-nothing but its number. With --against, differences from that run.
+nothing but its number (but for those that begin with one encoder: for these ask seed by seed, --seeds). With
+--against, differences from that run. A line's seeds are counted: of unequal ones compare those both have.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def main() -> None:
     table = table[table["sweep"] == args.sweep]
     if args.seeds:
         table = table[table["seed"].isin(args.seeds)]
+    if table.empty:
+        parser.error(f"{args.readouts} holds nothing of the sweep {args.sweep!r} and these seeds")
     if args.against not in {"", *table["run"]}:
         parser.error(
             f"{args.readouts} holds no run {args.against!r} of the sweep {args.sweep!r} and these seeds"

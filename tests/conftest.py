@@ -11,7 +11,7 @@ import signal
 # test's own tiny network may.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 # What is compared bit for bit is a CPU's: a GPU adds in orders of its own.
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import pyarrow as pa

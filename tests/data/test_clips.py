@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from itertools import combinations
 
@@ -150,6 +151,28 @@ def test_a_draw_follows_from_seed_epoch_and_video_alone():
     assert first.far_positions.tolist() == again.far_positions.tolist()
     epochs = {int(few.draw(0, seed=(1, epoch)).clip_positions[0]) for epoch in range(20)}
     assert len(epochs) > 5  # the start is drawn anew every epoch
+
+
+def test_what_is_remembered_of_tracks_changes_no_draw_and_stays_within_bounds(monkeypatch):
+    store = IndexOnly(*((video, [(0, 40)], range(40)) for video in range(3)))
+
+    def draws(pool):
+        return [
+            (draw.track, draw.clip_positions.tolist(), draw.far_positions.tolist())
+            for epoch in range(4)
+            for video in range(3)
+            for draw in [pool.draw(video, seed=(0, epoch))]
+        ]
+
+    roomy = ClipPool(store, REQUEST)
+    expected = draws(roomy)
+    assert draws(roomy) == expected  # from memory
+    assert draws(pickle.loads(pickle.dumps(roomy))) == expected
+    assert len(pickle.dumps(roomy)) == len(pickle.dumps(ClipPool(store, REQUEST)))
+    monkeypatch.setattr("mien.data.clips._FRAMES_KEPT", 80)
+    tight = ClipPool(store, REQUEST)
+    assert draws(tight) == expected
+    assert len(tight._kept) == 2
 
 
 def test_videos_without_a_legal_start_are_dropped_and_counted():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Positions = NDArray[np.int64]
 
-_FRAMES_KEPT = 1 << 20  # of as many frames a pool remembers what may be drawn: some 30 MB
+_FRAMES_KEPT = 1 << 20  # of as many frames a pool remembers what may be drawn: some 50 MB
 
 
 class NoClipsError(ValueError):
@@ -132,7 +132,7 @@ class _LegalFrames:
     far: _FarFrames | None  # None: no far frames asked for
 
     def draw_far(self, rng: np.random.Generator) -> Positions:
-        return self.distinct[self.far.draw(rng)] if self.far else self.distinct
+        return self.distinct[self.far.draw(rng)] if self.far else self.distinct.copy()
 
 
 class ClipPool:
@@ -196,13 +196,18 @@ class ClipPool:
 
     def _legal(self, track: int) -> _LegalFrames:
         """Found once and kept while there is room: a small corpus is drawn from many times."""
-        if track not in self._kept:
-            self._frames_kept += len(self.store.slots(track))
-            if self._frames_kept > _FRAMES_KEPT:
-                self._kept.clear()
-                self._frames_kept = len(self.store.slots(track))
-            self._kept[track] = self._find_legal(track)
-        return self._kept[track]
+        if track in self._kept:
+            return self._kept[track]
+        found = self._find_legal(track)
+        num_frames = len(self.store.slots(track))
+        if self._frames_kept + num_frames <= _FRAMES_KEPT:
+            self._frames_kept += num_frames
+            self._kept[track] = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept stays here: a loader's workers find their own."""
+        return {**self.__dict__, "_kept": {}, "_frames_kept": 0}
 
     def _find_legal(self, track: int) -> _LegalFrames:
         starts = self._starts(track)
