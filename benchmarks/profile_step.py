@@ -105,7 +105,7 @@ def _step(
     parts: Parts,
     number: int,
 ) -> None:
-    device = torch.device(args.device)
+    device = parts.device
     generator = torch.Generator().manual_seed(number)
     views = FaceViews(ViewSettings(output_size_px=args.side), generator)
     with parts.of("step"):

@@ -11,6 +11,7 @@ each seed against itself, and what it would come to at 100 million.
 from __future__ import annotations
 
 import argparse
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from study_table import drawn_over_seeds
+from study_table import drawn_over_seeds, interval, with_interval
 
 SCORE = "auc within a video"
 SHOWN = {  # run: its line's colour
@@ -46,12 +47,6 @@ class Point:
     rows: int
     value: float
     drawn_R: NDArray[np.float64]
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """2.5th to 97.5th percentile."""
-        low, high = np.quantile(self.drawn_R, (0.025, 0.975))
-        return float(low), float(high)
 
 
 def main() -> None:
@@ -97,7 +92,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
                 continue
             x = [point.rows * 1.02 ** (number - len(SHOWN) / 2) for point in points]  # bars side by side
             y = [point.value for point in points]
-            low, high = np.array([point.interval for point in points]).T
+            low, high = np.array([interval(point.drawn_R) for point in points]).T
             style = "--" if sweep == SMALLER else "-"
             label = run if sweep != SMALLER else None
             axes.errorbar(
@@ -134,7 +129,7 @@ def _draw_identity(axes: Axes, table: pd.DataFrame) -> None:
 def _trend(table: pd.DataFrame) -> str:
     lines = ["| run | rows | AUC within a video | per doubling | at 100 million, if it went on so |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for sweep, run in ((sweep, run) for sweep in (SMALLER, LARGER) for run in SHOWN):
+    for sweep, run in itertools.product((SMALLER, LARGER), SHOWN):
         points = curve(table[table["sweep"] == sweep], run)
         if len(points) < 2:
             continue
@@ -145,15 +140,11 @@ def _trend(table: pd.DataFrame) -> str:
         slope = (last.value - first.value) / doublings
         told = " to ".join(f"{point.value:.3f}" for point in (first, last))
         lines.append(
-            f"| {run} ({sweep}) | {first.rows:,} to {last.rows:,} | {told} | {_with(slope, slope_R, '+')} | "
-            f"{_with(last.value + left * slope, last.drawn_R + left * slope_R, '')} |"
+            f"| {run} ({sweep}) | {first.rows:,} to {last.rows:,} | {told} | "
+            f"{with_interval(slope, slope_R, sign='+')} | "
+            f"{with_interval(last.value + left * slope, last.drawn_R + left * slope_R)} |"
         )
     return "\n".join(lines)
-
-
-def _with(value: float, drawn_R: NDArray[np.float64], sign: str) -> str:
-    low, high = np.quantile(drawn_R, (0.025, 0.975))
-    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
 if __name__ == "__main__":

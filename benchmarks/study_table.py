@@ -69,9 +69,7 @@ def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> st
             mean, drawn_R = value[run, score], drawn[run, score]
             if against:
                 mean, drawn_R = mean - value[against, score], drawn_R - drawn[against, score]
-            low, high = np.quantile(drawn_R, (0.025, 0.975))
-            sign = "+" if against else ""
-            cells.append(f"{_short(mean, sign)} ({_short(low, sign)} to {_short(high, sign)})")
+            cells.append(with_interval(mean, drawn_R, sign="+" if against else ""))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -83,6 +81,18 @@ def drawn_over_seeds(rows: pd.DataFrame) -> NDArray[np.float64]:
     chosen_SR = generator.integers(len(drawn_SR), size=drawn_SR.shape)
     mean_R: NDArray[np.float64] = np.take_along_axis(drawn_SR, chosen_SR, axis=0).mean(axis=0)
     return mean_R
+
+
+def with_interval(mean: float, drawn_R: NDArray[np.float64], *, sign: str = "") -> str:
+    """A cell of a table; `sign` is "+" for a difference."""
+    low, high = interval(drawn_R)
+    return f"{_short(mean, sign)} ({_short(low, sign)} to {_short(high, sign)})"
+
+
+def interval(drawn_R: NDArray[np.float64]) -> tuple[float, float]:
+    """2.5th to 97.5th percentile."""
+    low, high = np.quantile(drawn_R, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _short(value: float, sign: str) -> str:

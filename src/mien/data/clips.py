@@ -132,7 +132,7 @@ class _LegalFrames:
     far: _FarFrames | None  # None: no far frames asked for
 
     def draw_far(self, rng: np.random.Generator) -> Positions:
-        return self.distinct[self.far.draw(rng)] if self.far else self.distinct.copy()
+        return self.distinct[self.far.draw(rng)] if self.far else self.distinct
 
 
 class ClipPool:
