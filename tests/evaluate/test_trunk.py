@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from pictures_in_memory import BrightFaces, NumberedFaces
 from torch import nn
 
 from mien.backbones import build_backbone
@@ -19,40 +20,27 @@ CONTRACT = CropContract("d", "", "l", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (
 INPUTS = InputContract(CONTRACT, 24, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class Pictures:
-    """Stored faces in memory: bright ones have the action unit."""
-
-    def __init__(self, num_rows=48):
-        generator = np.random.default_rng(0)
-        self.track_N = np.zeros(num_rows, np.int64)
-        self.labels_N1 = torch.from_numpy((generator.random((num_rows, 1)) < 0.5).astype(np.float32))
-        noise = generator.integers(0, 60, (num_rows, 24, 24, 3))
-        self.pictures = (noise + 150 * self.labels_N1.numpy()[:, :, None, None]).astype(np.uint8)
-
-    def read(self, rows, *, size_px):
-        assert size_px == 24
-        return self.pictures[rows]
-
-
 @pytest.fixture
 def backbone():
     torch.manual_seed(0)
     return build_backbone("resnet18", width=4).eval()
 
 
-def _fit(backbone, faces, mode, epochs=2, inputs=INPUTS):
+def _fit(backbone, faces, mode, *, epochs=2, inputs=INPUTS, workers=0):
     targets = OccurrenceTargets(faces.labels_N1)
     settings = ProbeSettings(
         epochs=epochs, batch_size=12, min_steps=0, learning_rate=0.01, trunk_learning_rate=0.01
     )
     rows = np.arange(len(faces.track_N))
-    return targets, fit_tuned(backbone, inputs, faces, targets, rows, mode=mode, settings=settings)
+    return targets, fit_tuned(
+        backbone, inputs, faces, targets, rows, mode=mode, settings=settings, workers=workers
+    )
 
 
 @pytest.mark.parametrize("mode", list(TrunkMode))
 def test_exactly_the_stated_tensors_move(backbone, mode):
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    _, model = _fit(backbone, Pictures(), mode)
+    _, model = _fit(backbone, BrightFaces(), mode)
     moved = {name for name, value in model.trunk.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
     norm = {name.removesuffix(".running_mean") for name in statistics if name.endswith("running_mean")}
@@ -75,7 +63,7 @@ def test_the_papers_backbone_has_17024_numbers_to_tune():
 
 @pytest.mark.parametrize("mode", [TrunkMode.STATS, TrunkMode.AFFINE_STATS, TrunkMode.ALL])
 def test_predictions_do_not_depend_on_what_else_is_in_the_batch(backbone, mode):
-    faces = Pictures()
+    faces = BrightFaces()
     targets, model = _fit(backbone, faces, mode)
     together = predict_tuned(model, faces, targets, np.arange(48))
     alone = predict_tuned(model, faces, targets, np.array([7]))
@@ -84,23 +72,54 @@ def test_predictions_do_not_depend_on_what_else_is_in_the_batch(backbone, mode):
 
 @pytest.mark.parametrize("mode", [TrunkMode.AFFINE_STATS, TrunkMode.ALL])
 def test_a_planted_picture_signal_is_learnt(backbone, mode):
-    faces = Pictures()
+    faces = BrightFaces()
     targets, model = _fit(backbone, faces, mode, epochs=15)
     predicted = predict_tuned(model, faces, targets, np.arange(48))[:, 0] > 0.5
     assert (predicted == (faces.labels_N1[:, 0].numpy() == 1)).mean() > 0.8
 
 
-def test_cached_features_are_those_of_single_pictures_and_of_workers(backbone):
-    faces = Pictures(10)
+def test_cached_features_are_those_of_single_pictures(backbone):
+    faces = BrightFaces(10)
     whole = cached_features(backbone, INPUTS, faces, batch_size=4)
     singly = cached_features(backbone, INPUTS, faces, batch_size=1)
     np.testing.assert_allclose(whole, singly, atol=1e-4)
-    np.testing.assert_array_equal(whole, cached_features(backbone, INPUTS, faces, batch_size=4, workers=1))
+
+
+class MeanColour(nn.Module):
+    """A backbone whose features are the mean colour from 0 to 255: the row that `NumberedFaces` spells."""
+
+    def __init__(self):
+        super().__init__()
+        self.feature_dim = 3
+        self.device_of = nn.Parameter(torch.zeros(1))
+
+    def forward(self, views_NCHW):
+        mean, std = (torch.tensor(values)[:, None, None] for values in (INPUTS.mean, INPUTS.std))
+        return ((views_NCHW * std + mean) * 255).mean(dim=(2, 3))
+
+
+def test_two_workers_give_every_row_its_own_picture():
+    """Replies that hold views of one tensor moved its storage while the next rows were read from it."""
+    wanted_ND = np.arange(1000)[:, None] // 256 ** np.arange(3) % 256
+    found_ND = cached_features(MeanColour(), INPUTS, NumberedFaces(1000), batch_size=20, workers=2)
+    np.testing.assert_array_equal(found_ND.round(), wanted_ND)
+
+
+def test_a_fit_with_workers_is_the_one_without(backbone):
+    faces = BrightFaces()
+    targets, alone = _fit(backbone, faces, TrunkMode.ALL)
+    _, with_workers = _fit(backbone, faces, TrunkMode.ALL, workers=2)
+    assert torch.equal(alone.head.linear.weight, with_workers.head.linear.weight)
+    rows = np.arange(48)[::-1].copy()
+    np.testing.assert_array_equal(
+        predict_tuned(alone, faces, targets, rows, batch_size=5),
+        predict_tuned(with_workers, faces, targets, rows, batch_size=5, workers=2),
+    )
 
 
 def test_a_fit_can_be_repeated(backbone):
-    _, one = _fit(backbone, Pictures(), TrunkMode.ALL)
-    _, two = _fit(backbone, Pictures(), TrunkMode.ALL)
+    _, one = _fit(backbone, BrightFaces(), TrunkMode.ALL)
+    _, two = _fit(backbone, BrightFaces(), TrunkMode.ALL)
     assert torch.equal(one.head.linear.weight, two.head.linear.weight)
 
 
@@ -124,7 +143,7 @@ def test_faces_are_normalised_as_the_encoder_s_file_says(backbone):
     theirs = dataclasses.replace(INPUTS, mean=(0.5, 0.4, 0.3), std=(0.5, 1.0, 0.2))
     found = []
     for network, inputs in ((backbone, INPUTS), (Renormalised(backbone, theirs).eval(), theirs)):
-        faces = Pictures()
+        faces = BrightFaces()
         targets, model = _fit(network, faces, TrunkMode.AFFINE_STATS, inputs=inputs)
         found.append(
             (cached_features(network, inputs, faces), predict_tuned(model, faces, targets, np.arange(48)))

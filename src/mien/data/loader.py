@@ -178,11 +178,27 @@ def clip_loader(
         collate_fn=_collate,
         num_workers=settings.workers,
         prefetch_factor=settings.prefetch_steps if settings.workers else None,
-        worker_init_fn=_begin_worker,
-        multiprocessing_context=_worker_context() if settings.workers else None,
+        worker_init_fn=begin_worker,
+        multiprocessing_context=worker_context() if settings.workers else None,
         generator=torch.Generator(),  # else the loader draws from the global state at every start
         pin_memory=pin_memory,
     )
+
+
+def worker_context() -> BaseContext:
+    """Workers are forked from a server without threads: OpenCV's and OpenMP's pools do not survive a fork."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def begin_worker(_worker: int) -> None:
+    """One thread per worker; it ignores the signals that the main process answers."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Steps(Sampler[list[ClipKey]]):
@@ -210,19 +226,3 @@ def _epoch_order(seed: int, epoch: int, num_videos: int, clips_per_video: int) -
 
 def _collate(rows: list[Clips]) -> Clips:
     return Clips(*(torch.stack(column) for column in zip(*rows, strict=True)))
-
-
-def _worker_context() -> BaseContext:
-    """Workers come from a server without threads: OpenCV's and OpenMP's pools do not survive a fork."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _begin_worker(_worker: int) -> None:
-    """One thread a worker; signals meant for the run are the training process's to answer."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

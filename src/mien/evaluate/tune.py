@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mien.backbones import Backbone
+from mien.data.loader import begin_worker, worker_context
 from mien.data.store import TrackStore
 from mien.data.views import FaceViews, Normalisation, ViewSettings
 from mien.evaluate.features import centre_views
@@ -118,24 +119,31 @@ def _flip_and_crop(inputs: InputContract) -> ViewSettings:
     )
 
 
-class _Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Batch number to (rows, pictures); picklable, so that workers can read."""
+class _Pictures(Dataset[Tensor]):
+    """Row numbers to their pictures."""
 
-    def __init__(self, faces: StoredFaces, batches: list[Tensor], size_px: int) -> None:
-        self.faces, self.batches, self.size_px = faces, batches, size_px
+    def __init__(self, faces: StoredFaces, size_px: int) -> None:
+        self.faces, self.size_px = faces, size_px
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rows = self.batches[index]
-        return rows, torch.from_numpy(self.faces.read(rows.numpy(), size_px=self.size_px))
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self.faces.read(rows, size_px=self.size_px))
 
 
 def _pictures(
     faces: StoredFaces, batches: Iterable[Tensor], inputs: InputContract, workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """(rows, uint8 pictures) batch by batch, in order."""
-    return DataLoader(
-        _Batches(faces, list(batches), inputs.frame_size_px), batch_size=None, num_workers=workers
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(rows, uint8 pictures) for each batch, in order.
+
+    Rows travel to the workers as arrays, by value, and do not come back. The batches are views of one tensor:
+    sending any of them between processes would move their common storage while another is being read.
+    """
+    rows_of_batches = list(batches)
+    loader = DataLoader(
+        _Pictures(faces, inputs.frame_size_px),
+        batch_size=None,
+        sampler=[rows.numpy() for rows in rows_of_batches],
+        num_workers=workers,
+        worker_init_fn=begin_worker,
+        multiprocessing_context=worker_context() if workers else None,
     )
+    return zip(rows_of_batches, loader, strict=True)
