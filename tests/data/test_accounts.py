@@ -51,10 +51,14 @@ def test_the_printed_table_is_aligned_and_names_what_was_skipped():
     assert "  skipped: long/name/of/a/file.mp4: " in lines
 
 
-def test_of_many_files_only_those_in_trouble_are_printed():
-    accounts = [account(f"{number}.mp4") for number in range(50)]
+def test_of_many_files_those_with_most_lost_are_printed_and_the_others_added_up():
+    accounts = [account(f"good{number}.mp4", written=10, not_written={}) for number in range(50)]
+    accounts.append(account("half.mp4", decoded=100, written=50, not_written={"no_face": 50}))
     accounts.append(account("bad.mp4", status="partial", message="broke off"))
     text = format_accounts(accounts, max_files=10)
-    assert "... 50 more files" in text
-    assert "partial: bad.mp4: broke off" in text
-    assert "\n7.mp4" not in text
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["bad.mp4", "half.mp4", "good0.mp4"]
+    assert lines[12].split() == ["42", "other", "files", "420", "420", "0", "0", "42", "420"]
+    assert sum(line.startswith("good") for line in lines) == 8
+    assert "52 files: 51 done, 1 partial, 0 skipped; each of them is in the store's accounts.csv" in lines
+    assert "  partial: bad.mp4: broke off" in lines

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from planted_tracking import prepare_planted
@@ -131,7 +132,7 @@ def test_a_full_disk_stops_the_run_cleanly_and_it_goes_on_later(planted_tree, un
         [sys.executable, script], preexec_fn=little_room, capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
-    assert f"StoreWriteError: cannot write to {store}: File too large" in run.stderr
+    assert f"WriteError: cannot write {store}" in run.stderr
     assert "run the same command again" in run.stderr
     assert not list(store.glob("tmp/*"))
     prepare_planted(planted_tree, store)
@@ -339,3 +340,22 @@ def test_what_is_said_of_a_skipped_file_names_it_once(tmp_path, monkeypatch):
     for given in (Path("text.mp4"), tmp_path):
         accounts = prepare_planted(given, tmp_path / "store" / given.name)
         assert "\n  skipped: text.mp4: not a video" in format_accounts(accounts)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_name_that_the_store_cannot_take_costs_that_file_alone(plant, tmp_path, workers):
+    folder, long_name = tmp_path / "videos", "x" * 245 + ".mp4"  # with .parquet it is longer than 255 bytes
+    for name in ("a.mp4", "a.mp4.parquet/inside.mp4", "z.mp4"):
+        plant(folder / name, "L" * 20)
+    shutil.copyfile(folder / "z.mp4", folder / long_name)
+    for _ in range(2):  # the second run goes on: what could be written is done
+        accounts = by_name(prepare_planted(folder, tmp_path / "store", workers=workers))
+        assert {name for name, account in accounts.items() if account.status == "done"} == {
+            "a.mp4",
+            "z.mp4",
+        }
+        assert "Its name is too long for this disk: give the source a shorter" in accounts[long_name].message
+        assert "where a folder is needed" in accounts["a.mp4.parquet/inside.mp4"].message
+    recorded = pd.read_csv(tmp_path / "store/accounts.csv").set_index("source_path")
+    assert recorded.status.to_dict() == {name: account.status for name, account in accounts.items()}
+    assert recorded.loc["z.mp4", ["num_decoded", "num_written"]].tolist() == [20, 20]

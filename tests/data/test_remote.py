@@ -20,7 +20,7 @@ from planted_tracking import PlantedTracking, Silent, prepare_planted
 
 from mien import cli
 from mien.data import remote
-from mien.data.atomic import StoreWriteError
+from mien.data.atomic import WriteError
 from mien.data.parts import read_part
 from mien.data.prepare import PrepareSettings, plan_work, prepare
 from mien.data.remote import MissingDriverError, RemoteError, list_remote, look_at
@@ -292,7 +292,7 @@ def test_a_full_disk_stops_the_run_and_sets_nothing_aside(bucket, tmp_path, monk
         return write
 
     monkeypatch.setattr(remote, "_writer", full)
-    with pytest.raises(StoreWriteError, match="No space left"):
+    with pytest.raises(WriteError, match="No space left"):
         prepare_urls(["memory://bucket/mp4"], tmp_path / "store")
     assert not list((tmp_path / "store").rglob("parts/**/*.parquet"))
 

@@ -121,25 +121,34 @@ def read_accounts(table: pa.Table) -> list[Account]:
 
 
 def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
-    """An aligned table: a line a file (of many files, only those that were not done), and the total.
+    """An aligned table: one line per file, and the total.
 
-    Below it, a line for each file that is partial or skipped, with the reason.
+    Of more than `max_files` files, those that are not done come first, then those of which the smallest share
+    of frames was written; one line adds up the others. Below it, one line with the reason for each file that
+    is partial or skipped.
     """
     totals = add_up(accounts)
     troubled = [account for account in accounts if account.status != DONE]
-    listed = accounts if len(accounts) <= max_files else troubled[:max_files]
+    by_loss = accounts if len(accounts) <= max_files else sorted(accounts, key=_how_well)
+    listed, others = by_loss[:max_files], by_loss[max_files:]
     reasons = list(totals.not_written)
     lines = [["video", "decoded", "written", *reasons, "tracks", "crops"]]
     lines += [_line(account.video, account, reasons) for account in listed]
-    if len(listed) < len(accounts):
-        lines.append([f"... {len(accounts) - len(listed)} more files", *[""] * (len(reasons) + 4)])
+    if others:
+        lines.append(_line(f"{len(others):,} other files", add_up(others), reasons))
     lines.append(_line("all", totals, reasons))
     text = _align(lines)
     text += "\n\n" + _sum_in_words(totals)
+    if others:
+        text += "; each of them is in the store's accounts.csv"
     text += "".join(f"\n  {a.status}: {a.video}: {a.message}" for a in troubled[:max_files])
     if len(troubled) > max_files:
-        text += f"\n  ... {len(troubled) - max_files} more; all of them are in accounts.parquet"
+        text += f"\n  ... {len(troubled) - max_files} more; see the store's accounts.csv"
     return text
+
+
+def _how_well(account: Account) -> tuple[bool, float]:
+    return account.status == DONE, account.num_written / max(1, account.num_decoded)
 
 
 def _line(name: str, counts: Account | Totals, reasons: Sequence[str]) -> list[str]:

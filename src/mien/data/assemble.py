@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from mien.data.atomic import replacing
 from mien.data.parts import Part, list_parts, read_part, read_rows
 from mien.data.store_layout import (
     ACCOUNTS,
+    ACCOUNTS_CSV,
     FRAMES,
     FRAMES_SCHEMA,
     INDEX,
@@ -33,18 +35,21 @@ from mien.data.store_layout import (
 _ROWS_OF_A_GROUP = 1 << 16
 
 
-def assemble(store: Path) -> list[Account]:
+def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
     """Write manifest, frames, index and accounts of a store from its parts; the accounts, sorted by video.
+
+    `unrecorded` are accounts of files that have no part.
 
     The manifest goes first and comes last: a store that has one is whole.
     """
     min_run_frames = StoreHeader.read(store).min_run_frames
     paths = [path for _, path in list_parts(store)]
     parts = [read_part(path) for path in paths]
-    accounts = [part.account for part in parts]
+    accounts = sorted([*(part.account for part in parts), *unrecorded], key=lambda account: account.video)
     unfinish(store)
     with _outputs(store, num_rows=sum(account.num_positions for account in accounts)) as outputs:
         pq.write_table(accounts_table(accounts), outputs.accounts)
+        pa.csv.write_csv(accounts_table(accounts), outputs.accounts_csv)
         for tracks, rows in _numbered(parts, paths, min_run_frames=min_run_frames):
             outputs.manifest.add(tracks)
             outputs.frames.add(rows)
@@ -165,15 +170,16 @@ class _Outputs:
     frames: _GroupedWriter
     index: Any  # a binary file
     accounts: Path
+    accounts_csv: Path
 
 
 @contextmanager
 def _outputs(store: Path, *, num_rows: int) -> Iterator[_Outputs]:
-    """The four files under way; they take their places at the end, the manifest last."""
+    """The files under way; they take their places at the end, the manifest last."""
     with ExitStack() as stack:
         paths = [
             stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
-            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS)  # closed from the end
+            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # closed from the end
         ]
         index = stack.enter_context(paths[2].open("wb"))
         np.lib.format.write_array_header_1_0(
@@ -188,4 +194,4 @@ def _outputs(store: Path, *, num_rows: int) -> Iterator[_Outputs]:
         stack.callback(manifest.close)
         frames = _GroupedWriter(paths[1], FRAMES_SCHEMA)
         stack.callback(frames.close)
-        yield _Outputs(manifest, frames, index, paths[3])
+        yield _Outputs(manifest, frames, index, *paths[3:])

@@ -2,53 +2,122 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "Make room, then run the same command again; what was finished is kept.",
+    ),
+    errno.ENAMETOOLONG: "Its name is too long for this disk: give the source a shorter name.",
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        "A file stands where a folder is needed, or a folder where a file is: move it away, or give "
+        "another --out.",
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Allow writing to it, or give another --out."),
+}
+_OTHERWISE = "Check the disk, then run the same command again; what was finished is kept."
+_OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
-class StoreWriteError(OSError):
-    """The store cannot be written to: a full disk, say. Nothing half-written stays behind."""
+
+class WriteError(OSError):
+    """A file or folder that cannot be written: which, why, and what to do. Nothing half-written stays."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> WriteError:
+        """For an error met while writing `path`; keeps its `errno`."""
+        code = error.errno or 0
+        why = os.strerror(code) if code in errno.errorcode else str(error)
+        made = cls(f"cannot write {path}: {why}. {_ADVICE.get(code, _OTHERWISE)}")
+        made.errno = error.errno
+        return made
+
+    @property
+    def is_of_one_name(self) -> bool:
+        """Whether other files can still be written: the name is at fault, not the disk."""
+        return self.errno in _OF_ONE_NAME
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (str(self), self.errno)
+
+
+@contextmanager
+def naming_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the operating system inside into a WriteError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or isinstance(error, WriteError):  # of our own: it names what it is about
+            raise
+        raise WriteError.of(path, error) from error
+
+
+def require_usable_name(path: Path) -> None:
+    """WriteError where a file at `path` could not be made whatever the room: too long a name, a folder."""
+    with naming_write_errors(path):
+        try:
+            is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        except FileNotFoundError:
+            return
+        if is_folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 @contextmanager
 def replacing(path: Path, *, temporary_folder: Path) -> Iterator[Path]:
     """A path in `temporary_folder` to write to; becomes `path` at the end, is removed on any error.
 
-    FileNotFoundError where it is not there at the end (another process cleared the folder, say); `path` is
-    then as it was. `temporary_folder` lies on the file system of `path`. Data and directory are flushed,
-    so that after a power cut the file is the old one or the new one.
+    WriteError where the disk takes no more, or where the temporary file is not there at the end (another
+    process cleared the folder, say); `path` is then as it was. OSErrors inside that name a file elsewhere
+    pass. `temporary_folder` lies on the file system of `path`. Data and directory are flushed, so that after
+    a power cut the file is the old one or the new one.
     """
-    temporary_folder.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    require_usable_name(path)
     temporary = temporary_folder / f"{uuid.uuid4().hex}{path.suffix}"
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush(path.parent)
+    with _naming_own_errors(path, temporary):
+        temporary_folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        _flush(path.parent)
 
 
 def write_bytes(path: Path, content: bytes, *, temporary_folder: Path) -> None:
-    """`content` as the whole of `path`."""
+    """`content` as the whole of `path`. WriteError."""
     with replacing(path, temporary_folder=temporary_folder) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def told_as_write_error(store: Path) -> Iterator[None]:
-    """Turn an OSError inside into a StoreWriteError that names the store and says how to go on."""
+def _naming_own_errors(path: Path, temporary: Path) -> Iterator[None]:
+    """Errors of writing, flushing and closing name no file; those of opening and moving name the file."""
+    own = {str(place) for place in (path, temporary)} | {str(place) for place in temporary.parents}
+    own |= {str(place) for place in path.parents}
     try:
         yield
     except OSError as error:
-        raise StoreWriteError(
-            f"cannot write to {store}: {error.strerror or error}. What was finished is kept: "
-            "make room (or mend the disk), then run the same command again."
-        ) from error
+        if error.filename is None or str(error.filename) in own:
+            with naming_write_errors(path):
+                raise
+        raise
+
+
+def _unpickled(message: str, code: int | None) -> WriteError:
+    error = WriteError(message)
+    error.errno = code
+    return error
 
 
 def _flush(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.data.accounts import Account
 from mien.data.assemble import assemble, unfinish
-from mien.data.atomic import told_as_write_error
+from mien.data.atomic import naming_write_errors
 from mien.data.lock import writing_to
 from mien.data.parts import list_parts
 from mien.data.store_layout import (
@@ -36,7 +36,7 @@ def merge(shards: Sequence[Path], store: Path) -> list[Account]:
         header.contract.require_same(headers[0].contract, ours=str(shard), theirs=str(shards[0]))
         require_same_settings(header, headers[0], ours=str(shard), theirs=str(shards[0]))
     shard_of = _shard_of_each_video(shards)
-    with told_as_write_error(store), writing_to(store):
+    with naming_write_errors(store), writing_to(store):
         _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
         unfinish(store)
         for video, shard in shard_of.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -14,18 +15,19 @@ from typing import Any, Literal, Protocol
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
 from mien.data.assemble import assemble, unfinish
-from mien.data.atomic import told_as_write_error
+from mien.data.atomic import WriteError, naming_write_errors, require_usable_name
 from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Part, read_part, read_rows, write_part
 from mien.data.remote import RemoteError
 from mien.data.source_files import at_hand, fingerprint_of, is_same, is_there
 from mien.data.sources import WHOLE, Shard, Source
-from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, part_path
+from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, crops_path, part_path
 from mien.data.store_writer import (
     JpegSettings,
     identities_of_tracks,
     skip_for_now,
+    skip_unrecorded,
     skip_video,
     write_video,
 )
@@ -128,13 +130,14 @@ def prepare(
     Videos that the store holds already are left as they are; a file that has changed since is done again.
     `workers` processes; 0 does everything in this one; with `cluster`, the address of a Ray cluster or
     `local`, its workers do instead, and all of them must see `store` and the sources. StoreError if the store
-    was begun with another contract or other settings; StoreWriteError when it takes no more; StrictError if
-    `strict` and a file is broken, empty or without a face.
+    was begun with another contract or other settings; WriteError when it takes no more; StrictError if
+    `strict` and a file is broken, empty or without a face. Files whose names the store cannot take
+    are skipped.
     """
     if workers < 0:
         raise ValueError(f"--workers {workers}: expected 0 or more")
     header = StoreHeader(tracking.contract, to_dict(settings), str(shard))
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         store.mkdir(parents=True, exist_ok=True)
     with writing_to(store):
         _open_or_begin(store, header)
@@ -145,14 +148,17 @@ def prepare(
             unfinish(store)
         watcher.begins(plan)
         work = _PrepareVideo(store, tracking, settings.jpeg, settings.landmarks)
+        unrecorded: list[Account] = []
         try:
             events = _on_cluster(work, plan, cluster) if cluster else _events(work, plan, workers=workers)
             with closing(_work_off(work, events, watcher=watcher)) as accounts:
                 for account in accounts:
                     if strict:
                         _refuse_trouble(account)
-            with told_as_write_error(store):
-                return assemble(store)
+                    if not _is_there(store / part_path(account.video)):
+                        unrecorded.append(account)
+            with naming_write_errors(store):
+                return assemble(store, unrecorded)
         finally:
             shutil.rmtree(store / TEMPORARY, ignore_errors=True)
 
@@ -164,7 +170,7 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     num_changed, num_unreadable = 0, 0
     for source in sources:
         path = store / part_path(source.video)
-        if not path.exists():
+        if not _is_there(path):
             pending.append(source)
             continue
         part = read_part(path)
@@ -195,8 +201,14 @@ class _PrepareVideo:
                 return self._of_file(here, report)
         except RemoteError as error:
             return skip_for_now(self.store, source, str(error))
+        except WriteError as error:
+            if error.is_of_one_name:
+                return skip_unrecorded(source, str(error))
+            raise
 
     def _of_file(self, source: Source, report: Report) -> Account:
+        for name in (crops_path(source.video), part_path(source.video)):
+            require_usable_name(self.store / name)
         try:
             fingerprint = fingerprint_of(source)
         except OSError as error:
@@ -266,7 +278,7 @@ def _on_cluster(
 
 
 def _open_or_begin(store: Path, header: StoreHeader) -> None:
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         if not (store / HEADER).exists():
             header.write(store)
@@ -292,6 +304,10 @@ def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreada
             "called so already. Give the folder above both, or prepare them into two stores."
         )
     return "changed"
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where the name is too long
 
 
 def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:

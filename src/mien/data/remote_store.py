@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mien.data.atomic import replacing, told_as_write_error
+from mien.data.atomic import naming_write_errors, replacing
 from mien.data.remote import RemoteFile, copy_here, is_url, list_remote
 from mien.data.store_layout import CROPS, HEADER, LOCK, MANIFEST, PARTS, TEMPORARY, StoreError
 
@@ -24,7 +24,7 @@ def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
     """The folder of a store: itself, or that of the copy in `cache` (else $MIEN_CACHE) of one behind a URL.
 
     What is there already in the same version is not fetched again. StoreError if no folder for it is named,
-    if there is no finished store, or if a file differs from its SHA-256; RemoteError, StoreWriteError.
+    if there is no finished store, or if a file differs from its SHA-256; RemoteError, WriteError.
     """
     if not is_url(store):
         return Path(store)
@@ -36,7 +36,7 @@ def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
         )
     url = str(store).rstrip("/")
     folder = Path(chosen) / f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    with told_as_write_error(folder):
+    with naming_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):  # other processes of the same run find it fetched
             _fetch(url, folder)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mien.data.atomic import told_as_write_error
+from mien.data.atomic import naming_write_errors
 from mien.data.parts import Fingerprint
 from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
 from mien.data.sources import Source
@@ -20,7 +20,7 @@ def at_hand(source: Source, *, store: Path, with_landmarks: bool) -> Iterator[So
     """The source with a path that can be read now: its own, or a copy's in the store's temporary folder.
 
     The copy goes at the end; `with_landmarks` copies NAME.landmarks.csv beside it too, where there is one.
-    RemoteError where the file is not to be had; StoreWriteError where there is no room for the copy.
+    RemoteError where the file is not to be had; WriteError where there is no room for the copy.
     """
     if not source.url:
         yield source
@@ -29,7 +29,7 @@ def at_hand(source: Source, *, store: Path, with_landmarks: bool) -> Iterator[So
     beside = landmarks_path(Path(source.url)).name if with_landmarks else ""
     copy = copied(source.url, folder=store / TEMPORARY, size_bytes=file.size_bytes, beside=beside)
     with ExitStack() as stack:
-        with told_as_write_error(store):
+        with naming_write_errors(store):
             path = stack.enter_context(copy)
         yield replace(source, path=path, listed=file)
 

@@ -20,6 +20,7 @@ HEADER = "store.json"
 MANIFEST = "manifest.parquet"
 FRAMES = "frames.parquet"
 ACCOUNTS = "accounts.parquet"
+ACCOUNTS_CSV = "accounts.csv"
 INDEX = "frames.index.npy"  # the columns that reading needs, memory-mapped
 CROPS = "crops"
 PARTS = "parts"

@@ -14,7 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
-from mien.data.atomic import replacing, told_as_write_error
+from mien.data.atomic import naming_write_errors, replacing
 from mien.data.identities import identities_of
 from mien.data.jpeg_tar import JpegTar
 from mien.data.parts import Fingerprint, Part, read_part, write_part
@@ -69,14 +69,14 @@ def write_video(
     """Write the faces of one video: crops first, then the part; whole or not at all.
 
     Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError) is
-    kept up to there, as partial; one without any face is recorded as skipped. StoreWriteError when the store
+    kept up to there, as partial; one without any face is recorded as skipped. WriteError when the store
     takes no more.
     """
     intact = _UntilItBreaks(looked_at)
     rows = _Rows()
     tally = _Tally()
     crops = store / crops_path(source.video)
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         with replacing(crops, temporary_folder=store / TEMPORARY) as temporary, JpegTar(temporary) as tar:
             temporary.touch()  # so that it is known to have vanished where it is not there at the end
             for looked in intact:
@@ -94,7 +94,7 @@ def write_video(
 def skip_video(store: Path, source: Source, message: str, *, fingerprint: Fingerprint) -> Account:
     """Record that nothing of a source is written, and why."""
     part = _part(source, fingerprint, 0.0, _Tally(), _Rows(), broken=storable(message))
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         (store / crops_path(source.video)).unlink(missing_ok=True)
         write_part(store, part, _Rows().table())
     return part.account
@@ -105,12 +105,20 @@ def skip_for_now(store: Path, source: Source, message: str) -> Account:
 
     Where an earlier run wrote crops of it, they and their part stay; the account returned is kept nowhere.
     """
-    unreadable = replace(Fingerprint.of_unreadable(source.path), path=source.where)
+    unreadable = _unreadable(source)
     path = store / part_path(source.video)
     if not (path.exists() and read_part(path).account.num_crops):
         return skip_video(store, source, message, fingerprint=unreadable)
-    message = storable(f"{message}; the crops of an earlier run are kept")
-    return _part(source, unreadable, 0.0, _Tally(), _Rows(), broken=message).account
+    return skip_unrecorded(source, f"{message}; the crops of an earlier run are kept")
+
+
+def skip_unrecorded(source: Source, message: str) -> Account:
+    """The account of a source of which nothing is written now, not even this account."""
+    return _part(source, _unreadable(source), 0.0, _Tally(), _Rows(), broken=storable(message)).account
+
+
+def _unreadable(source: Source) -> Fingerprint:
+    return replace(Fingerprint.of_unreadable(source.path), path=source.where)
 
 
 class _UntilItBreaks:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
 from mien.data.assemble import assemble
-from mien.data.atomic import told_as_write_error
+from mien.data.atomic import naming_write_errors
 from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, read_part
@@ -137,7 +137,7 @@ def prepare_labelled(
         job.require_files()
     if _is_finished(store, header, every):
         return read_accounts(pq.read_table(store / ACCOUNTS))
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         store.mkdir(parents=True, exist_ok=True)
     with writing_to(store):
         _open_or_begin(store, header)
@@ -152,7 +152,7 @@ def prepare_labelled(
                 died.append(event)
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         _require_nobody_died(died, num_jobs=len(jobs))
-        with told_as_write_error(store):
+        with naming_write_errors(store):
             return assemble(store)
 
 
@@ -302,7 +302,7 @@ def _is_finished(store: Path, header: StoreHeader, jobs: Sequence[Job]) -> bool:
 
 
 def _open_or_begin(store: Path, header: StoreHeader) -> None:
-    with told_as_write_error(store):
+    with naming_write_errors(store):
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         if not (store / HEADER).exists():
             header.write(store)
