@@ -21,6 +21,7 @@ import simplejpeg
 import torch
 from hypothesis import HealthCheck, settings
 
+from mien import cli
 from mien.backbones import build_backbone
 from mien.data.jpeg_tar import JpegTar
 from mien.data.store import TrackStore
@@ -36,6 +37,7 @@ from mien.data.store_layout import (
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract, save_encoder
+from tests.shipped import few_people
 
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_clock")
@@ -86,6 +88,20 @@ def disc_encoder(tmp_path_factory):
     settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
     save_encoder(path, backbone, inputs=inputs, training={}, **settings)
     return path
+
+
+@pytest.fixture(scope="session")
+def face_videos(tmp_path_factory):
+    """Six people of the shipped clips, two clips each, with labels: a part in the layout of `mien render`."""
+    return few_people(tmp_path_factory.mktemp("faces") / "main", 6)
+
+
+@pytest.fixture(scope="session")
+def face_store(face_videos, tmp_path_factory):
+    """The store of `face_videos`, their faces found by the installed models."""
+    store = tmp_path_factory.mktemp("faces") / "store"
+    assert cli.main(["prepare", str(face_videos), "--out", str(store), "--workers", "0"]) == 0
+    return store
 
 
 @pytest.fixture(scope="session")

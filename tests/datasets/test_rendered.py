@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mien.data.store import TrackStore
 from mien.datasets.base import DATASETS, DatasetError
+from mien.datasets.rendered import Rendered, shipped_clips
 from mien.facs import ACTION_UNITS
+from mien.render.actions import UNIT_NUMBERS
 from mien.render.clip import Clip, VideoSettings, label_table
 from mien.render.motion import MotionSettings
 from mien.render.nuisance import NuisanceSettings
@@ -54,3 +59,32 @@ def test_a_missing_column_is_named(part: Path):
     pq.write_table(pq.read_table(path).drop_columns(["AU12_left"]), path)
     with pytest.raises(DatasetError, match="AU12_left"):
         DATASETS.get("rendered")(part).frames()
+
+
+def test_the_units_are_those_of_the_renderer():
+    assert Rendered.action_units == UNIT_NUMBERS
+
+
+def test_the_shipped_clips_are_what_their_manifest_says_and_small():
+    folder = shipped_clips()
+    sha256 = json.loads((folder / "manifest.json").read_text())["sha256"]
+    for name, digest in sha256.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    assert {path.relative_to(folder).as_posix() for path in folder.glob("*/**/*.*")} == set(sha256)
+    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 4e6
+
+
+def test_the_shipped_clips_have_a_hundred_people_and_every_unit_in_every_fold_of_main():
+    parts = [Rendered(shipped_clips() / part).frames() for part in ("pretraining", "main", "shifted")]
+    people = [set(part.subject_N) for part in parts]
+    assert [len(one) for one in people] == [60, 30, 10]
+    assert len(set.union(*people)) == 100
+    main = parts[1]
+    assert main.split_N is not None
+    folds = [main.occurrence_NA[main.split_N == name] for name in ("fold0", "fold1", "fold2")]
+    assert all((fold.sum(axis=0) > 0).all() for fold in folds)
+
+
+def test_the_finder_finds_every_frame_of_some_shipped_clips(face_store):
+    store = TrackStore.open(face_store)
+    assert [store.num_frames(track) for track in range(store.num_tracks)] == [40] * 12

@@ -183,7 +183,10 @@ def _join_labels(settings: SetSettings, out: Path) -> None:
     for part in settings.parts:
         files = sorted((out / part / UNFINISHED_LABELS).glob("id*.parquet"))
         table = pa.concat_tables([pq.read_table(file) for file in files]).unify_dictionaries()
-        _write_atomically(out / part / "labels.parquet", functools.partial(pq.write_table, table))
+        _write_atomically(
+            out / part / "labels.parquet",
+            functools.partial(pq.write_table, table, compression="zstd", compression_level=9),
+        )
 
 
 def _write_manifest(settings: SetSettings, out: Path, plans: list[ClipPlan]) -> None:
