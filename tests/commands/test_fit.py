@@ -148,13 +148,12 @@ def test_a_wrong_name_is_refused_before_any_work(drawn, capsys):
     assert "model.pth: expected a name that ends in .safetensors" in capsys.readouterr().err
 
 
-@pytest.mark.openvino
 def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn, tmp_path, capsys):
-    pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
     arguments = [
         str(model_path),
         "--engine",
-        "openvino",
+        "onnx",
         "--calibrate",
         str(drawn / "store"),
         "--crops",
@@ -162,11 +161,11 @@ def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn,
     ]
     assert main(["export", *arguments, "--out", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    endings = (".safetensors", ".openvino.xml", ".openvino.bin", ".openvino.json")
+    endings = (".safetensors", ".onnx", ".onnx.json")
     assert names == {f"model{ending}" for ending in endings}
     assert "present agrees in 100.00% (24 crops)" in capsys.readouterr().out
-    assert main(["export", *arguments[:2], "openwine", *arguments[3:]]) == 1
-    assert "unknown engine 'openwine'; did you mean 'openvino'?" in capsys.readouterr().err
+    assert main(["export", *arguments[:2], "onyx", *arguments[3:]]) == 1
+    assert "cannot export to 'onyx'; did you mean 'onnx'?" in capsys.readouterr().err
 
 
 def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(

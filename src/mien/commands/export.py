@@ -1,4 +1,4 @@
-"""`mien export`: a model as files for a faster engine, checked against torch before they are kept."""
+"""`mien export`: a model as a file for ONNX Runtime, kept only when it agrees with torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL --engine E [--calibrate SOURCE...] [--out DIR]."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
-    parser.add_argument("--engine", required=True, metavar="E", help="onnx, openvino or openvino-int8")
+    parser.add_argument("--engine", required=True, metavar="E", help="onnx or onnx-int8")
     parser.add_argument(
         "--calibrate",
         nargs="+",
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crops", type=int, default=512, help="how many faces of them (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the files (default: beside the model)")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+    parser.add_argument("--finder", type=Path, metavar="DIR", help="the face finder's weights, if elsewhere")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.detect.exporting import export_model
 
     model = load_au_model(args.model)
-    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, models=args.models)
+    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, models=args.finder)
     out = args.out or args.model.parent
     counts = len(crops.calibration_NHWC), len(crops.check_NHWC)
     print(f"{counts[0]} crops to calibrate on, {counts[1]} to check on", flush=True)

@@ -1,4 +1,8 @@
-"""A model for another engine: written, held against torch on real crops, and refused when it differs."""
+"""A model for ONNX Runtime: written, compared with torch on real crops, and refused when it differs.
+
+Eight bits are ONNX Runtime's static post-training quantisation: ranges of all layers are the least and the
+largest values on the calibration crops, weights have a scale per channel.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,52 @@ import dataclasses
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mien import __version__
 from mien.data.atomic import replacing, write_bytes
 from mien.detect.au_model import AuModel
-from mien.detect.engines import ENGINES, EngineError, ExportedEngine, Tolerance, open_engine
-from mien.detect.engines._exported import KIND, exported_files, receipt_path, sha256_of
+from mien.detect.engines import (
+    EXPORTED_SUFFIX,
+    KIND,
+    EngineError,
+    Images,
+    exported_file,
+    import_onnx,
+    open_engine,
+    receipt_path,
+    sha256_of,
+)
+from mien.detect.network import PixelNetwork, input_pixels
+from mien.registry import nearest
 
 _BATCH = 32
-_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf")
+_PACKAGES = ("torch", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an exported model may lie from torch; beyond this it is refused."""
+
+    mean_difference: float  # of a probability
+    presence_agreement: float  # share of faces and units on the same side of the threshold
+    max_difference: float | None  # of a probability; None: reported, not limited
+
+
+TOLERANCES = {"onnx": Tolerance(1e-4, 0.999, 0.01), "onnx-int8": Tolerance(0.03, 0.95, None)}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """An engine against torch on the same crops: differences of probabilities, and of what is present."""
+    """Two engines on the same crops: differences of probabilities, and how often presence agrees."""
 
     num_crops: int
     max_difference: float
@@ -35,7 +64,7 @@ class Agreement:
     max_intensity_difference: float | None
 
     def shortfall(self, allowed: Tolerance) -> str:
-        """What lies beyond the tolerance, in words; empty when nothing does."""
+        """What is beyond the tolerance, in words; empty when nothing is."""
         mean, largest, presence = self.mean_difference, self.max_difference, self.presence_agreement
         found = []
         if not mean <= allowed.mean_difference:
@@ -52,38 +81,35 @@ def export_model(
     model_path: Path,
     engine: str,
     *,
-    calibration_NHWC: NDArray[np.uint8],
-    check_NHWC: NDArray[np.uint8],
+    calibration_NHWC: Images,
+    check_NHWC: Images,
     crops_from: str,
     out: Path,
 ) -> Agreement:
-    """Write `engine`'s files and receipt into `out`, beside a copy of the model where that is another folder.
+    """Write `engine`'s file and receipt into `out`, beside a copy of the model where that is another folder.
 
-    The files are written elsewhere and moved when they agree with torch on `check_NHWC`; EngineError saying
-    by how much they do not. crops_from: where the crops come from, for the receipt.
+    The file is written elsewhere and moved when it agrees with torch on `check_NHWC`; EngineError saying by
+    how much it does not. crops_from: where the crops come from, for the receipt.
     """
-    cls: type[ExportedEngine] = ENGINES.get(engine)
-    if not hasattr(cls, "write"):
-        raise EngineError(f"the engine {engine} runs the model file itself; there is nothing to export")
+    if engine not in EXPORTED_SUFFIX:
+        raise EngineError(f"cannot export to {engine!r}{nearest(engine, EXPORTED_SUFFIX)}")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as name:
         folder = Path(name)
         beside = folder / model_path.name
-        cls.write(model, exported_files(cls, folder, beside.stem), calibration_NHWC)
-        receipt = _receipt(cls, model, beside, crops_from, len(calibration_NHWC))
+        _write_network(model, engine, exported_file(beside, engine), calibration_NHWC)
+        receipt = _receipt(engine, model, beside, crops_from, len(calibration_NHWC))
         _write(receipt, receipt_path(beside, engine), folder)
         agreement = measure_agreement(model, beside, engine, check_NHWC)
-        shortfall = agreement.shortfall(cls.tolerance)
+        shortfall = agreement.shortfall(TOLERANCES[engine])
         if shortfall:
-            raise EngineError(f"{model_path} on {engine} is not what it is on torch: {shortfall}; not kept")
-        _keep(cls, folder, model_path, receipt | {"agreement": dataclasses.asdict(agreement)}, out=out)
+            raise EngineError(f"{model_path} on {engine} differs from torch: {shortfall}; not kept")
+        _keep(engine, folder, model_path, receipt | {"agreement": dataclasses.asdict(agreement)}, out=out)
     return agreement
 
 
-def measure_agreement(
-    model: AuModel, model_path: Path, engine: str, crops_NHWC: NDArray[np.uint8]
-) -> Agreement:
-    """An exported engine held against torch on (N, S, S, 3) crops; ValueError without any."""
+def measure_agreement(model: AuModel, model_path: Path, engine: str, crops_NHWC: Images) -> Agreement:
+    """An exported engine compared with torch on (N, S, S, 3) crops; ValueError without any."""
     if not len(crops_NHWC):
         raise ValueError("no crops to compare the engines on")
     outputs = [_outputs(model, model_path, name, crops_NHWC) for name in ("torch", engine)]
@@ -97,41 +123,85 @@ def measure_agreement(
     return Agreement(len(crops_NHWC), largest, mean, float(same_NA.mean()), intensity)
 
 
-def _keep(
-    cls: type[ExportedEngine], folder: Path, model_path: Path, receipt: dict[str, Any], *, out: Path
-) -> None:
-    """Move the files into `out`. An earlier receipt goes first and this one comes last: what is there between
-    the two, also if this process is killed, is not taken for an export.
+def _write_network(model: AuModel, engine: str, file: Path, calibration_NHWC: Images) -> None:
+    """The network by torch's exporter, any number of pictures at a time; quantised for `onnx-int8`."""
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        import_onnx(module)
+    side_px = model.encoder.inputs.input_size_px
+    whole = file.with_name("float32.onnx")
+    torch.onnx.export(
+        PixelNetwork(model).eval().cpu(),
+        (torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8),),
+        whole,
+        input_names=["pixels"],
+        output_names=["outputs"],
+        dynamic_shapes={"pixels_NHWC": {0: torch.export.Dim("rows")}},
+        external_data=False,
+        verbose=False,
+    )
+    if engine == "onnx-int8":
+        _quantise(whole, file, input_pixels(calibration_NHWC, model.encoder.inputs))
+    else:
+        whole.replace(file)
+
+
+def _quantise(whole: Path, file: Path, pixels_NHWC: Images) -> None:
+    quantization = import_onnx("onnxruntime.quantization")
+    prepared = file.with_name("prepared.onnx")
+    quantization.quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
+    quantization.quantize_static(
+        str(prepared),
+        str(file),
+        _CalibrationReader(pixels_NHWC),
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        per_channel=True,
+        reduce_range=True,  # AVX2 without VNNI adds products of 8 bits in 16, which overflow; 7 bits do not
+    )
+
+
+class _CalibrationReader:
+    """One picture at a time, as ONNX Runtime asks for them."""
+
+    def __init__(self, pixels_NHWC: Images) -> None:
+        self._pictures: Iterator[Images] = iter(pixels_NHWC)
+
+    def get_next(self) -> dict[str, Images] | None:
+        """The next one, by the network's input; None at the end."""
+        picture_HWC = next(self._pictures, None)
+        return None if picture_HWC is None else {"pixels": picture_HWC[None]}
+
+
+def _keep(engine: str, folder: Path, model_path: Path, receipt: dict[str, Any], *, out: Path) -> None:
+    """Move the file into `out`. The old receipt is removed first and the new one written last, so a process
+    killed in between leaves files that are refused, not an export of another model.
     """
     copy = out / model_path.name
-    receipt_path(copy, cls.name).unlink(missing_ok=True)
-    for file in exported_files(cls, folder, model_path.stem):
-        file.replace(out / file.name)
+    receipt_path(copy, engine).unlink(missing_ok=True)
+    exported_file(folder / model_path.name, engine).replace(exported_file(copy, engine))
     if not copy.exists() or not copy.samefile(model_path):
         with replacing(copy, temporary_folder=folder) as temporary:
             shutil.copyfile(model_path, temporary)
-    _write(receipt, receipt_path(copy, cls.name), folder)
+    _write(receipt, receipt_path(copy, engine), folder)
 
 
-def _outputs(
-    model: AuModel, model_path: Path, engine: str, crops_NHWC: NDArray[np.uint8]
-) -> NDArray[np.float32]:
+def _outputs(model: AuModel, model_path: Path, engine: str, crops_NHWC: Images) -> NDArray[np.float32]:
     run = open_engine(engine, model, model_path=model_path)
     parts = [run(crops_NHWC[first : first + _BATCH]) for first in range(0, len(crops_NHWC), _BATCH)]
     return np.concatenate(parts)
 
 
 def _receipt(
-    cls: type[ExportedEngine], model: AuModel, beside: Path, crops_from: str, num_calibration_crops: int
+    engine: str, model: AuModel, beside: Path, crops_from: str, num_calibration_crops: int
 ) -> dict[str, Any]:
-    files = exported_files(cls, beside.parent, beside.stem)
+    file = exported_file(beside, engine)
     return {
         "kind": KIND,
-        "engine": cls.name,
+        "engine": engine,
         "network_digest": model.network_digest,
         "model_digest": model.digest,
-        "files": {file.name: sha256_of(file) for file in files},
-        "tolerance": dataclasses.asdict(cls.tolerance),
+        "files": {file.name: sha256_of(file)},
+        "tolerance": dataclasses.asdict(TOLERANCES[engine]),
         "crops": crops_from,
         "num_calibration_crops": num_calibration_crops,
         "versions": {"mien": __version__} | {name: _version(name) for name in _PACKAGES if _version(name)},
