@@ -15,7 +15,7 @@ from mien.data.store_layout import StoreError
 from mien.data.worker_pool import WorkersDieError
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
-from mien.evaluate.matching import match_faces
+from mien.evaluate.matching import match_faces, require_agreeing_times
 from mien.evaluate.same_pictures import same_pictures
 from mien.faces.contract import ContractMismatchError
 from mien.faces.landmarks_beside import COLUMNS
@@ -161,6 +161,125 @@ def test_a_labelled_file_that_is_missing_is_named(video, tmp_path):
         prepare_labelled(gone, root, tmp_path / "store", BESIDE, workers=0)
 
 
+def test_folders_with_a_dot_in_their_name_keep_their_own_pictures(tmp_path):
+    """`s.1` and `s.2` once shared the name `s` in the store, and labels got other people's faces."""
+    names = ["", "pictures", "s", "s.1", "s.2", "s.2/part00000"]
+    for level, name in enumerate(names):
+        folder = tmp_path / "set" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "1.png"), _picture(40 * level + 20))
+        _landmarks(folder.with_name(folder.name + ".landmarks.csv"), [0])
+    paths = [f"{name}/1.png".lstrip("/") for name in names]
+    frames = _labelled(paths, [PICTURE] * 6, [np.nan] * 6, paths)
+    prepare_labelled(frames, tmp_path / "set", tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(frames, tmp_path / "set", TrackStore.open(tmp_path / "store"))
+    np.testing.assert_allclose(_brightness(found, range(6)), [40 * k + 20 for k in range(6)], atol=2)
+
+
+PATHS = (
+    "a.mp4",
+    "a.avi",
+    "a",
+    "a.1",
+    "a.2",
+    "../a.mp4",
+    "up/a.mp4",
+    "/a.mp4",
+    "%2E%2E/a.mp4",
+    "%/a",
+    "x/a.mp4",
+)
+
+
+def test_every_path_has_its_own_name_in_the_store(tmp_path):
+    frames = _labelled(PATHS, [0] * len(PATHS), [np.nan] * len(PATHS), PATHS)
+    names = [job.source.video for job in jobs_of(frames, tmp_path)]
+    assert len(set(names)) == len(PATHS)
+    assert not any(".." in name.split("/") or name.startswith("/") for name in names)
+
+
+def test_two_spellings_of_one_path_are_refused(tmp_path):
+    frames = _labelled(["a.mp4", "./a.mp4"], [0, 1], [np.nan] * 2, ["ann", "ann"])
+    with pytest.raises(DatasetError, match=r"'\./a.mp4' and 'a.mp4' would both be called 'a.mp4'"):
+        jobs_of(frames, tmp_path)
+
+
+def _matched(root, frames, store):
+    prepare_labelled(frames, root, store, BESIDE, workers=0)
+    return match_faces(frames, root, TrackStore.open(store))
+
+
+def test_frames_that_the_video_does_not_have_are_counted_apart(video, tmp_path):
+    root, _ = video
+    _landmarks(root / "videos/a.landmarks.csv", [0, 1, 2, 4])
+    frames = _labelled(["videos/a.mp4"] * 5, [1, 2, 3, 12, 5000], [np.nan] * 5, ["ann"] * 5)
+    found = _matched(root, frames, tmp_path / "store")
+    assert (found.num_without_face, found.num_not_in_video) == (3, 2)
+    assert found.warnings == ()
+
+
+def test_times_beyond_the_end_are_counted_apart(video, tmp_path):
+    root, _ = video
+    frames = _labelled(["videos/a.mp4"] * 4, [BY_TIME] * 4, [0.1, 0.2, 0.5, 40.0], ["ann"] * 4)
+    found = _matched(root, frames, tmp_path / "store")
+    assert (found.num_without_face, found.num_not_in_video) == (2, 2)  # it ends at 0.4 s
+
+
+def test_frames_counted_from_1_are_noticed(video, tmp_path):
+    root, _ = video
+    frames = _labelled(["videos/a.mp4"] * 12, range(1, 13), [np.nan] * 12, ["ann"] * 12)
+    found = _matched(root, frames, tmp_path / "store")
+    assert found.num_not_in_video == 1
+    assert "labels up to frame 12, none of frame 0; the video has 12 frames" in found.warnings[0]
+    assert "counted from 1?" in found.warnings[0]
+
+
+def test_a_frame_number_and_a_time_that_disagree_are_refused(video, tmp_path):
+    root, _ = video
+    frames = _labelled(["videos/a.mp4"] * 3, [2, 3, 9], [2 / 30, 3 / 30, 0.2], ["ann"] * 3)
+    found = _matched(root, frames, tmp_path / "store")
+    with pytest.raises(DatasetError, match=r"frame 9 and 0.2 s, .* lies at 0.300 s .*\(1 of 3 rows"):
+        require_agreeing_times(found)
+
+
+def test_times_of_the_frame_before_are_noticed(video, tmp_path):
+    root, _ = video
+    late = _labelled(["videos/a.mp4"] * 3, [3, 4, 10], [2 / 30, 3 / 30, 9 / 30], ["ann"] * 3)
+    (warning,) = require_agreeing_times(_matched(root, late, tmp_path / "late"))
+    assert "all 3 rows fit the frame before: are its frames counted from 1?" in warning
+    right = dataclasses.replace(late, frame_N=np.array([2, 3, 9]))
+    assert require_agreeing_times(_matched(root, right, tmp_path / "right")) == []
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "words"),
+    [
+        (BY_TIME, (66, 100, 300), r"Row 1 .*label videos/a.mp4 from 66 s on.* to 0\.40 s .*in milliseconds"),
+        (BY_TIME, (5, 8, 11), r"The seconds seem to be frame numbers"),
+        (5000, (np.nan,), r"label videos/a.mp4 from frame 5000 on.*\(about 12 frames\).*another file"),
+        ((66, 100, 300), (np.nan,) * 3, r"from frame 66 on.*in milliseconds: give them as seconds"),
+    ],
+)
+def test_labels_that_cannot_lie_in_any_video_are_refused_before_the_work(
+    video, tmp_path, frames, seconds, words
+):
+    root, _ = video
+    labels = _labelled(
+        ["videos/a.mp4"] * len(seconds), np.resize(frames, len(seconds)), seconds, ["ann"] * len(seconds)
+    )
+    with pytest.raises(DatasetError, match=words):
+        prepare_labelled(labels, root, tmp_path / "store", BESIDE, workers=0)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_without_any_face_is_an_error_in_words(video, tmp_path):
+    root, frames = video
+    _landmarks(root / "videos/a.landmarks.csv", [])
+    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    with pytest.raises(DatasetError, match="no coded frame has a face"):
+        match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+
+
 def test_a_store_of_other_videos_is_refused(sequence, video, tmp_path):
     root, frames, _ = sequence
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
@@ -179,9 +298,9 @@ def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_p
         WorkersDieError, match=r"a\.mp4: the process .* died, killed by SIGKILL.*other 1 of 2"
     ):
         prepare_labelled(both, root, tmp_path / "store", finding, workers=1, after_video=done.append)
-    assert [account.video for account in done] == ["videos/b"]
+    assert [account.video for account in done] == ["videos/b.mp4"]
     prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0, after_video=done.append)
-    assert [account.video for account in done] == ["videos/b", "videos/a"]
+    assert [account.video for account in done] == ["videos/b.mp4", "videos/a.mp4"]
 
 
 def test_one_video_under_two_names_is_noticed(video, tmp_path):

@@ -18,7 +18,7 @@ from mien.datasets.base import DATASETS, LabelledFrames, LabelledSet
 from mien.datasets.published import Published, check_counts
 from mien.datasets.table import Table as OwnTable
 from mien.evaluate.labelled_store import FaceFinding, prepare_labelled, reasons_without_face
-from mien.evaluate.matching import LabelledFaces, match_faces
+from mien.evaluate.matching import LabelledFaces, match_faces, require_agreeing_times
 from mien.evaluate.protocols import Fold, Protocol, load_protocol, protocol_for
 from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.train.encoder_file import Encoder
@@ -119,7 +119,16 @@ def labelled_faces(
     store = TrackStore.open(request.store)
     encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
     data = match_faces(frames, root, store)
-    say(f"{data.frames.num_frames:,} coded frames have a face, {data.num_without_face:,} have none")
+    late = data.warnings
+    if request.dataset == OwnTable.name:
+        late += tuple(require_agreeing_times(data))
+    num_without = data.num_without_face - data.num_not_in_video
+    say(f"{data.frames.num_frames:,} coded frames have a face, {num_without:,} have none")
+    if data.num_not_in_video:
+        say(f"{data.num_not_in_video:,} labels are of frames that their video does not have")
+        without_face["not_in_video"] = data.num_not_in_video
+    for line in late:
+        say(f"warning: {line}")
     return data, without_face
 
 

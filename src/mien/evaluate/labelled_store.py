@@ -39,7 +39,7 @@ from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
 from mien.faces.tracked import SlotFaces, TrackedFace
-from mien.video import Frame, ImageError, read_frames, read_image
+from mien.video import Frame, ImageError, VideoError, probe, read_frames, read_image
 
 NOT_CODED = "not_coded"
 """Why a decoded frame has no crop: it has no label."""
@@ -126,8 +126,9 @@ def prepare_labelled(
 
     Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again. A
     store in which nothing is to be done is only read, so that several runs may use it at once.
-    `workers` processes, 0 does everything in this one. ContractMismatchError or StoreError when the store was
-    begun otherwise; WorkersDieError, after all others are done, for videos over which a process died.
+    `workers` processes, 0 does everything in this one. DatasetError when a file is missing or no label can
+    lie in its video; ContractMismatchError or StoreError when the store was begun otherwise; WorkersDieError,
+    after all others are done, for videos over which a process died.
     """
     header = StoreHeader(
         finding.contract, to_dict(finding.settings) | {"frames": "coded frames of a labelled set"}
@@ -135,6 +136,9 @@ def prepare_labelled(
     every = jobs_of(frames, root)
     for job in every:
         job.require_files()
+    outside = labels_outside(every)
+    if outside:
+        raise DatasetError(outside)
     if _is_finished(store, header, every):
         return read_accounts(pq.read_table(store / ACCOUNTS))
     with naming_write_errors(store):
@@ -177,7 +181,58 @@ def jobs_of(frames: LabelledFrames, root: Path) -> list[Job]:
     jobs: list[Job] = []
     for video, rows in sorted(rows_of.items()):
         jobs += _jobs_of_video(frames, root, video, rows)
+    _require_own_names(jobs)
     return jobs
+
+
+def _require_own_names(jobs: Sequence[Job]) -> None:
+    named: dict[str, Job] = {}
+    for job in jobs:
+        other = named.setdefault(job.source.video, job)
+        if other is not job:
+            raise DatasetError(
+                f"{other.source.source_path!r} and {job.source.source_path!r} would both be called "
+                f"{job.source.video!r} in the store; write the path to one file in one way"
+            )
+
+
+def labels_outside(jobs: Sequence[Job]) -> str:
+    """Why no label can lie in its video, in sentences; empty when one may."""
+    found = ""
+    for job in jobs:
+        outside = "" if job.pictures else _labels_outside(job)
+        if not outside:
+            return ""
+        found = found or outside
+    return found
+
+
+def _labels_outside(job: Job) -> str:
+    try:
+        info, start = probe(job.source.path), next(read_frames(job.source.path)).seconds
+    except (OSError, VideoError):
+        return ""
+    end, num_frames = start + info.duration_seconds, info.duration_seconds * info.frames_per_second
+    if not np.isfinite([end, num_frames]).all():  # the file does not say
+        return ""
+    labels = [
+        (seconds if frame == BY_TIME else frame, frame == BY_TIME)
+        for frame, seconds in zip(job.frames, job.seconds, strict=True)
+    ]
+    if any(start - 1 <= at <= end + 1 if by_time else at <= 1.1 * num_frames + 1 for at, by_time in labels):
+        return ""
+    at, by_time = min(labels)
+    hint = "The labels seem to belong to another file."
+    if all(by_time and at <= num_frames and at == round(at) for at, by_time in labels):
+        hint = "The seconds seem to be frame numbers: call their column `frame`."
+    elif all(start <= at / 1000 <= end for at, _ in labels):
+        hint = "The labels seem to be in milliseconds: give them as seconds, in the column `seconds`."
+    label = f"{at:g} s" if by_time else f"frame {at}"
+    return (
+        f"no label lies in its video. Row {min(job.rows) + 1} and those below it label "
+        f"{job.source.source_path} from {label} on, but it runs from {start:.2f} s to {end:.2f} s (about "
+        f"{num_frames:.0f} frames). {hint}"
+    )
 
 
 def _jobs_of_video(frames: LabelledFrames, root: Path, video: str, rows: list[int]) -> list[Job]:
@@ -211,10 +266,9 @@ def _picture_job(
 
 
 def _store_name(video: str) -> str:
-    """A path below the store's folders, whatever the labelled set's paths look like."""
-    path = PurePosixPath(video)
-    parts = [{"..": "up"}.get(part, part) for part in path.with_suffix("").parts if part not in ("/", ".")]
-    return "/".join(parts) or "pictures"
+    """A path below the store's folders, a different one for each path of a labelled set."""
+    escaped = [part.replace("%", "%25").replace("/", "%2F") for part in PurePosixPath(video).parts]
+    return "/".join("%2E%2E" if part == ".." else part for part in escaped) or "%2E"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mien.data.accounts import DONE, SKIPPED, read_accounts
 from mien.data.store import TrackStore
-from mien.data.store_layout import FRAMES
+from mien.data.store_layout import ACCOUNTS, FRAMES
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
-from mien.evaluate.labelled_store import MAX_OFFSET_SECONDS, jobs_of
+from mien.evaluate.labelled_store import MAX_OFFSET_SECONDS, jobs_of, labels_outside
 from mien.evaluate.tune import StoredFaces
 
 
@@ -22,13 +23,18 @@ from mien.evaluate.tune import StoredFaces
 class LabelledFaces:
     """The coded frames that have a face, where it lies, and its pose.
 
-    pose_N3: yaw, pitch and roll in degrees. num_without_face: coded frames left out.
+    pose_N3: yaw, pitch and roll in degrees. num_without_face: coded frames left out, num_not_in_video of them
+    because the video has no such frame. seconds_N: times by the file's own clock. warnings: labels that look
+    misnumbered, in sentences.
     """
 
     frames: LabelledFrames
     faces: StoredFaces
     pose_N3: NDArray[np.float32]
     num_without_face: int
+    num_not_in_video: int = 0
+    seconds_N: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> LabelledFaces:
@@ -49,10 +55,9 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     found = found.sort_values(["row", "late", "area"], ascending=[True, True, False], kind="stable")
     found = found.drop_duplicates("row")
     if found.empty:
-        raise DatasetError(
-            f"{store.path}: none of its frames is coded. Its videos are like "
-            f"{store.tracks['source_path'][0].as_py()!r}, the labels' like {str(frames.path_N[0])!r}"
-        )
+        raise DatasetError(_why_none_matches(frames, root, store))
+    outside_N, warnings = _outside(frames, store, table)
+    outside_N[found["row"].to_numpy()] = False
     kept = frames.rows(found["row"].to_numpy())
     shown = np.where(kept.frame_N == BY_TIME, found["source_frame_index"].to_numpy(np.int64), kept.frame_N)
     return LabelledFaces(
@@ -60,7 +65,100 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
         StoredFaces(store, found["track"].to_numpy(np.int64), found["position"].to_numpy(np.int64)),
         found[["yaw_degrees", "pitch_degrees", "roll_degrees"]].to_numpy(np.float32),
         frames.num_frames - len(found),
+        int(outside_N.sum()),
+        found["seconds"].to_numpy(np.float64),
+        tuple(warnings),
     )
+
+
+def require_agreeing_times(data: LabelledFaces) -> list[str]:
+    """Frame numbers and seconds of the same rows, compared with the files' clocks.
+
+    DatasetError when they name different frames. Sentences on videos whose every label is one frame late.
+    """
+    frames, at_N = data.frames, data.seconds_N
+    assert at_N is not None
+    rows_of = pd.Series(np.flatnonzero((frames.frame_N >= 0) & np.isfinite(frames.seconds_N)))
+    shifted = []
+    for path, rows in rows_of.groupby(frames.path_N[rows_of]):
+        off_N = frames.seconds_N[rows] - at_N[rows]
+        hint = f"all {len(rows)} rows fit the frame before: {_FROM_ONE}"
+        is_late = _one_frame_late(frames.frame_N[rows], at_N[rows], off_N)
+        wrong = np.flatnonzero(np.abs(off_N) > MAX_OFFSET_SECONDS + _CLOCK_DRIFT * frames.seconds_N[rows])
+        if len(wrong):
+            row = int(rows.iloc[wrong[0]])
+            raise DatasetError(
+                f"{path}: a row says frame {frames.frame_N[row]} and {frames.seconds_N[row]:g} s, but that "
+                f"frame lies at {at_N[row]:.3f} s by the file's clock ({len(wrong)} of {len(rows)} rows "
+                "disagree). "
+                + (hint if is_late else "Correct the rows, or leave out the column that is wrong.")
+            )
+        if is_late:
+            shifted.append(f"{path}: {hint}")
+    return shifted
+
+
+_FROM_ONE = "are its frames counted from 1? The first frame has number 0"
+_CLOCK_DRIFT = 0.002  # of the time: rates that labels round, as 30 for 29.97
+
+
+def _one_frame_late(
+    frame_N: NDArray[np.int64], at_N: NDArray[np.float64], off_N: NDArray[np.float64]
+) -> bool:
+    if np.ptp(frame_N) == 0:
+        return False
+    off_frames_N = off_N * np.ptp(frame_N) / np.ptp(at_N)
+    return bool(np.abs(off_frames_N + 1).max() < 0.3)
+
+
+def _why_none_matches(frames: LabelledFrames, root: Path, store: TrackStore) -> str:
+    outside = labels_outside(jobs_of(frames, root))
+    if outside:
+        return outside
+    sources = store.tracks["source_path"].to_pylist()
+    if not sources:
+        return f"{store.path}: no coded frame has a face"
+    return (
+        f"{store.path}: none of its frames is coded. Its videos are like {sources[0]!r}, the labels' like "
+        f"{str(frames.path_N[0])!r}; expected the same paths, but for leading folders"
+    )
+
+
+def _outside(
+    frames: LabelledFrames, store: TrackStore, table: pd.DataFrame
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """(N,) labels beyond the end of their video, and sentences on videos whose labels look misnumbered."""
+    outside_N, warnings = np.zeros(frames.num_frames, bool), []
+    by_path = _rows_by_path(frames)
+    rows_of = pd.Series(range(frames.num_frames)).groupby(frames.path_N).indices if by_path else {}
+    source_N = np.array(store.tracks["source_path"].to_pylist(), np.str_)[table["track"]]
+    stored = {source: table.iloc[rows] for source, rows in table.groupby(source_N).indices.items()}
+    for account in read_accounts(pq.read_table(store.path / ACCOUNTS)):
+        path = _known_path(account.source_path, by_path)
+        if path not in by_path or account.status == SKIPPED:
+            continue
+        rows, num_frames = rows_of[path], account.num_decoded
+        frame_T, end = frames.frame_N[rows], _end_seconds(stored.get(account.source_path), num_frames)
+        late_T = np.where(frame_T == BY_TIME, frames.seconds_N[rows] > end, frame_T >= num_frames)
+        outside_N[rows] = late_T
+        lasts = f"the video has {num_frames} frames" + (f" and ends at {end:.2f} s" if end < np.inf else "")
+        if frame_T.min() > 0 and frame_T.max() == num_frames and account.status == DONE:
+            warnings.append(f"{path}: labels up to frame {num_frames}, none of frame 0; {lasts}: {_FROM_ONE}")
+        elif 2 * late_T.sum() > len(rows):
+            warnings.append(
+                f"{path}: {late_T.sum()} of {len(rows)} labels lie beyond its end; {lasts}. Are they in "
+                "milliseconds, or of another file?"
+            )
+    return outside_N, warnings
+
+
+def _end_seconds(stored: pd.DataFrame | None, num_frames: int) -> float:
+    """When a label comes too late, going on from the stored frames at their rate; infinity where unknown."""
+    if stored is None or stored["source_frame_index"].nunique() < 2:
+        return np.inf
+    frames, seconds = stored["source_frame_index"], stored["seconds"]
+    interval = (seconds.max() - seconds.min()) / (frames.max() - frames.min())
+    return float(seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS)
 
 
 def _rows_of(
