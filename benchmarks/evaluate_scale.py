@@ -30,8 +30,8 @@ from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
 from mien.evaluate.matching import match_faces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import load_protocol
-from mien.evaluate.results import Result
-from mien.evaluate.trunk import TrunkMode
+from mien.evaluate.scoring import Result
+from mien.evaluate.tune import TrunkMode
 from mien.faces.align import crop_contract
 from mien.faces.landmarks_beside import COLUMNS, FaceLandmarksBeside
 from mien.train.encoder_file import Encoder, InputContract

@@ -15,8 +15,8 @@ import numpy as np
 
 from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
-from mien.evaluate.neighbours import nearest_of_others
-from mien.evaluate.store_scores import centred_by_video
+from mien.evaluate.person_independence import nearest_of_others
+from mien.evaluate.readout import centred_by_video
 from mien.train.encoder_file import load_encoder
 from mien.visualise.contact_sheet import contact_sheet, png
 

@@ -26,10 +26,16 @@ from torch import nn
 from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
-from mien.evaluate.folds import subject_folds
 from mien.evaluate.intervals import auc_resampled, fold_of_subjects, subject_weights
-from mien.evaluate.readout import choose_strength, fit_readout, identity_named
-from mien.evaluate.store_scores import ScoredFrames, centred_by_video, scored_frames
+from mien.evaluate.protocols import subject_folds
+from mien.evaluate.readout import (
+    ScoredFrames,
+    centred_by_video,
+    choose_strength,
+    fit_readout,
+    identity_named,
+    scored_frames,
+)
 from mien.train.encoder_file import Encoder, load_encoder
 
 Floats = NDArray[np.floating[Any]]
@@ -57,12 +63,14 @@ class Faces:
         units = read_frame_labels(labels, action_unit_columns(labels), store)
         scored = scored_frames(store, units, occurs_at=1.0, every_frames=every_frames)
         nuisance = read_frame_labels(labels, list(NUISANCE), store)
-        rows = list(enumerate(scored.rows_of_track))
-        pictures = [store.read_frames(track, kept.tolist(), size_px=size_px) for track, kept in rows]
+        faces = scored.faces
+        of_track = [
+            nuisance.of(track, faces.position_N[faces.track_N == track]) for track in range(store.num_tracks)
+        ]
         return cls(
             scored,
-            np.concatenate(pictures),
-            np.concatenate([nuisance.of(track, kept) for track, kept in rows]).astype(np.float64),
+            faces.read(np.arange(len(faces.track_N)), size_px=size_px),
+            np.concatenate(of_track).astype(np.float64),
         )
 
     def embed(self, encoder: Encoder) -> Floats:

@@ -20,7 +20,7 @@ from mien.commands import trying
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
-from mien.evaluate.trunk import TrunkMode
+from mien.evaluate.tune import TrunkMode
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
 from mien.faces.landmarks_beside import FaceLandmarksBeside

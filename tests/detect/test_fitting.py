@@ -12,7 +12,7 @@ from mien.detect.measuring import HeldOut, measured_scores
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import protocol_for
-from mien.evaluate.trunk import TrunkMode
+from mien.evaluate.tune import TrunkMode
 from mien.train.encoder_file import load_encoder
 
 QUICK = ProbeSettings(epochs=2, min_steps=300, learning_rate=0.02)
@@ -104,7 +104,7 @@ def test_noise_is_calibrated_to_its_base_rate(fitted):
 
 
 def test_intensity_heads_are_the_evaluations_ridge(fitted):
-    from mien.evaluate.systems import fit_intensity
+    from mien.evaluate.readout import fit_intensity
 
     material, _, found = fitted
     coded = ~np.isnan(material.frames.intensity_NA[:, 2])

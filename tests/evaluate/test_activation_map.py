@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mien.evaluate.activation_map import activation_maps, region_maps
-from mien.evaluate.head import ProbeHead, class_weights
+from mien.evaluate.head import ProbeHead, activation_maps, class_weights, region_maps
 
 
 @pytest.fixture

@@ -5,8 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mien.evaluate.examples import _hits_and_misses, neighbour_strip
-from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
+from mien.evaluate.report_pictures import (
+    _hits_and_misses,
+    column_to_show,
+    feature_map,
+    frames_to_map,
+    neighbour_strip,
+)
 
 
 def test_ten_people_with_both_kinds_are_mapped_half_and_half(planted):

@@ -5,18 +5,16 @@ import pytest
 import scipy.stats
 from sklearn import metrics as sklearn_metrics
 
-from mien.evaluate.expression_metrics import compare_accuracies, expression_scores
 from mien.evaluate.metrics import (
     always_on_f1,
     calibration_error,
     confusion_counts,
     f1_of_counts,
     icc_3_1,
-    mean_of_folds,
-    pooled,
     scores_of,
     undefined,
 )
+from mien.evaluate.scoring import compare_accuracies, expression_scores
 
 
 @pytest.fixture
@@ -61,8 +59,8 @@ def test_worked_f1():
 
 def test_mean_of_folds_and_pooled_are_the_worked_ones_and_differ():
     counts_FA4 = np.array([[[10, 5, 5, 0]], [[0, 2, 3, 0]], [[50, 10, 40, 0]]])
-    assert mean_of_folds(counts_FA4)[0] == pytest.approx(0.444444, abs=1e-6)
-    assert pooled(counts_FA4)[0] == pytest.approx(0.648649, abs=1e-6)
+    assert f1_of_counts(counts_FA4).mean(axis=0)[0] == pytest.approx(0.444444, abs=1e-6)
+    assert f1_of_counts(counts_FA4.sum(axis=0))[0] == pytest.approx(0.648649, abs=1e-6)
 
 
 def test_f1_without_any_positive_is_zero():
@@ -126,9 +124,7 @@ def test_expression_scores_are_recalls_and_their_mean():
     true, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 1])
     scores = expression_scores(true, predicted, num_classes=4)
     np.testing.assert_allclose(scores.accuracy_C, [2 / 3, 1, 0, np.nan])
-    assert scores.mean_class_accuracy == pytest.approx(
-        sklearn_metrics.balanced_accuracy_score(true, predicted)
-    )
+    assert scores.mean.value == pytest.approx(sklearn_metrics.balanced_accuracy_score(true, predicted))
     assert scores.accuracy == 0.5
     assert (
         scores.confusion_CC.tolist()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn import metrics as sklearn_metrics
 
-from mien.evaluate.expression_metrics import expression_scores
 from mien.evaluate.intervals import auc_interval, counts_by_subject, f1_intervals, subject_weights
 from mien.evaluate.metrics import (
     base_rates,
@@ -20,6 +19,7 @@ from mien.evaluate.metrics import (
     icc_3_1,
     scores_of,
 )
+from mien.evaluate.scoring import expression_scores
 
 FEW = settings(max_examples=60)
 GRID = [k / 16 for k in range(17)]  # exact in float16 to float64, with many ties

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.evaluate.neighbours import agreement, nearest_of_others
+from mien.evaluate.person_independence import agreement, nearest_of_others
 
 
 def test_neighbours_equal_a_search_written_as_loops():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.datasets.base import DATASETS
-from mien.evaluate.paper import TABLES, paper_rows, read_paper_table
+from mien.evaluate.tables import TABLES, paper_rows, read_paper_table
 
 
 def test_every_set_of_the_paper_has_its_table_with_the_same_columns():

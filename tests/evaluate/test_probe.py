@@ -6,16 +6,18 @@ import torch
 
 from mien.evaluate.metrics import always_on_f1
 from mien.evaluate.probe import (
+    ExpressionTargets,
+    OccurrenceTargets,
     ProbeSettings,
     batches_in_all,
     chosen_thresholds,
     fit_head,
     predict,
     shuffled_batches,
+    targets_of,
 )
 from mien.evaluate.protocols import protocol_for
 from mien.evaluate.systems import FrozenSystem, intensity_readout, run_folds
-from mien.evaluate.targets import ExpressionTargets, OccurrenceTargets, targets_of
 
 FAST = ProbeSettings(min_steps=150, learning_rate=0.01)
 

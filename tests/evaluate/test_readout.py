@@ -3,13 +3,15 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from mien.evaluate.folds import subject_folds
+from mien.evaluate.protocols import subject_folds
 from mien.evaluate.readout import (
-    auc_by_fold,
+    OutOfFold,
+    centred_by_video,
     choose_strength,
     fit_readout,
     identity_accuracy,
-    out_of_fold_scores,
+    out_of_fold,
+    score_features,
 )
 
 
@@ -48,8 +50,7 @@ def test_rows_that_are_not_coded_have_no_say_and_other_columns_do_not_care(peopl
 def test_a_planted_linear_signal_is_found_and_noise_stays_at_chance(people):
     features_ND, labels_NA, subject_N, _ = people
     labels_NA[:, 0] = features_ND[:, 1] > 7
-    scores_NA = out_of_fold_scores(features_ND, labels_NA, subject_N, num_folds=3)
-    auc_A = auc_by_fold(labels_NA, scores_NA, subject_N, num_folds=3)
+    auc_A = out_of_fold(features_ND, labels_NA, subject_N).auc(labels_NA)
     assert auc_A[0] > 0.99
     assert 0.4 < auc_A[1] < 0.6
 
@@ -59,9 +60,7 @@ def test_scores_of_a_fold_do_not_depend_on_the_labels_of_its_people(people):
     tested = subject_folds(subject_N, num_folds=3) == 1
     changed = labels_NA.copy()
     changed[tested] = 1 - changed[tested]
-    before, after = (
-        out_of_fold_scores(features_ND, rows, subject_N, num_folds=3) for rows in (labels_NA, changed)
-    )
+    before, after = (out_of_fold(features_ND, rows, subject_N).score_NA for rows in (labels_NA, changed))
     assert np.array_equal(before[tested], after[tested])
     assert not np.array_equal(before[~tested], after[~tested])
 
@@ -72,8 +71,9 @@ def test_auc_is_the_mean_of_the_folds_and_leaves_out_folds_with_one_class(people
     labels_NA[fold_N == 2, 2] = 0
     scores_NA = features_ND[:, :3]
     folds = [roc_auc_score(labels_NA[fold_N == fold, 2], scores_NA[fold_N == fold, 2]) for fold in (0, 1)]
-    assert auc_by_fold(labels_NA, scores_NA, subject_N, num_folds=3)[2] == pytest.approx(np.mean(folds))
-    assert np.isnan(auc_by_fold(np.zeros_like(labels_NA), scores_NA, subject_N, num_folds=3)).all()
+    found = OutOfFold(scores_NA, np.zeros_like(scores_NA), fold_N)
+    assert found.auc(labels_NA)[2] == pytest.approx(np.mean(folds))
+    assert np.isnan(found.auc(np.zeros_like(labels_NA))).all()
 
 
 def test_strength_is_one_of_those_offered_and_heavy_where_features_are_noise():
@@ -114,3 +114,51 @@ def test_folds_share_no_subject_and_are_about_equal():
     assert np.ptp(np.bincount(fold_N)) <= 5
     with pytest.raises(ValueError, match="at least as many subjects"):
         subject_folds(np.array(["a", "a", "b"]), num_folds=3)
+
+
+RNG = np.random.default_rng(0)
+SUBJECT_N = np.repeat(np.arange(6), 40).astype(str)
+VIDEO_N = np.repeat(np.arange(12), 20).astype(str)
+OCCURRENCE_NA = RNG.integers(0, 2, (240, 2)).astype(float)
+
+
+def scores(features_ND):
+    return score_features(features_ND, OCCURRENCE_NA, SUBJECT_N, VIDEO_N, num_folds=3)
+
+
+def test_features_that_hold_the_labels_read_out_perfectly():
+    result = scores(OCCURRENCE_NA + 0.01 * RNG.normal(size=(240, 2)))
+    assert result.means["auc"] == pytest.approx(1.0)
+    assert result.means["f1"] == pytest.approx(1.0)
+    assert result.identity_chance == pytest.approx(1 / 6)
+
+
+def test_noise_reads_out_at_chance():
+    result = scores(RNG.normal(size=(240, 8)))
+    assert abs(result.means["auc"] - 0.5) < 0.12
+
+
+def test_what_is_constant_in_a_video_is_gone_once_centred():
+    of_video = RNG.normal(size=(12, 3))[np.repeat(np.arange(12), 20)]
+    np.testing.assert_allclose(centred_by_video(of_video, VIDEO_N), 0.0, atol=1e-12)
+    plain, moved = OCCURRENCE_NA + 50 * of_video[:, :2], OCCURRENCE_NA
+    expected = centred_by_video(moved, VIDEO_N)
+    np.testing.assert_allclose(centred_by_video(plain, VIDEO_N), expected, atol=1e-9)
+
+
+def test_features_that_hold_the_person_name_it_from_other_videos():
+    of_subject = np.eye(6)[SUBJECT_N.astype(int)]
+    assert scores(of_subject + 0.01 * RNG.normal(size=(240, 6))).identity_accuracy == 1.0
+
+
+def test_a_rare_action_unit_is_predicted_as_readily_as_a_common_one():
+    rare_NA = (RNG.random((240, 1)) < 0.1).astype(float)
+    features = rare_NA + 0.3 * RNG.normal(size=(240, 1))
+    result = score_features(features, rare_NA, SUBJECT_N, VIDEO_N, num_folds=3)
+    assert result.f1_A[0] > 0.6
+
+
+def test_an_action_unit_that_never_occurs_has_no_auc_and_no_f1():
+    result = score_features(RNG.normal(size=(240, 3)), np.zeros((240, 1)), SUBJECT_N, VIDEO_N, num_folds=3)
+    assert np.isnan(result.auc_A[0])
+    assert result.f1_A[0] == 0.0

@@ -8,22 +8,18 @@ import math
 import numpy as np
 import pytest
 
-from mien.evaluate.results import Result, in_order, label_of, long_rows
-from mien.evaluate.scoring import compare
+from mien.evaluate.scoring import Result, compare, in_order, label_of, long_rows
+from mien.evaluate.table import Cell, Row, Table, as_csv, as_latex, as_markdown
 from mien.evaluate.tables import (
     FLOOR,
     MEASURED,
     PUBLISHED,
-    Cell,
-    Row,
-    Table,
     auc_table,
     comparison_table,
     expression_table,
     f1_table,
     summary_table,
 )
-from mien.evaluate.text_reports import as_csv, as_latex, as_markdown
 
 BP4D = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 

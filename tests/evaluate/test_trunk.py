@@ -9,10 +9,9 @@ from pictures_in_memory import BrightFaces, NumberedFaces
 from torch import nn
 
 from mien.backbones import build_backbone
-from mien.evaluate.probe import ProbeSettings
-from mien.evaluate.targets import OccurrenceTargets
-from mien.evaluate.trunk import TrunkMode, prepared_trunk, trainable
-from mien.evaluate.tune import cached_features, fit_tuned, predict_tuned
+from mien.evaluate.features import cached_features
+from mien.evaluate.probe import OccurrenceTargets, ProbeSettings
+from mien.evaluate.tune import TrunkMode, fit_tuned, predict_tuned, prepared_trunk, trainable
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract
 

@@ -10,7 +10,7 @@ import pytest
 from mien.datasets.base import PICTURE
 from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.predictions import About, Predictions
-from mien.evaluate.results import Result, in_order
+from mien.evaluate.scoring import Result, in_order
 from mien.evaluate.tables import ablation_table
 from mien.visualise.evaluation_figures import _numbers
 from mien.visualise.evaluation_report import ReportParts, compared, page_of, write_report

@@ -12,8 +12,7 @@ from mien.backbones import build_backbone
 from mien.bench.clock import Turns
 from mien.bench.figures import Figure
 from mien.data.views import FaceViews, ViewSettings
-from mien.evaluate.probe import ProbeSettings, fit_head
-from mien.evaluate.targets import OccurrenceTargets
+from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, fit_head
 from mien.methods.clp import Clp, ClpSettings
 from mien.train.method import ClipBatch
 from mien.train.optimiser import OptimiserSettings, build_optimiser

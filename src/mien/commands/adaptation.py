@@ -15,9 +15,9 @@ from mien import __version__
 from mien.commands.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
 from mien.detect.adapting import Adapted, adapt
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
+from mien.evaluate.features import cached_features
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.protocols import frame_list_digest
-from mien.evaluate.tune import cached_features
 
 
 @dataclass(frozen=True)

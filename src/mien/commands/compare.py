@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every score; the tests are between systems tested on the same frames, folds and labels."""
     from mien.evaluate.predictions import read_predictions, require_comparable
-    from mien.evaluate.results import Result, in_order
-    from mien.evaluate.text_reports import as_markdown
+    from mien.evaluate.scoring import Result, in_order
+    from mien.evaluate.table import as_markdown
     from mien.visualise.evaluation_report import ReportParts, compared_with_first, page_of, write_report
 
     paths = _files(args.predictions)

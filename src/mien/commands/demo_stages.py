@@ -28,7 +28,8 @@ from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.datasets.drawn import Drawn
 from mien.evaluate.keyed_faces import store_faces
-from mien.evaluate.read_outs import LabelledFaces, ReadOut, read_out
+from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.read_outs import ReadOut, read_out
 from mien.evaluate.untrained import untrained_twin
 from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import load_encoder

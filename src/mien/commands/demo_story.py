@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mien.commands.demo_folder import DemoFolder
 from mien.data.accounts import Account
 from mien.datasets.drawn import OCCURS_AT, Drawn
+from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.metrics import base_rates
-from mien.evaluate.neighbours import nearest_of_others
-from mien.evaluate.read_outs import LabelledFaces, ReadOut, chance_agreement
+from mien.evaluate.person_independence import nearest_of_others
+from mien.evaluate.read_outs import ReadOut, chance_agreement
 from mien.losses.temporal_triplet import triplet_weights
 from mien.video import read_frames
 from mien.visualise.demo_page import DemoPage, Neighbours, Sample, read_log

@@ -34,16 +34,21 @@ from mien.evaluate.evaluation import (
     newly_initialised,
     of_architecture,
 )
-from mien.evaluate.examples import Reading, neighbour_strip, region_examples
-from mien.evaluate.feature_map import column_to_show, feature_map, frames_to_map
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
 from mien.evaluate.predictions import Predictions
-from mien.evaluate.probe import ProbeSettings, fit_head, predict
-from mien.evaluate.results import Result, label_of
+from mien.evaluate.probe import ProbeSettings, fit_head, predict, targets_of
+from mien.evaluate.report_pictures import (
+    Reading,
+    column_to_show,
+    feature_map,
+    frames_to_map,
+    neighbour_strip,
+    region_examples,
+)
 from mien.evaluate.same_pictures import same_pictures
-from mien.evaluate.targets import targets_of
-from mien.evaluate.trunk import TrunkMode
+from mien.evaluate.scoring import Result, label_of
+from mien.evaluate.tune import TrunkMode
 from mien.train.encoder_file import Encoder
 from mien.train.pretrained_people import warning_of_people
 from mien.visualise.evaluation_report import ReportParts, write_report

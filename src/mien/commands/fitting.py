@@ -26,11 +26,11 @@ from mien.datasets.base import DatasetError, LabelledFrames
 from mien.detect.au_model import AuModel, save_au_model
 from mien.detect.fitting import FittedModel, Material, fit_au_model, learnable_units
 from mien.detect.measuring import measured_scores
+from mien.evaluate.features import cached_features
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import Protocol, frame_list_digest
-from mien.evaluate.trunk import TrunkMode
-from mien.evaluate.tune import cached_features
+from mien.evaluate.tune import TrunkMode
 from mien.facs import action_unit
 from mien.train.encoder_file import Encoder, load_encoder
 from mien.train.pretrained_people import warning_of_people

@@ -24,8 +24,7 @@ from mien.commands.sweep_table import summary_table
 from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
 from mien.evaluate.predictions import write_predictions
-from mien.evaluate.store_predictions import store_predictions
-from mien.evaluate.store_scores import ScoredFrames, score_encoder, scored_frames
+from mien.evaluate.readout import ScoredFrames, readout_predictions, score_encoder, scored_frames
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import to_toml
 from mien.train.tensor_file import write_bytes_atomically
@@ -231,9 +230,9 @@ class _Scorer:
         path = _folder(run, self.places) / "encoder.safetensors"
         encoder = load_encoder(path)
         scores = score_encoder(encoder, self.frames)
-        predictions = store_predictions(
+        predictions = readout_predictions(
             self.frames,
-            scores,
+            scores.out_of_fold,
             outputs=tuple(self.columns),
             system=run.key,
             encoder=encoder,

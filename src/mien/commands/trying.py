@@ -16,7 +16,7 @@ from mien.commands.side_by_side import Slot
 from mien.data.worker_pool import Died, Finished, Report, run_in_processes
 from mien.evaluate.evaluation import Contestant, Trial, about_trial, try_system
 from mien.evaluate.predictions import About, Predictions, read_predictions, write_predictions
-from mien.evaluate.trunk import TrunkMode
+from mien.evaluate.tune import TrunkMode
 
 Features = dict[str, NDArray[np.float32]]
 

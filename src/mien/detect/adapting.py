@@ -21,9 +21,9 @@ from mien.datasets.base import LabelledFrames
 from mien.detect.au_model import AuModel
 from mien.detect.calibration import PLATT, Calibration, Curve, sigmoid
 from mien.detect.curve_fitting import LinePrior, fit_line, log_loss
-from mien.evaluate.folds import subject_folds
 from mien.evaluate.metrics import f1_per_column
 from mien.evaluate.probe import chosen_thresholds
+from mien.evaluate.protocols import subject_folds
 
 Floats = NDArray[np.floating[Any]]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.detect.au_model import AuModel
-from mien.evaluate.tables import MEASURED, Cell, Row, Table
+from mien.evaluate.table import MEASURED, Cell, Row, Table
 from mien.facs import action_unit
 
 LICENCE_NOT_STATED = "not stated; check the licence of the labelled set"

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from mien.detect.calibration import AS_IT_IS, ISOTONIC, PLATT, TEMPERATURE, Curve, sigmoid
-from mien.evaluate.folds import subject_folds
+from mien.evaluate.protocols import subject_folds
 
 Floats = NDArray[np.floating[Any]]
 

@@ -22,15 +22,13 @@ from mien.detect.au_model import AuModel, IntensityHead
 from mien.detect.calibration import Calibration
 from mien.detect.curve_fitting import ChosenCurve, choose_curve
 from mien.detect.measuring import HeldOut
-from mien.evaluate.folds import subject_folds
+from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.matching import LabelledFaces
-from mien.evaluate.probe import ProbeSettings, chosen_thresholds, fit_head
-from mien.evaluate.protocols import Fold
-from mien.evaluate.systems import fit_intensity
-from mien.evaluate.targets import OccurrenceTargets
-from mien.evaluate.trunk import TrunkMode
-from mien.evaluate.tune import StoredFaces, cached_features, fit_tuned
+from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, chosen_thresholds, fit_head
+from mien.evaluate.protocols import Fold, subject_folds
+from mien.evaluate.readout import fit_intensity
+from mien.evaluate.tune import TrunkMode, fit_tuned
 from mien.train.encoder_file import Encoder
 
 Floats = NDArray[np.floating[Any]]

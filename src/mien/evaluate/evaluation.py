@@ -17,13 +17,13 @@ from mien import __version__
 from mien.backbones import build_backbone
 from mien.backbones.weights import load_public_weights
 from mien.config import to_dict
+from mien.evaluate.features import cached_features
 from mien.evaluate.matching import LabelledFaces
 from mien.evaluate.predictions import About, Predictions, output_names
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import Fold, Protocol, frame_list_digest
 from mien.evaluate.systems import FrozenSystem, System, Tested, TunedSystem, intensity_readout, run_folds
-from mien.evaluate.trunk import TrunkMode
-from mien.evaluate.tune import cached_features
+from mien.evaluate.tune import TrunkMode
 from mien.train.encoder_file import Encoder, load_encoder
 
 

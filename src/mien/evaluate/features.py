@@ -1,9 +1,8 @@
-"""Features of many faces: pictures, or the tracks of a store, through an encoder, a batch at a time."""
+"""Features of faces by an encoder: pictures in memory, or the faces of a store in batches."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from mien.backbones import Backbone
+from mien.data.loader import begin_worker, worker_context
 from mien.data.store import TrackStore
 from mien.data.views import Normalisation, evaluation_views
 from mien.train.encoder_file import Encoder, InputContract
@@ -21,57 +23,46 @@ Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class TrackFeatures:
-    """Features of some positions of one track: features_ND is float32, row n that of positions_N[n]."""
+class StoredFaces:
+    """Where the picture of each row is stored: row n is position_N[n] of track track_N[n]."""
 
-    track: int
-    positions_N: NDArray[np.int64]
-    features_ND: Features
+    store: TrackStore
+    track_N: NDArray[np.int64]
+    position_N: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        if self.features_ND.shape[0] != len(self.positions_N):
-            raise ValueError(f"{self.features_ND.shape[0]} features for {len(self.positions_N)} positions")
+    def read(self, rows: NDArray[np.int64], *, size_px: int) -> Images:
+        """(len(rows), S, S, 3) RGB."""
+        frames = np.empty((len(rows), size_px, size_px, 3), np.uint8)
+        for track in np.unique(self.track_N[rows]):
+            chosen = np.flatnonzero(self.track_N[rows] == track)
+            positions = self.position_N[rows[chosen]].tolist()
+            frames[chosen] = self.store.read_frames(int(track), positions, size_px=size_px)
+        return frames
 
 
-def centre_views(frames_NHWC: Tensor, inputs: InputContract) -> Tensor:
-    """(N, 3, h, w) float32: uint8 frames as an encoder takes them, cut and normalised by its own contract."""
-    normalisation = Normalisation(inputs.mean, inputs.std)
-    return evaluation_views(frames_NHWC, output_size_px=inputs.input_size_px, normalisation=normalisation)
-
-
-@torch.inference_mode()
 def embed_frames(encoder: Encoder, frames_NHWC: Images) -> Features:
     """(N, feature_dim) float32 features of uint8 RGB frames of the encoder's own frame size, in one batch."""
     size_px = encoder.inputs.frame_size_px
     if frames_NHWC.shape[1:] != (size_px, size_px, 3):
         raise ValueError(f"expected frames of {size_px} x {size_px} x 3, got {frames_NHWC.shape[1:]}")
-    frames = torch.from_numpy(np.ascontiguousarray(frames_NHWC)).to(encoder.device)
-    views = centre_views(frames, encoder.inputs)
-    features: Features = encoder.backbone(views).float().cpu().numpy()
-    return features
+    return _embed(encoder.backbone, encoder.inputs, torch.from_numpy(np.ascontiguousarray(frames_NHWC)))
 
 
-def embed_crops(encoder: Encoder, crops: Iterable[Images], *, batch_size: int = 64) -> Iterator[Features]:
-    """The (feature_dim,) feature of each face crop (crop_size_px square), in their order, as they come."""
-    for batch in _batched(crops, batch_size):
-        frames = np.stack([resize_crop(crop, encoder.inputs.frame_size_px) for crop in batch])
-        yield from embed_frames(encoder, frames)
+def cached_features(
+    backbone: Backbone, inputs: InputContract, faces: StoredFaces, *, batch_size: int = 128, workers: int = 0
+) -> Features:
+    """(N, D) features of every row's centre crop; the backbone must be in evaluation mode."""
+    features_ND = np.empty((len(faces.track_N), backbone.feature_dim), np.float32)
+    batches = torch.split(torch.arange(len(features_ND)), batch_size)
+    for rows, frames in stored_pictures(faces, batches, inputs, workers):
+        features_ND[rows.numpy()] = _embed(backbone, inputs, frames)
+    return features_ND
 
 
-def embed_store(
-    encoder: Encoder, store: TrackStore, *, tracks: Sequence[int] | None = None, batch_size: int = 64
-) -> Iterator[TrackFeatures]:
-    """The features of every distinct source frame of the tracks (None: all), track by track, in batches.
-
-    ContractMismatchError if the store's faces were cropped otherwise than the encoder's.
-    """
-    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
-    for track in range(store.num_tracks) if tracks is None else tracks:
-        distinct = np.flatnonzero(np.diff(store.source_frame_indices(track).astype(np.int64), prepend=-1))
-        for first in range(0, len(distinct), batch_size):
-            positions = distinct[first : first + batch_size]
-            frames = store.read_frames(track, positions.tolist(), size_px=encoder.inputs.frame_size_px)
-            yield TrackFeatures(track, positions, embed_frames(encoder, frames))
+def centre_views(frames_NHWC: Tensor, inputs: InputContract) -> Tensor:
+    """(N, 3, h, w) float32: the centres of uint8 frames, normalised as `inputs` says."""
+    normalisation = Normalisation(inputs.mean, inputs.std)
+    return evaluation_views(frames_NHWC, output_size_px=inputs.input_size_px, normalisation=normalisation)
 
 
 def resize_crop(crop_HWC: Images, size_px: int) -> Images:
@@ -82,7 +73,38 @@ def resize_crop(crop_HWC: Images, size_px: int) -> Images:
     return resized
 
 
-def _batched(items: Iterable[Images], size: int) -> Iterator[list[Images]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+@torch.inference_mode()
+def _embed(backbone: Backbone, inputs: InputContract, frames_NHWC: Tensor) -> Features:
+    device = next(backbone.parameters()).device
+    features: Features = backbone(centre_views(frames_NHWC.to(device), inputs)).float().cpu().numpy()
+    return features
+
+
+class _Pictures(Dataset[Tensor]):
+    """Row numbers to their pictures."""
+
+    def __init__(self, faces: StoredFaces, size_px: int) -> None:
+        self.faces, self.size_px = faces, size_px
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self.faces.read(rows, size_px=self.size_px))
+
+
+def stored_pictures(
+    faces: StoredFaces, batches: Iterable[Tensor], inputs: InputContract, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(rows, uint8 pictures) for each batch, in order.
+
+    Rows travel to the workers as arrays, by value, and do not come back. The batches are views of one tensor:
+    sending any of them between processes would move their common storage while another is being read.
+    """
+    rows_of_batches = list(batches)
+    loader = DataLoader(
+        _Pictures(faces, inputs.frame_size_px),
+        batch_size=None,
+        sampler=[rows.numpy() for rows in rows_of_batches],
+        num_workers=workers,
+        worker_init_fn=begin_worker,
+        multiprocessing_context=worker_context() if workers else None,
+    )
+    return zip(rows_of_batches, loader, strict=True)

@@ -15,8 +15,8 @@ from mien.data.accounts import DONE, SKIPPED, read_accounts
 from mien.data.store import TrackStore
 from mien.data.store_layout import ACCOUNTS, FRAMES
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
+from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_store import MAX_OFFSET_SECONDS, jobs_of, labels_outside
-from mien.evaluate.tune import StoredFaces
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def scores_of(labels_NA: Floats, probability_NA: Floats, *, threshold_A: Floats 
     return Scores(
         base_rate=base_rates(labels_NA),
         f1=f1_per_column(labels_NA, predicted_NA),
-        roc_auc=_per_column(roc_auc_score, labels_NA, probability_NA, needs_both=True),
+        roc_auc=roc_auc_per_column(labels_NA, probability_NA),
         average_precision=_per_column(average_precision_score, labels_NA, probability_NA, needs_both=True),
         balanced_accuracy=_per_column(balanced_accuracy_score, labels_NA, predicted_NA, needs_both=True),
         calibration_error=_per_column(calibration_error, labels_NA, probability_NA),
@@ -59,6 +59,11 @@ def f1_per_column(labels_NA: Floats, predicted_NA: NDArray[Any]) -> Floats:
         return float(f1_score(labels_N, predicted_N, zero_division=0))
 
     return _per_column(f1, labels_NA, predicted_NA)
+
+
+def roc_auc_per_column(labels_NA: Floats, score_NA: Floats) -> Floats:
+    """(A,) ROC-AUC of scores; NaN where only one class is coded."""
+    return _per_column(roc_auc_score, labels_NA, score_NA, needs_both=True)
 
 
 def base_rates(labels_NA: Floats) -> Floats:
@@ -85,17 +90,6 @@ def f1_of_counts(counts: NDArray[Any]) -> Floats:
     positive, wrong = 2.0 * counts[..., 0], counts[..., 1] + counts[..., 2]
     score: Floats = positive / np.maximum(positive + wrong, 1e-12)
     return score
-
-
-def mean_of_folds(counts_FA4: NDArray[Any]) -> Floats:
-    """(A,) the mean over folds of each fold's F1: the practice of the field."""
-    mean_A: Floats = f1_of_counts(counts_FA4).mean(axis=0)
-    return mean_A
-
-
-def pooled(counts_FA4: NDArray[Any]) -> Floats:
-    """(A,) F1 of all folds' counts added up; on rare action units far from `mean_of_folds`."""
-    return f1_of_counts(counts_FA4.sum(axis=0))
 
 
 def calibration_error(labels_N: NDArray[Any], probability_N: Floats, *, num_bins: int = 15) -> float:

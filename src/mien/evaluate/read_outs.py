@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluate.metrics import mean_defined
-from mien.evaluate.neighbours import agreement, nearest_of_others
-from mien.evaluate.readout import auc_by_fold, identity_accuracy, out_of_fold_scores
+from mien.evaluate.person_independence import agreement, nearest_of_others
+from mien.evaluate.readout import identity_accuracy, out_of_fold
 
 Floats = NDArray[np.floating[Any]]
 
@@ -49,10 +49,10 @@ def read_out(
     name: str, features_ND: Floats, faces: LabelledFaces, *, num_folds: int = 3, num_neighbours: int = 5
 ) -> ReadOut:
     """Read action units, identity and neighbours from frozen features. Deterministic."""
-    scores_NA = out_of_fold_scores(features_ND, faces.occurrence_NA, faces.subject_N, num_folds=num_folds)
+    found = out_of_fold(features_ND, faces.occurrence_NA, faces.subject_N, num_folds=num_folds)
     return ReadOut(
         name,
-        auc_by_fold(faces.occurrence_NA, scores_NA, faces.subject_N, num_folds=num_folds),
+        found.auc(faces.occurrence_NA),
         identity_accuracy(features_ND, faces.subject_N, faces.video_N),
         _neighbour_agreement(features_ND, faces, num_neighbours),
     )

@@ -1,74 +1,81 @@
-"""What can be read linearly from frozen features: action units across people, and who it is.
+"""Linear read-outs of frozen features by ridge regression: action units across people, and identity.
 
-Ridge regression on standardised features, in closed form, so that the same features give the same figures.
-Its strength is chosen by subject-exclusive folds within the training people; test people decide nothing.
+Deterministic. The penalty is chosen by subject-exclusive folds within the training people; tested people
+decide nothing. The sweep and the study score encoders with it; `mien evaluate` fits the probe of the paper.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from mien.evaluate.folds import subject_folds
-from mien.evaluate.metrics import mean_defined
+from mien import __version__
+from mien.data.labels import FrameLabels
+from mien.data.store import TrackStore
+from mien.evaluate.features import StoredFaces, cached_features
+from mien.evaluate.metrics import confusion_counts, f1_of_counts, mean_defined, roc_auc_per_column
+from mien.evaluate.predictions import About, Predictions
+from mien.evaluate.protocols import frames_digest, subject_folds
+from mien.train.encoder_file import Encoder
 
 Floats = NDArray[np.floating[Any]]
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridge penalties tried, as multiples of the number of training rows."""
 
+INTENSITY_PENALTY = 100.0
+"""Ridge penalty of the intensity read-out, on standardised features."""
+
+STORE_FPS = 25.0
+
 
 @dataclass(frozen=True)
 class LinearReadout:
     """`scores = standardised features @ weights_DA + bias_A`."""
 
-    mean_D: Floats
-    scale_D: Floats
+    scaler: StandardScaler
     weights_DA: Floats
     bias_A: Floats
 
     def scores(self, features_ND: Floats) -> Floats:
         """(N, A) real numbers, higher where the label is more likely 1."""
-        standard_ND = (features_ND - self.mean_D) / self.scale_D
-        scores_NA: Floats = standard_ND @ self.weights_DA + self.bias_A
+        scores_NA: Floats = self.scaler.transform(features_ND) @ self.weights_DA + self.bias_A
         return scores_NA
 
 
 def fit_readout(features_ND: Floats, labels_NA: Floats, *, strength: float) -> LinearReadout:
-    """Least squares on labels 0/1 with a ridge penalty of `strength` times the number of rows.
+    """Ridge regression on labels 0/1 with a penalty of `strength` times the number of coded rows.
 
     NaN labels (not coded) have no weight. A column that is all one value reads out as that value, a column
     without any label as NaN.
     """
-    features_ND = features_ND.astype(np.float64)
-    mean_D, scale_D = features_ND.mean(axis=0), features_ND.std(axis=0)
-    scale_D = np.where(scale_D > 1e-9, scale_D, 1.0)
-    standard_ND = (features_ND - mean_D) / scale_D
-    weights_DA, bias_A = np.zeros((features_ND.shape[1], labels_NA.shape[1])), np.zeros(labels_NA.shape[1])
-    for coded_N, columns in _columns_by_coding(labels_NA):
-        weights_DA[:, columns], bias_A[columns] = _ridge(
-            standard_ND[coded_N], labels_NA[coded_N][:, columns].astype(np.float64), strength
-        )
-    return LinearReadout(mean_D, scale_D, weights_DA, bias_A)
+    scaler = StandardScaler().fit(features_ND.astype(np.float64))
+    standard_ND = scaler.transform(features_ND.astype(np.float64))
+    weights_DA = np.zeros((features_ND.shape[1], labels_NA.shape[1]))
+    bias_A = np.full(labels_NA.shape[1], np.nan)
+    coded_GN, group_A = np.unique(~np.isnan(labels_NA).T, axis=0, return_inverse=True)
+    for group, coded_N in enumerate(coded_GN):  # columns that are coded in the same rows are solved at once
+        if coded_N.any():
+            columns = np.flatnonzero(group_A == group)
+            ridge = Ridge(strength * coded_N.sum(), solver="cholesky")
+            ridge.fit(standard_ND[coded_N], labels_NA[coded_N][:, columns].astype(np.float64))
+            weights_DA[:, columns], bias_A[columns] = ridge.coef_.T, ridge.intercept_
+    return LinearReadout(scaler, weights_DA, bias_A)
 
 
-def out_of_fold_scores(
-    features_ND: Floats, labels_NA: Floats, subject_N: NDArray[Any], *, num_folds: int = 5
-) -> Floats:
-    """(N, A) scores of every row from a read-out that has seen nobody of that row's fold."""
-    fold_N = subject_folds(subject_N, num_folds=num_folds)
-    scores_NA = np.zeros(labels_NA.shape)
-    for fold in range(num_folds):
-        train_N, test_N = fold_N != fold, fold_N == fold
-        strength = choose_strength(features_ND[train_N], labels_NA[train_N], subject_N[train_N])
-        readout = fit_readout(features_ND[train_N], labels_NA[train_N], strength=strength)
-        scores_NA[test_N] = readout.scores(features_ND[test_N])
-    return scores_NA
+def fit_intensity(features_MD: Floats, intensity_M: Floats) -> Pipeline:
+    """Ridge regression of one action unit's intensity on standardised features."""
+    return make_pipeline(StandardScaler(), Ridge(INTENSITY_PENALTY)).fit(features_MD, intensity_M)
 
 
 def choose_strength(
@@ -83,32 +90,61 @@ def choose_strength(
     means = []
     for strength in strengths:
         readout = fit_readout(features_ND[~held_N], labels_NA[~held_N], strength=strength)
-        means.append(mean_defined(auc_per_column(labels_NA[held_N], readout.scores(features_ND[held_N]))))
+        means.append(mean_defined(roc_auc_per_column(labels_NA[held_N], readout.scores(features_ND[held_N]))))
     return strengths[int(np.nanargmax(means))] if not np.isnan(means).all() else 1.0
 
 
-def auc_per_column(labels_NA: Floats, scores_NA: Floats) -> Floats:
-    """(A,) ROC-AUC over the coded rows; NaN where only one class occurs."""
-    return np.array(
-        [_auc(labels_N, scores_N) for labels_N, scores_N in zip(labels_NA.T, scores_NA.T, strict=True)]
-    )
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores (N, A) of every row by a read-out that has seen nobody of that row's fold.
+
+    Present is predicted above the middle between the mean training scores of absent and present rows, which
+    weighs the two alike however rare an action unit is; infinite where the training rows lack one of them.
+    """
+
+    score_NA: Floats
+    middle_NA: Floats
+    fold_N: NDArray[np.int64]
+
+    def auc(self, labels_NA: Floats) -> Floats:
+        """(A,) mean of the folds' ROC-AUC; NaN where no fold has both classes."""
+        return self._mean_of_folds(
+            [roc_auc_per_column(labels_NA[rows], self.score_NA[rows]) for rows in self._folds()]
+        )
+
+    def f1(self, labels_NA: Floats) -> Floats:
+        """(A,) mean of the folds' F1."""
+        present_NA = self.score_NA > self.middle_NA
+        counts = [confusion_counts(labels_NA[rows], present_NA[rows]) for rows in self._folds()]
+        return self._mean_of_folds([f1_of_counts(counts_A4) for counts_A4 in counts])
+
+    def _folds(self) -> list[NDArray[np.bool_]]:
+        return [self.fold_N == fold for fold in np.unique(self.fold_N)]
+
+    def _mean_of_folds(self, scores_FA: Sequence[Floats]) -> Floats:
+        return np.array([mean_defined(score_F) for score_F in zip(*scores_FA, strict=True)])
 
 
-def auc_by_fold(
-    labels_NA: Floats, scores_NA: Floats, subject_N: NDArray[Any], *, num_folds: int = 5
-) -> Floats:
-    """(A,) mean over the folds of the ROC-AUC within each: two read-outs are never ranked together."""
+def out_of_fold(
+    features_ND: Floats, labels_NA: Floats, subject_N: NDArray[Any], *, num_folds: int = 3
+) -> OutOfFold:
+    """Read-outs fitted on all folds but one, for each; occurrence 1, 0 or NaN (not coded)."""
     fold_N = subject_folds(subject_N, num_folds=num_folds)
-    auc_FA = np.stack(
-        [auc_per_column(labels_NA[fold_N == fold], scores_NA[fold_N == fold]) for fold in range(num_folds)]
-    )
-    return np.array([mean_defined(auc_F) for auc_F in auc_FA.T])
+    score_NA, middle_NA = np.zeros(labels_NA.shape), np.zeros(labels_NA.shape)
+    for fold in range(num_folds):
+        train_N, test_N = fold_N != fold, fold_N == fold
+        train_ND, train_NA = features_ND[train_N], labels_NA[train_N]
+        strength = choose_strength(train_ND, train_NA, subject_N[train_N])
+        readout = fit_readout(train_ND, train_NA, strength=strength)
+        middle_NA[test_N] = _middle(train_NA, readout.scores(train_ND))
+        score_NA[test_N] = readout.scores(features_ND[test_N])
+    return OutOfFold(score_NA, middle_NA, fold_N)
 
 
 def identity_accuracy(
     features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any], *, strength: float = 0.1
 ) -> float:
-    """The share of `identity_named` that is named rightly; 1 / number of subjects is chance."""
+    """Share of frames whose subject is named; see `identity_named`."""
     return float(identity_named(features_ND, subject_N, video_N, strength=strength)[0].mean())
 
 
@@ -120,7 +156,10 @@ def identity_named(
     The first half of each subject's videos (by name) trains, the rest tests; subjects with one video are left
     out. ValueError when nobody has two videos.
     """
-    train_N = _first_half_of_videos(subject_N, video_N)
+    train_N = np.zeros(len(subject_N), dtype=bool)
+    for subject in np.unique(subject_N):
+        videos = np.unique(video_N[subject_N == subject])
+        train_N |= (subject_N == subject) & np.isin(video_N, videos[: len(videos) // 2])
     tested = np.intersect1d(subject_N[train_N], subject_N[~train_N])
     if len(tested) == 0:
         raise ValueError("identity accuracy needs subjects with at least two videos; nobody has two")
@@ -132,34 +171,158 @@ def identity_named(
     return named == shown, shown
 
 
-def _columns_by_coding(labels_NA: Floats) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
-    """Columns that are coded in the same rows share their normal equations: (those rows, those columns)."""
-    coded_AN, group_A = np.unique(~np.isnan(labels_NA).T, axis=0, return_inverse=True)
-    return [(coded_N, np.flatnonzero(group_A == group)) for group, coded_N in enumerate(coded_AN)]
+def centred_by_video(features_ND: Floats, video_N: NDArray[Any]) -> Floats:
+    """Each row less the mean row of its video, which leaves what changes within a video."""
+    _, video_of_row, counts = np.unique(video_N, return_inverse=True, return_counts=True)
+    sums_VD = np.zeros((len(counts), features_ND.shape[1]))
+    np.add.at(sums_VD, video_of_row, features_ND)
+    centred_ND: Floats = features_ND - (sums_VD / counts[:, None])[video_of_row]
+    return centred_ND
 
 
-def _ridge(standard_ND: Floats, labels_NA: Floats, strength: float) -> tuple[Floats, Floats]:
-    if not len(labels_NA):
-        return np.zeros((standard_ND.shape[1], labels_NA.shape[1])), np.full(labels_NA.shape[1], np.nan)
-    centre_D, middle_A = standard_ND.mean(axis=0), labels_NA.mean(axis=0)
-    centred_ND = standard_ND - centre_D
-    gram_DD = centred_ND.T @ centred_ND
-    gram_DD[np.diag_indices_from(gram_DD)] += strength * len(labels_NA)
-    weights_DA: Floats = np.linalg.solve(gram_DD, centred_ND.T @ (labels_NA - middle_A))
-    return weights_DA, middle_A - centre_D @ weights_DA
+@dataclass(frozen=True)
+class ScoredFrames:
+    """The N frames of a store that encoders are scored on, each source frame once.
+
+    occurrence_NA: 1 present, 0 absent, NaN not coded.
+    """
+
+    faces: StoredFaces
+    path_N: NDArray[np.str_]
+    frame_N: NDArray[np.int64]
+    subject_N: NDArray[np.str_]
+    video_N: NDArray[np.str_]
+    occurrence_NA: Floats
 
 
-def _auc(labels_N: Floats, scores_N: Floats) -> float:
-    coded_N = ~np.isnan(labels_N)
-    if len(np.unique(labels_N[coded_N])) < 2:
-        return float("nan")
-    return float(roc_auc_score(labels_N[coded_N], scores_N[coded_N]))
+def scored_frames(
+    store: TrackStore, labels: FrameLabels, *, occurs_at: float, every_frames: int = 1
+) -> ScoredFrames:
+    """Every `every_frames`-th frame of each track; a label of `occurs_at` or more is present."""
+    indices = [store.source_frame_indices(track).astype(np.int64) for track in range(store.num_tracks)]
+    chosen = [np.flatnonzero(np.diff(index_T, prepend=-1))[::every_frames] for index_T in indices]
+    track_N = np.repeat(np.arange(store.num_tracks), [len(rows) for rows in chosen])
+    path_N, subject_N, video_N = (
+        np.array(store.tracks[name].to_pylist())[track_N] for name in ("source_path", "identity", "video")
+    )
+    labels_NA = np.concatenate([labels.of(track, rows) for track, rows in enumerate(chosen)])
+    return ScoredFrames(
+        StoredFaces(store, track_N, np.concatenate(chosen)),
+        path_N,
+        np.concatenate([index_T[rows] for index_T, rows in zip(indices, chosen, strict=True)]),
+        subject_N,
+        video_N,
+        np.where(np.isnan(labels_NA), np.nan, (labels_NA >= occurs_at).astype(np.float64)),
+    )
 
 
-def _first_half_of_videos(subject_N: NDArray[Any], video_N: NDArray[Any]) -> NDArray[np.bool_]:
-    first_N = np.zeros(len(subject_N), dtype=bool)
-    for subject in np.unique(subject_N):
-        own_N = subject_N == subject
-        videos = np.unique(video_N[own_N])
-        first_N |= own_N & np.isin(video_N, videos[: len(videos) // 2])
-    return first_N
+@dataclass(frozen=True)
+class EncoderScores:
+    """Scores per action unit (NaN: undefined) and of identity; see `OutOfFold` and `identity_named`.
+
+    centred_auc_A: after each video's mean feature is taken away. identity_chance: of naming at random.
+    """
+
+    auc_A: Floats
+    f1_A: Floats
+    centred_auc_A: Floats
+    identity_accuracy: float
+    identity_chance: float
+    out_of_fold: OutOfFold
+
+    @property
+    def means(self) -> dict[str, float]:
+        """One number a score, the unweighted mean over the action units where it is defined."""
+        return {
+            "auc": mean_defined(self.auc_A),
+            "f1": mean_defined(self.f1_A),
+            "auc_video_centred": mean_defined(self.centred_auc_A),
+            "identity_accuracy": self.identity_accuracy,
+            "identity_chance": self.identity_chance,
+        }
+
+
+def score_encoder(encoder: Encoder, frames: ScoredFrames) -> EncoderScores:
+    """Scores on these frames; ContractMismatchError if faces were cropped otherwise than the encoder's."""
+    store = frames.faces.store
+    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
+    features_ND = cached_features(encoder.backbone, encoder.inputs, frames.faces)
+    return score_features(features_ND, frames.occurrence_NA, frames.subject_N, frames.video_N)
+
+
+def score_features(
+    features_ND: Floats,
+    occurrence_NA: Floats,
+    subject_N: NDArray[Any],
+    video_N: NDArray[Any],
+    *,
+    num_folds: int = 3,
+) -> EncoderScores:
+    """The scores of features already made; occurrence 1, 0 or NaN."""
+    plain, centred = (
+        out_of_fold(rows_ND, occurrence_NA, subject_N, num_folds=num_folds)
+        for rows_ND in (features_ND, centred_by_video(features_ND, video_N))
+    )
+    return EncoderScores(
+        auc_A=plain.auc(occurrence_NA),
+        f1_A=plain.f1(occurrence_NA),
+        centred_auc_A=centred.auc(occurrence_NA),
+        identity_accuracy=identity_accuracy(features_ND, subject_N, video_N),
+        identity_chance=1.0 / len(np.unique(subject_N)),
+        out_of_fold=plain,
+    )
+
+
+def readout_predictions(
+    frames: ScoredFrames,
+    found: OutOfFold,
+    *,
+    outputs: tuple[str, ...],
+    system: str,
+    encoder: Encoder,
+    encoder_sha256: str,
+    settings: dict[str, Any],
+) -> Predictions:
+    """For `mien compare`: above 0.5 where the read-out predicts presence; ranked, not calibrated."""
+    fold_N = np.char.add("fold", found.fold_N.astype(np.str_))
+    fold_of_subject = sorted(dict(zip(frames.subject_N.tolist(), fold_N.tolist(), strict=True)).items())
+    return Predictions(
+        about=About(
+            dataset=str(frames.faces.store.path),
+            system=system,
+            mode="frozen",
+            share_of_labels=1.0,
+            encoder=encoder.source,
+            encoder_sha256=encoder_sha256,
+            contract_digest=encoder.contract.digest,
+            protocol=f"{len(np.unique(fold_N))} folds by person",
+            protocol_source="mien sweep",
+            protocol_digest=hashlib.sha256(json.dumps(fold_of_subject).encode()).hexdigest()[:16],
+            frames_digest=frames_digest(frames.path_N, frames.frame_N),
+            settings=settings,
+            mien_version=__version__,
+            seconds=0.0,
+            notes=("scores of a ridge read-out: ranked, not calibrated",),
+        ),
+        outputs=outputs,
+        path_N=frames.path_N,
+        frame_N=frames.frame_N,
+        seconds_N=frames.frame_N / STORE_FPS,
+        subject_N=frames.subject_N,
+        fold_N=fold_N,
+        probability_NA=expit(found.score_NA - found.middle_NA).astype(np.float32),
+        label_NA=frames.occurrence_NA.astype(np.float32),
+        threshold_NA=np.full(frames.occurrence_NA.shape, np.nan, np.float32),
+    )
+
+
+def _middle(labels_NA: Floats, scores_NA: Floats) -> Floats:
+    """(A,) halfway between the two classes' mean scores; infinite, never exceeded, where one is missing."""
+    columns = list(zip(labels_NA.T, scores_NA.T, strict=True))
+    middles = [
+        (scores_N[labels_N == 0].mean() + scores_N[labels_N == 1].mean()) / 2
+        if (labels_N == 0).any() and (labels_N == 1).any()
+        else np.inf
+        for labels_N, scores_N in columns
+    ]
+    return np.array(middles)

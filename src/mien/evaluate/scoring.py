@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
 
-from mien.evaluate.expression_metrics import ExpressionScores, compare_accuracies, expression_scores
 from mien.evaluate.intervals import (
+    NUM_RESAMPLES,
     Interval,
     PairedTest,
     auc_interval,
@@ -18,6 +21,8 @@ from mien.evaluate.intervals import (
     f1_intervals,
     fold_of_subjects,
     holm,
+    paired_test,
+    percentile_interval,
     subject_weights,
 )
 from mien.evaluate.metrics import (
@@ -29,7 +34,7 @@ from mien.evaluate.metrics import (
     scores_of,
     undefined,
 )
-from mien.evaluate.predictions import Predictions, require_comparable
+from mien.evaluate.predictions import About, Predictions, require_comparable
 
 Floats = NDArray[np.floating[Any]]
 
@@ -179,3 +184,178 @@ def _icc(predictions: Predictions) -> Floats:
     if predictions.intensity_NA is None or predictions.predicted_intensity_NA is None:
         return np.full(len(predictions.outputs), np.nan)
     return icc_3_1(predictions.intensity_NA, predictions.predicted_intensity_NA)
+
+
+_MODE_ORDER = ("affine+stats", "stats", "frozen", "all")
+_MODE_NAMES = {"all": "fine-tuned"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Predictions with their scores; one of the two summaries is there."""
+
+    predictions: Predictions
+    occurrences: OccurrenceSummary | None = None
+    expressions: ExpressionScores | None = None
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> Result:
+        """Scored."""
+        if predictions.class_N is not None:
+            return cls(predictions, expressions=summarise_expressions(predictions))
+        return cls(predictions, occurrences=summarise(predictions))
+
+    @property
+    def occurrence_scores(self) -> OccurrenceSummary:
+        """The scores of action units; only for a set that has them."""
+        assert self.occurrences is not None
+        return self.occurrences
+
+    @property
+    def label(self) -> str:
+        """As the tables show it."""
+        return label_of(self.predictions.about)
+
+
+def label_of(about: About) -> str:
+    """System, mode, and the share of labels where it is not all."""
+    share = "" if about.share_of_labels == 1 else f", {100 * about.share_of_labels:g} % of labels"
+    return f"{about.system} ({mode_name(about.mode)}{share})"
+
+
+def mode_name(mode: str) -> str:
+    """As the tables show it."""
+    return _MODE_NAMES.get(mode, mode)
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """By share of labels, mode and the order in which the systems were given."""
+    systems = list(dict.fromkeys(result.predictions.about.system for result in results))
+
+    def key(result: Result) -> tuple[float, int, int]:
+        about = result.predictions.about
+        return -about.share_of_labels, _MODE_ORDER.index(about.mode), systems.index(about.system)
+
+    return sorted(results, key=key)
+
+
+def long_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """One row a score: system, mode, share_of_labels, output, score, value, low, high."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        about = result.predictions.about
+        key = {"system": about.system, "mode": about.mode, "share_of_labels": about.share_of_labels}
+        rows += [key | row for row in _long_scores(result)]
+    return rows
+
+
+def _long_scores(result: Result) -> list[dict[str, Any]]:
+    outputs = result.predictions.outputs
+    if result.expressions is not None:
+        accuracy_C = result.expressions.accuracy_C
+        each = [_long(name, "accuracy", value) for name, value in zip(outputs, accuracy_C, strict=True)]
+        return [_long_interval("mean", "accuracy", result.expressions.mean), *each]
+    summary = result.occurrence_scores
+    rows = [_long_interval("mean", "f1", summary.f1_mean), _long("mean", "roc_auc", summary.roc_auc_mean)]
+    for score in ("f1", "roc_auc"):
+        intervals = zip(outputs, getattr(summary, score), strict=True)
+        rows += [_long_interval(name, score, interval) for name, interval in intervals]
+    plain = ("base_rate", "always_on", "f1_pooled", "f1_chosen", "average_precision")
+    for score in (*plain, "balanced_accuracy", "calibration_error", "icc"):
+        rows += [_long(name, score, v) for name, v in zip(outputs, getattr(summary, score), strict=True)]
+    return rows
+
+
+def _long(output: str, score: str, value: float) -> dict[str, Any]:
+    return {"output": output, "score": score, "value": float(value), "low": math.nan, "high": math.nan}
+
+
+def _long_interval(output: str, score: str, interval: Interval) -> dict[str, Any]:
+    return _long(output, score, interval.value) | {"low": interval.low, "high": interval.high}
+
+
+@dataclass(frozen=True)
+class ExpressionScores:
+    """C classes. confusion_CC: rows true, columns predicted, counts. accuracy_C: recall, NaN without rows.
+
+    mean: of the accuracies that are defined, with its interval over pictures.
+    """
+
+    confusion_CC: NDArray[np.int64]
+    accuracy_C: Floats
+    mean: Interval
+    accuracy: float
+
+
+def expression_scores(
+    true_N: NDArray[np.int64], predicted_N: NDArray[np.int64], *, num_classes: int, seed: int = 0
+) -> ExpressionScores:
+    """The scores of predicted class numbers."""
+    confusion_CC = confusion_matrix(true_N, predicted_N, labels=np.arange(num_classes))
+    rows_C = confusion_CC.sum(axis=1)
+    right_C = confusion_CC.diagonal()
+    cells = np.stack([right_C, rows_C - right_C], axis=1)
+    accuracy_C, drawn_RC = _shares(right_C, rows_C), _drawn_accuracies(cells, seed=seed)
+    return ExpressionScores(
+        confusion_CC=confusion_CC,
+        accuracy_C=accuracy_C,
+        mean=percentile_interval(float(_mean_defined(accuracy_C[None])[0]), _mean_defined(drawn_RC)),
+        accuracy=float(confusion_CC.trace() / max(rows_C.sum(), 1)),
+    )
+
+
+def compare_accuracies(
+    true_N: NDArray[np.int64],
+    a_N: NDArray[np.int64],
+    b_N: NDArray[np.int64],
+    *,
+    num_classes: int,
+    seed: int = 0,
+) -> tuple[list[PairedTest], PairedTest]:
+    """Tests of each class's accuracy, and of their mean: b less a, on the same pictures; NaN without any.
+
+    The test swaps a and b within pictures at random; what only one of them names rightly decides.
+    """
+    right = 2 * (a_N == true_N).astype(np.int64) + (b_N == true_N)
+    cells = confusion_matrix(true_N, right, labels=np.arange(max(num_classes, 4)))[:num_classes, :4]
+    value_1C, drawn_RC = _difference(cells[None]), _difference(_drawn(cells, seed=seed))
+    only_C = cells[:, 1] + cells[:, 2]
+    generator = np.random.default_rng(seed)
+    swapped_RC = 2 * generator.binomial(only_C, 0.5, (NUM_RESAMPLES, num_classes)) - only_C
+    mixed_RC = _shares(swapped_RC, cells.sum(axis=1)[None])
+    each = [paired_test(*columns) for columns in zip(value_1C[0], drawn_RC.T, mixed_RC.T, strict=True)]
+    mean = paired_test(float(_mean_defined(value_1C)[0]), _mean_defined(drawn_RC), _mean_defined(mixed_RC))
+    return each, mean
+
+
+def _drawn(cells_CK: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """(R, C, K) counts of as many pictures, drawn with replacement."""
+    total = int(cells_CK.sum())
+    if not total:
+        return np.zeros((NUM_RESAMPLES, *cells_CK.shape), np.int64)
+    share = cells_CK.ravel() / total
+    drawn = np.random.default_rng(seed).multinomial(total, share, NUM_RESAMPLES)
+    return drawn.reshape(NUM_RESAMPLES, *cells_CK.shape)
+
+
+def _drawn_accuracies(cells_C2: NDArray[np.int64], *, seed: int) -> Floats:
+    """(R, C) of draws; cells: right, wrong."""
+    drawn_RC2 = _drawn(cells_C2, seed=seed)
+    return _shares(drawn_RC2[..., 0], drawn_RC2.sum(axis=-1))
+
+
+def _difference(cells_RC4: NDArray[np.int64]) -> Floats:
+    """(R, C) accuracy of b less that of a; cells: neither right, b alone, a alone, both."""
+    return _shares(cells_RC4[..., 1] - cells_RC4[..., 2], cells_RC4.sum(axis=-1))
+
+
+def _shares(part: NDArray[Any], whole: NDArray[np.int64]) -> Floats:
+    """NaN where there is nothing."""
+    share: Floats = np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+    return share
+
+
+def _mean_defined(values_RC: Floats) -> Floats:
+    """(R,) mean of what is not NaN in each row; NaN when nothing is."""
+    defined_RC = ~np.isnan(values_RC)
+    return _shares(np.where(defined_RC, values_RC, 0).sum(axis=1), defined_RC.sum(axis=1))

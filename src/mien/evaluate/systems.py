@@ -14,12 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 from mien.backbones import Backbone
 from mien.datasets.base import LabelledFrames
-from mien.evaluate.folds import subject_folds
-from mien.evaluate.probe import ProbeSettings, chosen_thresholds, fit_head, predict
-from mien.evaluate.protocols import Fold, share_of_subjects
-from mien.evaluate.targets import Targets, targets_of
-from mien.evaluate.trunk import TrunkMode
-from mien.evaluate.tune import StoredFaces, fit_tuned, predict_tuned
+from mien.evaluate.features import StoredFaces
+from mien.evaluate.probe import ProbeSettings, Targets, chosen_thresholds, fit_head, predict, targets_of
+from mien.evaluate.protocols import Fold, share_of_subjects, subject_folds
+from mien.evaluate.tune import TrunkMode, fit_tuned, predict_tuned
 from mien.train.encoder_file import InputContract
 
 Floats = NDArray[np.floating[Any]]

@@ -1,11 +1,13 @@
-"""The report's tables as plain data: each row says whether it was measured here, published, or is a floor."""
+"""The report's tables, with the paper's Tables I-VI as data beside ours (paper_tables/SOURCE.md)."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -13,53 +15,9 @@ from numpy.typing import NDArray
 
 from mien.evaluate.intervals import Interval, PairedTest
 from mien.evaluate.metrics import mean_defined
-from mien.evaluate.paper import PaperRow, paper_rows, read_paper_table
 from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.results import Result, mode_name
-from mien.evaluate.scoring import Comparison
-
-MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is printed, and what is told when one asks for more.
-
-    strong: a mean. faint: a score that is not surely above the floor of its column.
-    """
-
-    text: str
-    hint: str = ""
-    strong: bool = False
-    faint: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table."""
-
-    label: str
-    kind: str
-    cells: tuple[Cell, ...]
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A title, what to know about it, and rows of as many cells as there are columns."""
-
-    name: str  # of the LaTeX label
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row.cells) != len(self.columns):
-                raise ValueError(
-                    f"{self.title}, {row.label}: {len(row.cells)} cells, {len(self.columns)} columns"
-                )
+from mien.evaluate.scoring import Comparison, Result, mode_name
+from mien.evaluate.table import FLOOR, MEASURED, PUBLISHED, Cell, Row, Table
 
 
 def f1_table(results: Sequence[Result]) -> Table:
@@ -355,3 +313,63 @@ def _percent(share: float) -> str:
 
 def _plain(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.1f}"
+
+
+TABLES = {
+    "bp4d": "table1_bp4d",
+    "disfa": "table2_disfa",
+    "gft": "table3_gft",
+    "rafdb": "table5_rafdb",
+    "affectnet": "table6_affectnet",
+}
+"""The file that holds a set's table."""
+
+_GROUPS = {
+    "supervised": "supervised, as published",
+    "supervised_baseline": "supervised ResNet-34",
+    "ssl_contrastive": "general self-supervised",
+    "ssl_au": "self-supervised for faces",
+    "ours": "CLP",
+    "ablation": "ablation",
+}
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One printed row: percent by column (`AU12`, `Happy`), NaN where the paper has none."""
+
+    method: str
+    group: str
+    copied: bool  # the asterisk: taken over from the method's own article
+    values: dict[str, float]
+    average: float
+    repair: str
+
+
+def paper_rows(dataset: str) -> list[PaperRow]:
+    """The rows of that set's table in the printed order; empty for a set that the paper does not have."""
+    if dataset not in TABLES:
+        return []
+    return [_row(cells) for cells in read_paper_table(TABLES[dataset])]
+
+
+def read_paper_table(name: str) -> list[dict[str, str]]:
+    """The cells of `paper_tables/NAME.csv`, among them table4_ablation and extra_sequence_length."""
+    path = resources.files("mien.evaluate") / "paper_tables" / f"{name}.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def _row(cells: dict[str, str]) -> PaperRow:
+    fixed = ("method", "group", "reported_in_original", "average", "ocr_note")
+    return PaperRow(
+        method=cells["method"],
+        group=_GROUPS[cells["group"]],
+        copied=cells["reported_in_original"] == "true",
+        values={column: _number(cell) for column, cell in cells.items() if column not in fixed},
+        average=_number(cells["average"]),
+        repair=cells["ocr_note"],
+    )
+
+
+def _number(cell: str) -> float:
+    return float(cell) if cell else float("nan")

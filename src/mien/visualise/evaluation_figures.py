@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.evaluate.feature_map import FeatureMap
 from mien.evaluate.metrics import always_on_f1
-from mien.evaluate.results import Result, mode_name
+from mien.evaluate.report_pictures import FeatureMap
+from mien.evaluate.scoring import Result, mode_name
 
 Floats = NDArray[np.floating[Any]]
 

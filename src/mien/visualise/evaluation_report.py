@@ -10,10 +10,9 @@ from typing import Any
 
 from mien.data.atomic import write_bytes
 from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.results import Result, in_order, long_rows
-from mien.evaluate.scoring import Comparison, compare
+from mien.evaluate.scoring import Comparison, Result, compare, in_order, long_rows
+from mien.evaluate.table import Table, as_csv, as_latex, as_markdown
 from mien.evaluate.tables import (
-    Table,
     ablation_table,
     auc_table,
     comparison_table,
@@ -23,7 +22,6 @@ from mien.evaluate.tables import (
     person_table,
     summary_table,
 )
-from mien.evaluate.text_reports import as_csv, as_latex, as_markdown
 from mien.visualise.evaluation_summary import identity_plane, ranking_of, styles_of
 from mien.visualise.evaluation_verdict import headline, in_words, told, verdict_of
 from mien.visualise.report_page import ReportPage, figures_of, write_report_page

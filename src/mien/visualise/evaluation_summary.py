@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from html import escape
 
 from mien.evaluate.metrics import mean_defined
-from mien.evaluate.paper import PaperRow, paper_rows
 from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.results import Result
+from mien.evaluate.scoring import Result
+from mien.evaluate.tables import PaperRow, paper_rows
 from mien.visualise.evaluation_verdict import headline, mean_score, score_name
 
 _TO_SHOW = ("CLP", "ResNet-34 (ImageNet init, supervised)")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from mien.evaluate.intervals import Interval
 from mien.evaluate.metrics import mean_defined
 from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.results import Result
-from mien.evaluate.scoring import Comparison, compare
+from mien.evaluate.scoring import Comparison, Result, compare
 
 Persons = Sequence[tuple[str, PersonIndependence]]
 

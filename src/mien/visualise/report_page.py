@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.atomic import write_bytes
-from mien.evaluate.examples import MappedFace, NeighbourStrip, RegionExamples
-from mien.evaluate.feature_map import FeatureMap
 from mien.evaluate.matching import LabelledFaces
-from mien.evaluate.results import Result
-from mien.evaluate.tables import Table
+from mien.evaluate.report_pictures import FeatureMap, MappedFace, NeighbourStrip, RegionExamples
+from mien.evaluate.scoring import Result
+from mien.evaluate.table import Table
 from mien.visualise.activation_overlay import overlay
 from mien.visualise.demo_page import picture_url
 from mien.visualise.evaluation_figures import (

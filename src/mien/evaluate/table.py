@@ -1,13 +1,56 @@
-"""Tables as Markdown, LaTeX and CSV."""
+"""A table of results as plain data, and as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mien.evaluate.tables import PUBLISHED, Row, Table
+MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is printed, and what is told when one asks for more.
+
+    strong: a mean. faint: a score that is not surely above the floor of its column.
+    """
+
+    text: str
+    hint: str = ""
+    strong: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    label: str
+    kind: str
+    cells: tuple[Cell, ...]
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, what to know about it, and rows of as many cells as there are columns."""
+
+    name: str  # of the LaTeX label
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(
+                    f"{self.title}, {row.label}: {len(row.cells)} cells, {len(self.columns)} columns"
+                )
+
 
 _LATEX = str.maketrans(
     {
