@@ -22,10 +22,9 @@ VERBS = {
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
     "card": "what an action-unit model is for, was fitted on, and scores",
     "adapt": "an action-unit model recalibrated on a few labelled faces",
-    "export": "an action-unit model -> files for a faster engine, checked against it",
+    "export": "an action-unit model -> a file for ONNX Runtime, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a page on this machine: drop a file, see its action units",
-    "bench": "this machine's speed in each part of the work, beside its physical limits",
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }
 
