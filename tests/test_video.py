@@ -138,10 +138,15 @@ def test_times_are_the_frames_own_where_the_rate_varies(tmp_path):
     assert times(path) == pytest.approx([stamp / 1000 for stamp in stamps], abs=1e-6)
 
 
-@pytest.mark.parametrize("first", [-500, 0, 90_000])
-def test_times_count_from_the_first_frame(tmp_path, first):
+@pytest.mark.parametrize("first", [0, 1000, 90_000])
+def test_times_are_the_file_s_own_from_the_first_frame_on(tmp_path, first):
     path = write(tmp_path / "late.mkv", noise(5), [first + 40 * k for k in range(5)])
-    assert times(path) == pytest.approx([0, 0.04, 0.08, 0.12, 0.16], abs=1e-6)
+    assert times(path) == pytest.approx([first / 1000 + 0.04 * k for k in range(5)], abs=1e-6)
+
+
+def test_the_grid_begins_with_the_first_frame(tmp_path):
+    path = write(tmp_path / "late.mkv", noise(5), [1000 + 40 * k for k in range(5)])
+    assert [slots for slots, _ in on_grid(read_frames(path))] == [(k,) for k in range(5)]
 
 
 def test_a_raw_stream_without_times_runs_at_its_rate(tmp_path):

@@ -1,11 +1,15 @@
-"""Frames with their own presentation times, read and written; pictures; the 25 fps grid. No faces here."""
+"""Frames with the file's own presentation times, read and written; pictures; the 25 fps grid. No faces here.
+
+There is one clock, the file's: `Frame.seconds` is what ffprobe shows as `best_effort_timestamp_time`, and a
+file that starts at 1.0 s starts at 1.0. Frames are numbered in the order of presentation; a frame that cannot
+be decoded keeps its number.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -15,24 +19,32 @@ from typing import Any, TypeVar
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+
+from mien.decoding import Clock, VideoError, decode, frames_per_second, notes_on, opened
+from mien.rgb import RgbConverter
+
+__all__ = [
+    "MAX_OFFSET_SECONDS",
+    "SLOTS_PER_SECOND",
+    "Frame",
+    "ImageError",
+    "LostFrame",
+    "VideoError",
+    "VideoInfo",
+    "grid_slots",
+    "on_grid",
+    "probe",
+    "read_all_frames",
+    "read_frames",
+    "read_image",
+    "write_video",
+]
 
 T = TypeVar("T")
 
 SLOTS_PER_SECOND = 25
 MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a gap
-
-_REWIND_SECONDS = 0.5  # times that fall back by more are taken for a new count, not for disorder
-_AS_STORED = (1.0, 0.0, 0.0, 1.0)
-# Titles are not read, and may be in any encoding: PyAV 19 takes them so, and refuses to be told.
-_ANY_TITLES = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
-_LEAP_SECONDS = 30 * 86_400.0  # times that leap ahead by more are taken for damage, and for a new count
-_MIN_STEP_SECONDS = 0.001  # frames out of order are set this far behind the one before
-
-
-class VideoError(ValueError):
-    """A file that is no video, or breaks off; names the file, what was found and what to do."""
 
 
 class ImageError(ValueError):
@@ -43,20 +55,25 @@ class ImageError(ValueError):
 class Frame:
     """One decoded frame; its pixels are converted when `image_HWC` is first asked for, and kept."""
 
-    seconds: float  # presentation time after the file's first frame's; strictly increasing
-    source_frame_index: int  # position among the decoded frames, from 0
+    seconds: float  # the file's own presentation time; strictly increasing
+    source_frame_index: int  # position in the order of presentation, from 0; lost frames count
     convert: Callable[[], NDArray[np.uint8]] = field(repr=False)
-    stamp_seconds: float | None = None  # the time that the file itself gives the frame, if it does
-
-    @property
-    def file_seconds(self) -> float:
-        """The file's own time of the frame, as players and ffprobe show it; `seconds` where it has none."""
-        return self.seconds if self.stamp_seconds is None else self.stamp_seconds
 
     @cached_property
     def image_HWC(self) -> NDArray[np.uint8]:  # noqa: N802 -- axes stand in capitals
         """uint8 RGB as it is meant to be seen: rotated, mirrored, with square pixels."""
         return self.convert()
+
+
+@dataclass(frozen=True)
+class LostFrame:
+    """A frame that is in the file and cannot be decoded; it keeps its number and its time."""
+
+    seconds: float
+    source_frame_index: int
+
+
+AnyFrame = TypeVar("AnyFrame", Frame, Frame | LostFrame)
 
 
 @dataclass(frozen=True)
@@ -70,29 +87,46 @@ class VideoInfo:
     duration_seconds: float  # NaN where the file does not say
     codec: str
     pixel_format: str
+    notes: tuple[str, ...] = ()  # what was assumed or left out in reading it; sentences without a full stop
 
 
 def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
-    """All frames of a video in the order of presentation, one at a time.
+    """All frames of a video that can be decoded, in the order of presentation, one at a time.
 
     OSError where the file cannot be opened. VideoError where it holds no video; where some of it cannot be
     decoded, every frame that can is yielded first, then VideoError says how many could not. (A cut-off
     Matroska or WebM file does not show it.)
     """
-    with _opened(path) as (container, stream):
+    for frame in read_all_frames(path, threads=threads):
+        if isinstance(frame, Frame):
+            yield frame
+
+
+def read_all_frames(path: Path, *, threads: int = 1) -> Iterator[Frame | LostFrame]:
+    """The same with a LostFrame for each frame that cannot be decoded, in its place; errors as `read_frames`.
+
+    What the container itself has lost (a zeroed block of a Matroska file, packets missing from a transport
+    stream) leaves nothing to count: it is a hole in the times, and frames behind it are numbered on.
+    """
+    with opened(path) as (container, stream):
         stream.thread_count = threads
         stream.thread_type = "AUTO" if threads > 1 else "NONE"
-        convert = _Converter(stream)
-        clock = Clock(1 / _frames_per_second(stream, default=SLOTS_PER_SECOND))
-        losses: list[str] = []
-        index = -1
-        for index, picture in enumerate(_decode(container, stream, losses)):
-            stamp = picture.time
-            yield Frame(clock.seconds(stamp), index, _later(convert, picture), stamp)
-        if losses:
+        convert = RgbConverter(stream)
+        clock = Clock.at_rate(frames_per_second(container, stream))
+        problems: list[str] = []
+        index, num_lost = -1, 0
+        for index, (stamp, picture) in enumerate(decode(container, stream, problems)):
+            seconds = clock.seconds(stamp)
+            num_lost += picture is None
+            yield (
+                LostFrame(seconds, index)
+                if picture is None
+                else Frame(seconds, index, _later(convert, picture))
+            )
+        if problems:
             raise VideoError(
-                f"{path}: damaged or cut short: {index + 1} frames could be read, {len(losses)} could not "
-                f"({losses[0]}). Fetch or export the file again."
+                f"{path}: damaged or cut short: {index + 1 - num_lost} frames could be read, {len(problems)} "
+                f"could not ({problems[0]}). Fetch or export the file again."
             )
         if index < 0:
             raise VideoError(f"{path}: its video stream holds no frame")
@@ -100,20 +134,22 @@ def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
 
 def probe(path: Path) -> VideoInfo:
     """What the file's header and its first frame say. OSError or VideoError as `read_frames`."""
-    with _opened(path) as (container, stream):
-        picture = next(_decode(container, stream, []), None)
+    with opened(path) as (container, stream):
+        pictures = (picture for _, picture in decode(container, stream, []) if picture is not None)
+        picture = next(pictures, None)
         if picture is None:
             raise VideoError(f"{path}: its video stream holds no frame that can be decoded")
-        height_px, width_px = _Converter(stream)(picture).shape[:2]
+        height_px, width_px = RgbConverter(stream)(picture).shape[:2]
         duration = container.duration
         return VideoInfo(
             width_px=width_px,
             height_px=height_px,
             rotation_degrees=picture.rotation % 360,
-            frames_per_second=_frames_per_second(stream, default=math.nan),
+            frames_per_second=frames_per_second(container, stream),
             duration_seconds=math.nan if duration is None else duration / av.time_base,
             codec=stream.codec_context.name,
             pixel_format=picture.format.name,
+            notes=notes_on(container, stream, picture),
         )
 
 
@@ -133,16 +169,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def grid_slots(seconds: Iterable[float]) -> Iterator[tuple[int, ...]]:
     """For each source time, the slots of the 25 fps grid it serves; one look ahead.
 
-    Slot k is time k/25 s and takes the nearest source frame, the earlier one of two equally near; a slot with
-    none within 60 ms is a gap. A frame of a slow source may serve two slots, one of a fast source none. An
-    error of the input is raised after the slots of the frames before it.
+    Slot k is k/25 s after the first time and takes the nearest source frame, the earlier one of two equally
+    near; a slot with none within 60 ms is a gap. A frame of a slow source may serve two slots, one of a fast
+    source none. An error of the input is raised after the slots of the frames before it.
     """
     for slots, _ in _with_slots((time, None) for time in seconds):
         yield slots
 
 
-def on_grid(frames: Iterable[Frame]) -> Iterator[tuple[tuple[int, ...], Frame]]:
-    """Every frame with the slots it serves, in order; errors of the input come after the last good frame."""
+def on_grid(frames: Iterable[AnyFrame]) -> Iterator[tuple[tuple[int, ...], AnyFrame]]:
+    """Every frame with the slots it serves, in order; errors of the input come after the last good frame.
+
+    A lost frame serves none: its neighbours do, where they are near enough.
+    """
     return _with_slots((frame.seconds, frame) for frame in frames)
 
 
@@ -168,164 +207,36 @@ def write_video(
         temporary.unlink(missing_ok=True)
 
 
-def open_container(path: Path) -> Any:
-    """The file as PyAV's input, whatever its name or its titles look like. Errors are PyAV's.
-
-    An absolute path is never taken for an address, as `12:30.mp4` or `concat:a.mp4` would be; titles may be
-    in any encoding.
-    """
-    return av.open(str(path.absolute()), **_ANY_TITLES)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    with path.open("rb") as file:  # for the operating system's own words: missing, directory, permission
-        if not file.read(1):
-            raise VideoError(f"{path}: an empty file (0 bytes)")
-    try:
-        container = open_container(path)
-    except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{path}: not a video, or cut short before its index ({error.strerror}). "
-            "Fetch or export the file again."
-        ) from error
-    with container:
-        yield container, _video_stream(container, path)
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    """The first stream of moving pictures; the cover of a song is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic and container.format.name != "tty":
-            if stream.codec_context is None:
-                raise VideoError(f"{path}: its codec is not supported; convert it to H.264, say")
-            return stream
-    kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-    raise VideoError(f"{path}: no video stream in it, only {', '.join(kinds)}")
-
-
-def _decode(container: Any, stream: Any, losses: list[str]) -> Iterator[Any]:
-    """The stream's frames; what cannot be decoded is passed over and told in `losses`."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError as error:
-            losses.append(error.strerror)
-            return
-        if packet is None:
-            return
-        try:
-            pictures = packet.decode()
-        except av.error.FFmpegError as error:
-            losses.append(error.strerror)
-            continue
-        for picture in pictures:
-            if picture.is_corrupt:
-                losses.append("a frame is incomplete")
-            else:
-                yield picture
-
-
-class Clock:
-    """Turns time stamps, which may be absent, go back or leap, into times that strictly grow from 0."""
-
-    def __init__(self, period_seconds: float) -> None:
-        self._period = period_seconds
-        self._origin = math.nan
-        self._last = -period_seconds
-
-    def seconds(self, stamp: float | None) -> float:
-        """The next frame's time; None (or no number): a period behind the one before."""
-        expected = self._last + self._period
-        if stamp is None or not math.isfinite(stamp):
-            time = expected
-        else:
-            step = stamp - self._origin - self._last
-            if not -_REWIND_SECONDS <= step <= _LEAP_SECONDS:  # also at first, where the origin is NaN
-                self._origin = stamp - expected
-            time = max(stamp - self._origin, self._last + _MIN_STEP_SECONDS)
-        self._last = time
-        return time
-
-
-def rising_seconds(stamps: Iterable[float], *, period_seconds: float) -> NDArray[np.float64]:
-    """The `Frame.seconds` of frames with these time stamps; `period_seconds` lie between two counts."""
-    clock = Clock(period_seconds)
-    return np.array([clock.seconds(stamp) for stamp in stamps], np.float64)
-
-
-class _Converter:
-    """Decoded pictures to RGB arrays, upright and with square pixels; keeps the scaler between frames."""
-
-    def __init__(self, stream: Any) -> None:
-        self._reformatter = VideoReformatter()
-        ratio = stream.sample_aspect_ratio
-        self._pixel_aspect = float(ratio) if ratio and 0.2 <= ratio <= 5 else 1.0
-        self._rotation: int | None = None
-        self._matrix = _AS_STORED
-
-    def __call__(self, picture: Any) -> NDArray[np.uint8]:
-        width = max(1, round(picture.width * self._pixel_aspect))
-        rgb = self._reformatter.reformat(picture, width=width, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
-        if picture.rotation != self._rotation:
-            # Asking a picture for its side data ties it into a circle of references, so that only the garbage
-            # collector frees its pixels: ask once, and again only where the rotation changes.
-            self._rotation, self._matrix = picture.rotation, _display_matrix(picture)
-        return _oriented(rows[:, : rgb.width * 3].reshape(rgb.height, rgb.width, 3), self._matrix)
-
-
-def _later(convert: _Converter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
+def _later(convert: RgbConverter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
     return lambda: convert(picture)
-
-
-def _oriented(image_HWC: NDArray[np.uint8], matrix: tuple[float, ...]) -> NDArray[np.uint8]:
-    """The picture turned and mirrored by a display matrix, in quarters of a turn."""
-    a, b, c, d = matrix
-    if matrix == _AS_STORED:
-        return image_HWC
-    transposed = abs(c) > abs(a)
-    shown = image_HWC.transpose(1, 0, 2) if transposed else image_HWC
-    x_sign, y_sign = (c, b) if transposed else (a, d)
-    return np.ascontiguousarray(shown[:: -1 if y_sign < 0 else 1, :: -1 if x_sign < 0 else 1])
-
-
-def _display_matrix(picture: Any) -> tuple[float, float, float, float]:
-    """(a, b, c, d) of x' = a x + c y, y' = b x + d y."""
-    try:
-        matrix = picture.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV stumbles over kinds of side data it does not know; then mirroring is lost
-        turn = math.radians(picture.rotation)
-        return (math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn))
-    if matrix is None:
-        return _AS_STORED
-    a, b, _, c, d = np.frombuffer(memoryview(matrix), "<i4")[:5].tolist()
-    return (a, b, c, d)
-
-
-def _frames_per_second(stream: Any, *, default: float) -> float:
-    rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else default
 
 
 def _with_slots(timed: Iterable[tuple[float, T]]) -> Iterator[tuple[tuple[int, ...], T]]:
     """The slots of each timed thing, and the thing; holds one back until the next one's time is known."""
     broken: VideoError | None = None
+    origin = math.nan
     held: tuple[float, T] | None = None
+    lost: list[T] = []  # behind the one that is held
     lower, half_step = -math.inf, 0.5 / SLOTS_PER_SECOND
     try:
-        for time, thing in timed:
+        for seconds, thing in timed:
+            origin = seconds if math.isnan(origin) else origin
+            time = seconds - origin
+            if isinstance(thing, LostFrame):
+                lost.append(thing)
+                continue
             if held is not None:
                 half_step = (time - held[0]) / 2
                 yield _slots_within(held[0], lower, held[0] + half_step), held[1]
                 lower = held[0] + half_step
+            yield from (((), frame) for frame in lost)
+            lost.clear()
             held = (time, thing)
     except VideoError as error:
         broken = error
     if held is not None:
         yield _slots_within(held[0], lower, held[0] + min(half_step, MAX_OFFSET_SECONDS)), held[1]
+    yield from (((), frame) for frame in lost)
     if broken is not None:
         raise broken
 

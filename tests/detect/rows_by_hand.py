@@ -8,18 +8,17 @@ from mien.detect.rows import FaceRow, row_without_face
 from mien.faces.tracked import FrameFaces
 
 
-def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4", stamp=None):
-    """A row of a face, 25 frames a second unless the frame is given; the file's own time is `stamp`."""
+def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
+    """A row of a face, 25 frames a second unless the frame is given."""
     number = round(seconds * 25) if frame is None else frame
     place = np.arange(17, dtype=np.float32)
-    stamp = seconds if stamp is None else stamp
-    return FaceRow(name, number, stamp, seconds, face_id, 0.875, "", place, np.array(values, np.float32))
+    return FaceRow(name, number, seconds, face_id, 0.875, "", place, np.array(values, np.float32))
 
 
 def no_face_row(seconds, *, frame=None, name="clip.mp4"):
     """A row of a frame without a face."""
     number = round(seconds * 25) if frame is None else frame
-    return row_without_face(name, FrameFaces(number, seconds, seconds, (), "no_face"))
+    return row_without_face(name, FrameFaces(number, seconds, (), "no_face"))
 
 
 def sigmoid(logit):

@@ -18,7 +18,6 @@ def rows(count):
         else FaceRow(
             "a",
             frame,
-            7 - frame / 30,
             frame / 30,
             frame % 2,
             0.9,
@@ -33,7 +32,7 @@ def rows(count):
 def assert_same(found, expected):
     assert len(found) == len(expected)
     for left, right in zip(found, expected, strict=True):
-        for name in ("input", "frame", "timestamp_seconds", "seconds", "face_id", "confidence", "reason"):
+        for name in ("input", "frame", "seconds", "face_id", "confidence", "reason"):
             assert getattr(left, name) == getattr(right, name)
         for name in ("place_17", "values_V"):
             assert (getattr(left, name) is None) == (getattr(right, name) is None)

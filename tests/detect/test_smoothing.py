@@ -64,19 +64,6 @@ def test_rows_are_held_back_no_longer_than_half_of_the_time(kind, most):
         assert len(given) - at <= most
 
 
-def test_file_times_that_fall_back_neither_mix_frames_nor_hold_them_up():
-    values = np.linspace(0.1, 0.9, 200)
-    rows = [face_row(t / 25, [values[t], 0], frame=t, stamp=t % 50 / 25) for t in range(200)]
-    given = []
-    found = []
-    for row in smooth((given.append(row) or row for row in rows), Smoothing(0.4), num_units=1):
-        found.append(row)
-        assert len(given) - len(found) <= 6
-    assert [row.timestamp_seconds for row in found] == [t % 50 / 25 for t in range(200)]
-    for row, (probability, _) in zip(found, by_loop(rows, before=0.2, after=0.2), strict=True):
-        assert row.values_V[0] == pytest.approx(probability, abs=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["centred", "causal"])
 @pytest.mark.parametrize("gap", [1 / 15, 1.0, 5.0])
 def test_frames_further_apart_than_the_time_are_averaged_alone(gap, kind):

@@ -129,4 +129,4 @@ def test_rising_times_are_the_file_s_own_and_those_that_fall_back_count_on():
     own = np.array([5.0, 5.04, 5.2])
     assert rising_times(own).tolist() == own.tolist()
     found = rising_times(np.array([10.0, 10.04, 10.08, 0.0, 0.04]))
-    assert found.tolist() == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+    assert found.tolist() == pytest.approx([10.0, 10.04, 10.08, 10.12, 10.16])

@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -70,6 +72,46 @@ def video(tmp_path):
     write_video(folder / "a.mp4", (_picture(20 * k + 20) for k in range(12)), frames_per_second=30)
     _landmarks(folder / "a.landmarks.csv", range(12))
     return tmp_path, _labelled(["videos/a.mp4"] * 3, [2, 3, 9], [np.nan] * 3, ["ann"] * 3)
+
+
+def _encode(path, *, codec, first=0):
+    """Thirty frames at 25 fps, brightness 8 apart, the first at frame `first` of the file's clock."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width = stream.height = SIZE_PX
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for k in range(30):
+            frame = av.VideoFrame.from_ndarray(_picture(8 * k + 10), "rgb24")
+            frame.pts, frame.time_base = first + k, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    _landmarks(path.with_suffix(".landmarks.csv"), range(30))
+
+
+def test_labels_in_seconds_are_joined_on_the_file_s_own_clock(tmp_path):
+    _encode(tmp_path / "late.mkv", codec="libx264", first=25)  # starts at 1.000 s
+    frames = _labelled(["late.mkv"] * 2, [BY_TIME] * 2, [1.2, 1.8], ["ann"] * 2)
+    prepare_labelled(frames, tmp_path, tmp_path / "store", BESIDE, workers=0)
+    found = match_faces(frames, tmp_path, TrackStore.open(tmp_path / "store"))
+    assert found.frames.frame_N.tolist() == [5, 20]
+    assert np.allclose(_brightness(found, [0, 1]), [8 * 5 + 10, 8 * 20 + 10], atol=4)
+
+
+def test_labels_of_frames_behind_lost_ones_are_joined_to_their_own_picture(tmp_path):
+    path = tmp_path / "camera.avi"
+    _encode(path, codec="mjpeg")
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for position, size in (packets[number] for number in (4, 5, 11)):
+        content[position + 8 + size // 2 : position + size] = b"\xff\xd8" * ((size - size // 2 - 8) // 2)
+    path.write_bytes(content)
+    frames = _labelled(["camera.avi"] * 3, [3, 11, 20], [np.nan] * 3, ["ann"] * 3)
+    (account,) = prepare_labelled(frames, tmp_path, tmp_path / "store", BESIDE, workers=0)
+    assert account.not_written["unreadable"] == 3
+    found = match_faces(frames, tmp_path, TrackStore.open(tmp_path / "store"))
+    assert found.frames.frame_N.tolist() == [3, 20]
+    assert np.allclose(_brightness(found, [0, 1]), [8 * 3 + 10, 8 * 20 + 10], atol=4)
 
 
 def _brightness(labelled_faces, rows):

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from av.error import FFmpegError
 
-from mien.detect.frames import UNREADABLE
 from mien.detect.media import Medium
 from mien.detect.table import Detections
+from mien.faces.tracked import UNREADABLE
 from mien.video import VideoError
 
 _TOLD = 3  # problems

@@ -227,6 +227,7 @@ def _in_words(accounts: Sequence[Account], out: Path) -> str:
     troubled = [account for account in accounts if account.status != WHOLE]
     lines = [f"{account.status}: {account.name}: {account.message}" for account in troubled]
     lines += [f"not shown: {account.name}: {account.not_shown}" for account in accounts if account.not_shown]
+    lines += [f"note: {account.name}: {account.notes}" for account in accounts if account.notes]
     words += lines[:_NAMED]
     if len(lines) > _NAMED:
         words.append(f"and {len(lines) - _NAMED:,} more, in {out / 'account.csv'}")

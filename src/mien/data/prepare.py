@@ -229,11 +229,12 @@ class _PrepareVideo:
 
 
 def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: float) -> Iterator[SlotFaces]:
-    last_report = time.monotonic()
+    last_report, first_seconds = time.monotonic(), math.nan
     for num_frames, looked in enumerate(frames, start=1):
+        first_seconds = looked.seconds if num_frames == 1 else first_seconds
         if time.monotonic() - last_report > _SECONDS_BETWEEN_REPORTS:
             last_report = time.monotonic()
-            share = min(1.0, looked.seconds / seconds_in_all) if seconds_in_all > 0 else 0.0
+            share = min(1.0, (looked.seconds - first_seconds) / seconds_in_all) if seconds_in_all > 0 else 0.0
             report(FrameProgress(num_frames, share))
         yield looked
 

@@ -29,7 +29,7 @@ from mien.detect.table import Detections
 from mien.detect.table_layout import TableLayout
 from mien.faces.track import TrackSettings
 from mien.train.engine import pick_device
-from mien.video import Frame, VideoError
+from mien.video import Frame, VideoError, probe
 
 _FRAMES_AHEAD = 64
 _TRACKING = TrackSettings(detect_every_frames=12)  # twice as often as for clips: nobody is to be missed
@@ -82,20 +82,24 @@ class Detector:
     def detect(self, media: Path | str | Sequence[Path | str]) -> Detections:
         """Everything in a video, in pictures, in a folder, or in several of these, as one table in memory.
 
-        A damaged video gives the rows up to the damage, a warning, and an entry in the metadata's `problems`;
-        one without any frame is a VideoError or an OSError.
+        A damaged video gives a row for each frame, a warning, and an entry in the metadata's `problems`; one
+        without any frame is a VideoError or an OSError. The metadata's `notes` say what was assumed or left
+        out in reading videos.
         """
         given = [Path(media)] if isinstance(media, Path | str) else [Path(path) for path in media]
         rows: list[FaceRow] = []
         problems: list[str] = []
+        notes: list[str] = []
         for medium in list_media(given).media:
             found = list(self.rows(medium, problems=problems))
             if not found:
                 raise VideoError(problems[-1])
             rows += found
+            notes += probe(medium.files[0].path).notes if medium.kind == "video" else ()
         for problem in problems:
             warnings.warn(problem, stacklevel=2)
         metadata = self.metadata | ({"problems": problems} if problems else {})
+        metadata |= {"notes": notes} if notes else {}
         return Detections(self.layout.table(rows), metadata)
 
     def rows(self, source: Path | str | Medium, *, problems: list[str] | None = None) -> Iterator[FaceRow]:

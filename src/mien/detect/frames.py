@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.face_tracking import FaceTracking
+from mien.decoding import Clock
 from mien.detect.persons import PersonLinker
 from mien.faces.landmarks_beside import LandmarksError
-from mien.faces.tracked import NO_FACE, FrameFaces
-from mien.video import SLOTS_PER_SECOND, Clock, Frame, ImageError, VideoError
-
-UNREADABLE = "unreadable"
-"""The reason of a picture's row that cannot be read."""
+from mien.faces.tracked import NO_FACE, UNREADABLE, FrameFaces
+from mien.video import SLOTS_PER_SECOND, Frame, ImageError, VideoError
 
 
 def until_damage(frames: Iterator[FrameFaces], problems: list[str]) -> Iterator[FrameFaces]:
@@ -38,8 +36,8 @@ def picture_as_frame(path: Path, tracking: FaceTracking, problems: list[str]) ->
         faces = tracking.picture(path)
     except (ImageError, LandmarksError, OSError) as error:
         problems.append(str(error))
-        return FrameFaces(0, 0.0, 0.0, (), UNREADABLE)
-    return FrameFaces(0, 0.0, 0.0, faces, "" if faces else NO_FACE)
+        return FrameFaces(0, 0.0, (), UNREADABLE)
+    return FrameFaces(0, 0.0, faces, "" if faces else NO_FACE)
 
 
 def largest_only(frame: FrameFaces) -> FrameFaces:
@@ -53,11 +51,14 @@ def largest_only(frame: FrameFaces) -> FrameFaces:
 def timed_frames(
     frames: Iterable[NDArray[np.uint8] | tuple[float, NDArray[np.uint8]] | Frame],
 ) -> Iterator[Frame]:
-    """Frames of a program; ValueError where a picture is not (H, W, 3) uint8. Its times may fall back."""
+    """Frames of a program; ValueError where a picture is not (H, W, 3) uint8.
+
+    Times that fall back count on, as those of a file do.
+    """
     clock = Clock(1 / SLOTS_PER_SECOND)
     for number, given in enumerate(frames):
         if isinstance(given, Frame):
-            yield replace(given, seconds=clock.seconds(given.seconds), stamp_seconds=given.file_seconds)
+            yield replace(given, seconds=clock.seconds(given.seconds))
             continue
         seconds, image_HWC = given if isinstance(given, tuple) else (number / SLOTS_PER_SECOND, given)
         image_HWC = np.asarray(image_HWC)
@@ -66,11 +67,11 @@ def timed_frames(
                 f"frame {number}: expected a (height, width, 3) uint8 RGB picture, got "
                 f"{image_HWC.dtype} {image_HWC.shape}"
             )
-        yield _frame(float(seconds), clock, number, np.ascontiguousarray(image_HWC))
+        yield _frame(clock.seconds(float(seconds)), number, np.ascontiguousarray(image_HWC))
 
 
-def _frame(stamp_seconds: float, clock: Clock, number: int, image_HWC: NDArray[np.uint8]) -> Frame:
-    return Frame(clock.seconds(stamp_seconds), number, lambda: image_HWC, stamp_seconds)
+def _frame(seconds: float, number: int, image_HWC: NDArray[np.uint8]) -> Frame:
+    return Frame(seconds, number, lambda: image_HWC)
 
 
 def _area(box: tuple[float, float, float, float]) -> float:

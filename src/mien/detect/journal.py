@@ -68,7 +68,6 @@ def _schema(num_values: int) -> pa.Schema:
         {
             "input": pa.string(),
             "frame": pa.int64(),
-            "timestamp": pa.float64(),
             "seconds": pa.float64(),
             "face_id": pa.int32(),
             "confidence": pa.float64(),
@@ -83,7 +82,6 @@ def _batch(block: Sequence[FaceRow], schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         [row.input for row in block],
         [row.frame for row in block],
-        [row.timestamp_seconds for row in block],
         [row.seconds for row in block],
         [row.face_id for row in block],
         [row.confidence for row in block],
@@ -96,16 +94,15 @@ def _batch(block: Sequence[FaceRow], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[FaceRow]:
-    plain = zip(*(column.to_pylist() for column in batch.columns[:7]), strict=True)
+    plain = zip(*(column.to_pylist() for column in batch.columns[:6]), strict=True)
     place_N17, values_NV = (
-        column.values.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for column in batch.columns[7:]
+        column.values.to_numpy(zero_copy_only=False).reshape(len(batch), -1) for column in batch.columns[6:]
     )
-    for at, (name, frame, timestamp, seconds, face_id, confidence, reason) in enumerate(plain):
+    for at, (name, frame, seconds, face_id, confidence, reason) in enumerate(plain):
         seen = face_id is not None
         yield FaceRow(
             name,
             frame,
-            timestamp,
             seconds,
             face_id,
             confidence,

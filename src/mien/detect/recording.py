@@ -21,14 +21,14 @@ from mien.data.lock import only_one
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
-from mien.detect.frames import UNREADABLE as UNREADABLE_PICTURE
 from mien.detect.journal import Journal
 from mien.detect.media import Medium
 from mien.detect.rows import FaceRow
 from mien.detect.table_formats import FORMATS
 from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.faces.tracked import UNREADABLE as UNREADABLE_FRAME
 from mien.train.tensor_file import write_bytes_atomically
-from mien.video import VideoError, probe
+from mien.video import VideoError, VideoInfo, probe
 
 UNDER_WAY, WHOLE, DAMAGED, UNREADABLE, DIED = "under way", "whole", "damaged", "unreadable", "died"
 
@@ -54,6 +54,7 @@ class Account:
     num_faces: int = 0  # different ids
     message: str = ""  # what is wrong, where something is
     not_shown: str = ""  # why its page or annotated copy is not there, where these were asked for
+    notes: str = ""  # what was assumed or left out in reading it: other streams, times, HDR
 
     @property
     def is_well(self) -> bool:
@@ -89,11 +90,13 @@ def record_medium(
 
 
 def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
-    seconds, problem = _length(medium)
-    if problem:
-        return files.end(Account(medium.name, UNREADABLE, message=problem))
+    try:
+        info = probe(medium.files[0].path) if medium.kind == "video" else None
+    except (VideoError, OSError) as error:
+        return files.end(Account(medium.name, UNREADABLE, message=str(error)))
+    files.metadata |= {"notes": list(info.notes)} if info and info.notes else {}
     problems: list[str] = []
-    tally = _Tally(report, seconds=seconds, num_files=len(medium.files))
+    tally = _Tally(report, info, num_files=len(medium.files))
     with Journal(files.journal, num_values=detector.layout.num_values) as journal:
         raw = _raw_rows(journal, detector, medium, problems, tally)
         cut_short: dict[int, float] = {}
@@ -211,13 +214,16 @@ class _Files:
 class _Tally:
     """Counts frames, rows and faces on their way to the journal, and reports progress."""
 
-    def __init__(self, report: Report, *, seconds: float, num_files: int) -> None:
+    def __init__(self, report: Report, info: VideoInfo | None, *, num_files: int) -> None:
         self.num_frames = 0
         self._num_rows = 0
         self._num_with_face = 0
         self._ids: set[tuple[str, int]] = set()
-        self._report, self._seconds, self._num_files = report, seconds, num_files
+        self._report, self._num_files = report, num_files
+        self._seconds = info.duration_seconds if info else 0.0
+        self._notes = "; ".join(info.notes) if info else ""
         self._reported_at = 0.0
+        self._first_seconds: float | None = None
 
     def add(self, rows: Iterable[FaceRow]) -> None:
         """Rows of whole frames."""
@@ -226,6 +232,7 @@ class _Tally:
             self.num_frames += 1
             for row in of_frame:
                 last = row
+                self._first_seconds = row.seconds if self._first_seconds is None else self._first_seconds
                 self._num_rows += 1
                 if row.face_id is not None:
                     self._num_with_face += 1
@@ -247,12 +254,14 @@ class _Tally:
             num_with_face=self._num_with_face,
             num_faces=len(self._ids),
             message=message,
+            notes=self._notes,
         )
 
     def _share(self, row: FaceRow) -> float:
         if self._num_files > 1:
             return self.num_frames / self._num_files
-        return min(1.0, row.seconds / self._seconds) if self._seconds > 0 else 0.0
+        passed = row.seconds - (self._first_seconds or 0.0)
+        return min(1.0, passed / self._seconds) if self._seconds > 0 else 0.0
 
 
 def _raw_rows(
@@ -262,7 +271,8 @@ def _raw_rows(
     for _frame, group in groupby(journal.rows(), key=lambda row: (row.input, row.frame)):
         rows = list(group)
         tally.add(rows)
-        problems += [f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_PICTURE]
+        if medium.kind == "pictures":
+            problems += [f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_FRAME]
         yield from rows
     done = tally.num_frames
     with closing(detector.blocks(medium, problems=problems, skip_frames=done)) as blocks:
@@ -280,16 +290,6 @@ def _finished_rows(
     if not is_video or baseline is None or baseline.kind == "first":
         return detector.finish(raw, is_video=is_video, cut_short=cut_short)
     return detector.finish_file(raw, journal.rows(), is_video=is_video)
-
-
-def _length(medium: Medium) -> tuple[float, str]:
-    """Seconds of a video, NaN where unknown, and why it cannot be read, if it cannot."""
-    if medium.kind == "pictures":
-        return 0.0, ""
-    try:
-        return probe(medium.files[0].path).duration_seconds, ""
-    except (VideoError, OSError) as error:
-        return 0.0, str(error)
 
 
 def _some(rows: Iterator[FaceRow]) -> Iterator[list[FaceRow]]:

@@ -24,9 +24,8 @@ class FaceRow:
     """
 
     input: str  # the file's name as given
-    frame: int  # among the decoded frames, from 0
-    timestamp_seconds: float  # the file's own time, which may fall back
-    seconds: float  # after the first frame; strictly increasing from frame to frame
+    frame: int  # position in the order of presentation, from 0; lost frames count
+    seconds: float  # the file's own time; strictly increasing from frame to frame
     face_id: int | None  # None exactly where there is no face
     confidence: float  # 0 to 1
     reason: str  # "" where there is a face
@@ -38,7 +37,6 @@ class FaceRow:
         return FaceRow(
             self.input,
             self.frame,
-            self.timestamp_seconds,
             self.seconds,
             self.face_id,
             self.confidence,
@@ -50,7 +48,7 @@ class FaceRow:
 
 def row_without_face(name: str, frame: FrameFaces) -> FaceRow:
     """A frame that keeps its row though no face was found in it."""
-    at = (frame.frame_index, frame.timestamp_seconds, frame.seconds)
+    at = (frame.frame_index, frame.seconds)
     return FaceRow(name, *at, None, 0.0, frame.reason, None, None)
 
 
@@ -60,7 +58,7 @@ def row_of_face(name: str, frame: FrameFaces, face: TrackedFace, values_V: NDArr
     place_17[:4] = face.box_xyxy_px
     place_17[4:14] = face.points_5x2_px.ravel()
     place_17[14:] = face.yaw_degrees, face.pitch_degrees, face.roll_degrees
-    at = (frame.frame_index, frame.timestamp_seconds, frame.seconds)
+    at = (frame.frame_index, frame.seconds)
     return FaceRow(name, *at, face.track_number, face.score, "", place_17, values_V)
 
 

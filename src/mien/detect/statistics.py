@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.video import rising_seconds
+from mien.decoding import rising_seconds
 
 _UNIT = re.compile(r"AU\d\d+")
 

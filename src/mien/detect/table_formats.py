@@ -109,7 +109,7 @@ class PyFeatFormat:
 
     def cells(self, row: FaceRow) -> list[str]:
         """The row's cells; nothing for what a frame without a face has no value for."""
-        minutes, seconds = divmod(int(max(0.0, row.timestamp_seconds)), 60)
+        minutes, seconds = divmod(int(max(0.0, row.seconds)), 60)
         last = [row.input, str(row.frame), f"{minutes:02d}:{seconds:02d}"]
         if row.place_17 is None:
             return [*[""] * (len(self.columns) - 4), *last, ""]
@@ -129,7 +129,7 @@ FORMATS: dict[str, Callable[[TableLayout], TableFormat]] = {
 
 
 def _seconds(row: FaceRow) -> str:
-    return f"{row.timestamp_seconds:.6f}"
+    return f"{row.seconds:.6f}"
 
 
 def _pixels(value: float) -> str:

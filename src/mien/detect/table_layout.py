@@ -78,7 +78,7 @@ class TableLayout:
         columns: list[Any] = [
             [row.input for row in rows],
             [row.frame for row in rows],
-            [row.timestamp_seconds for row in rows],
+            [row.seconds for row in rows],
             [row.face_id for row in rows],
             (~no_face_N).astype(np.int8),
             np.array([row.confidence for row in rows], np.float32),

@@ -38,8 +38,8 @@ from mien.faces.follow import FaceFollower
 from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
-from mien.faces.tracked import SlotFaces, TrackedFace
-from mien.video import Frame, ImageError, VideoError, probe, read_frames, read_image
+from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
+from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
 
 NOT_CODED = "not_coded"
 """Why a decoded frame has no crop: it has no label."""
@@ -308,8 +308,10 @@ def _video_frames(
 ) -> Iterator[SlotFaces]:
     coded = {frame for frame in job.frames if frame != BY_TIME}
     times = np.sort([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
-    for frame in read_frames(job.source.path):
-        if frame.source_frame_index in coded or _is_near(frame.seconds, times):
+    for frame in read_all_frames(job.source.path):
+        if isinstance(frame, LostFrame):
+            yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), UNREADABLE)
+        elif frame.source_frame_index in coded or _is_near(frame.seconds, times):
             yield _largest(frame, look)
         else:
             yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), NOT_CODED)

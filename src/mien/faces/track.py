@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 from mien.faces.finder import FaceFinder
 from mien.faces.follow import ANY_RATE, ON_GRID, FaceFollower, Pace
 from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
-from mien.faces.tracked import BETWEEN_GRID_TIMES, FrameFaces, SlotFaces, TrackedFace, TrackSettings
-from mien.video import Frame, on_grid, read_frames
+from mien.faces.tracked import (
+    BETWEEN_GRID_TIMES,
+    UNREADABLE,
+    FrameFaces,
+    SlotFaces,
+    TrackedFace,
+    TrackSettings,
+)
+from mien.video import Frame, LostFrame, on_grid, read_all_frames
 
 __all__ = [
     "FrameFaces",
@@ -29,23 +36,25 @@ __all__ = [
 def track_faces(
     path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
 ) -> Iterator[SlotFaces]:
-    """One SlotFaces for every decoded frame, in order; memory does not grow with the video.
+    """One SlotFaces for every frame, in order; memory does not grow with the video.
 
-    Frames between the times of the 25 fps grid are neither converted nor looked at. OSError, VideoError and
-    LandmarksError as from the readers; VideoError for a damaged file comes after its last good frame.
+    A frame that cannot be decoded is `unreadable`. Frames between the times of the 25 fps grid are neither
+    converted nor looked at. OSError, VideoError and LandmarksError as from the readers; VideoError for a
+    damaged file comes after its last frame.
     """
     faces_of = _faces_of(path, finder, settings, ON_GRID)
-    for slots, frame in on_grid(read_frames(path)):
-        faces, reason = faces_of.look(frame) if slots else ((), BETWEEN_GRID_TIMES)
+    for slots, frame in on_grid(read_all_frames(path)):
+        looks = slots or isinstance(frame, LostFrame)
+        faces, reason = _look(faces_of, frame) if looks else ((), BETWEEN_GRID_TIMES)
         yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
 
 
 def track_every_frame(
     path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
 ) -> Iterator[FrameFaces]:
-    """One FrameFaces for every decoded frame, in order, each of them looked at; errors as `track_faces`."""
+    """One FrameFaces for every frame, in order, each of them looked at; errors as `track_faces`."""
     faces_of = _faces_of(path, finder, settings, ANY_RATE)
-    for frame in read_frames(path):
+    for frame in read_all_frames(path):
         yield _looked_at(frame, faces_of)
 
 
@@ -74,7 +83,12 @@ def _faces_of(
     return FaceFollower(finder, settings, pace=pace)
 
 
-def _looked_at(frame: Frame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
-    faces, reason = faces_of.look(frame)
-    times = (frame.file_seconds, frame.seconds)
-    return FrameFaces(frame.source_frame_index, *times, faces, reason, faces_of.scene_number)
+def _looked_at(frame: Frame | LostFrame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
+    faces, reason = _look(faces_of, frame)
+    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, faces_of.scene_number)
+
+
+def _look(
+    faces_of: LandmarksFile | FaceFollower, frame: Frame | LostFrame
+) -> tuple[tuple[TrackedFace, ...], str]:
+    return ((), UNREADABLE) if isinstance(frame, LostFrame) else faces_of.look(frame)

@@ -15,6 +15,7 @@ FACE_TOO_SMALL = "face_too_small"
 FACE_CUT_OFF = "face_cut_off"  # by the edge of the picture
 LOW_SCORE = "low_score"  # something was detected, the mesh saw no face in it
 FACES_OVERLAP = "faces_overlap"  # two faces too close to be told apart
+UNREADABLE = "unreadable"  # a frame that cannot be decoded, or a picture that cannot be read
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class FrameFaces:
     """What became of one decoded frame where every frame is looked at: its faces, or why there are none."""
 
     frame_index: int
-    timestamp_seconds: float  # the file's own time, which may fall back
-    seconds: float  # after the first frame; strictly increasing
+    seconds: float  # the file's own time; strictly increasing
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
     scene_number: int = 0  # another one behind every cut and every hole in time

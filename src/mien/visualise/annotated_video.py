@@ -30,8 +30,9 @@ def write_annotated_video(
     *,
     thresholds: Mapping[str, float] | None = None,
 ) -> int:
-    """`out`, an mp4 with each frame of `video` at its own time and with its sound; returns how many frames.
+    """`out`, an mp4 with the frames and the sound of `video`; returns how many frames.
 
+    Times count from the first frame, which is at 0 whatever its time in the file.
     The panel with the bars stands to the right of the picture; a picture under 480 px in height is enlarged.
     `detections` is a table of that one file, or the path of a Parquet file with it, which is then read piece
     by piece, so that memory does not grow with the video. Rows come in the order of frames; a frame without

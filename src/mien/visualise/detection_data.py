@@ -150,6 +150,7 @@ def page_data(data: FileDetections, *, first_seconds: float = 0.0) -> dict[str, 
     return {
         "frame": _packed(data.frame_F, "<u4"),
         "seconds": _packed(data.seconds_F - data.seconds_F[0] + first_seconds, "<f8"),
+        "offset": float(data.seconds_F[0]) - first_seconds,  # of the file's own clock from the page's video's
         "duration": data.duration_seconds,
         "reason": _packed(np.array([number[reason] for reason in data.reason_F]), "u1"),
         "reasons": [reason.replace("_", " ") for reason in reasons],

@@ -80,7 +80,7 @@ def _pictures(
     last = max(wanted, default=0)
     try:
         for frame in read_frames(media):
-            if frame.source_frame_index in wanted or frame.source_frame_index == last:
+            if not wanted or frame.source_frame_index in wanted:
                 yield frame.image_HWC, wanted.get(frame.source_frame_index, [])
             if frame.source_frame_index >= last:
                 return

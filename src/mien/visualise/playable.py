@@ -13,7 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.video import VideoError, open_container, read_frames
+from mien.decoding import open_container
+from mien.video import VideoError, read_frames
 from mien.visualise.timed_video import write_timed_video
 
 MOST_EMBEDDED_BYTES = 64_000_000

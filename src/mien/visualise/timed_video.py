@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.atomic import replacing
-from mien.video import open_container
+from mien.decoding import open_container
 
 Picture = NDArray[np.uint8]
 
@@ -33,21 +33,25 @@ def write_timed_video(
     """(seconds, uint8 RGB picture) in order as an H.264 mp4, whole or not at all; returns how many.
 
     One frame at a time is held. Pictures are brought to the size of the first one, its longer side at most
-    `max_side_px`, sides made even. The sound of `audio_from`, if any, is encoded anew as AAC, from the time
-    of its file's first frame on. ValueError where there is no frame.
+    `max_side_px`, sides made even. The first frame is at 0 in the new file. The sound of `audio_from`, if
+    any, is encoded anew as AAC, from the time of the first frame on. ValueError where there is no frame.
     """
     with replacing(path, temporary_folder=path.parent) as temporary, ExitStack() as stack:
         container = stack.enter_context(
             av.open(str(temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"})
         )
-        sound = _Sound(stack.enter_context(open_container(audio_from)), container) if audio_from else None
-        stream, num_frames = None, 0
+        stream, sound, origin_seconds, num_frames = None, None, 0.0, 0
         for seconds, picture in frames:
             if stream is None:
+                origin_seconds = seconds
+                if audio_from is not None:
+                    source = stack.enter_context(open_container(audio_from))
+                    sound = _Sound(source, container, origin_seconds=origin_seconds)
                 stream = _add_stream(container, _even_size(picture, max_side_px), quality_crf)
+            passed = seconds - origin_seconds
             if sound is not None:
-                sound.write_until(seconds)
-            container.mux(stream.encode(_video_frame(picture, seconds, (stream.width, stream.height))))
+                sound.write_until(passed)
+            container.mux(stream.encode(_video_frame(picture, passed, (stream.width, stream.height))))
             num_frames += 1
         if stream is None:
             raise ValueError(f"{path}: no frame to write a video of")
@@ -60,7 +64,7 @@ def write_timed_video(
 class _Sound:
     """The first audio stream of one container into another, as AAC, as far as the pictures have come."""
 
-    def __init__(self, source: Any, target: Any) -> None:
+    def __init__(self, source: Any, target: Any, *, origin_seconds: float) -> None:
         self._stream = next((stream for stream in source.streams.audio if stream.codec_context), None)
         if self._stream is None:
             return
@@ -70,7 +74,7 @@ class _Sound:
         self._out.layout = layout
         self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._out.rate)
         self._frames = self._decode(source)
-        self._origin_seconds = _first_picture_seconds(source)
+        self._origin_seconds = origin_seconds
         self._held = next(self._frames, None)
 
     def write_until(self, seconds: float) -> None:
@@ -115,12 +119,6 @@ class _Sound:
         frame.pts, frame.time_base = round(seconds * frame.sample_rate), Fraction(1, frame.sample_rate)
         for ready in self._resampler.resample(frame):
             self._target.mux(self._out.encode(ready))
-
-
-def _first_picture_seconds(source: Any) -> float:
-    stream = next(iter(source.streams.video), None)
-    start = stream.start_time if stream is not None else None
-    return float(start * stream.time_base) if stream is not None and start is not None else 0.0
 
 
 def _add_stream(container: Any, size: tuple[int, int], quality_crf: int) -> Any:

@@ -45,7 +45,7 @@
   const options = [...document.querySelectorAll(".unit")];
 
   function clock(time) {
-    const t = Math.max(0, time - start), m = Math.floor(t / 60);
+    const t = Math.max(0, time + data.offset), m = Math.floor(t / 60);
     const h = Math.floor(m / 60), s = (t - 60 * m).toFixed(2).padStart(5, "0");
     return h ? `${h}:${String(m % 60).padStart(2, "0")}:${s}` : `${m}:${s}`;
   }
