@@ -5,10 +5,10 @@ import pytest
 from mien.data.accounts import Account, accounts_table, add_up, format_accounts, read_accounts
 
 
-def account(name="a.mp4", *, decoded=10, written=7, not_written=None, status="done", message=""):
+def account(name="a.mp4", *, decoded=10, written=7, not_written=None, status="done", message="", notes=""):
     reasons = {"no_face": 2, "between_grid_times": 1} if not_written is None else not_written
     return Account(
-        name, "anna", name, "ab12", status, message, decoded, written, reasons, 1, written, written
+        name, "anna", name, "ab12", status, message, decoded, written, reasons, 1, written, written, notes
     )
 
 
@@ -26,7 +26,7 @@ def test_totals_add_up_over_files_and_reasons():
 
 def test_the_table_gives_back_the_accounts():
     accounts = [
-        account(),
+        account(notes="HDR"),
         account("b.mp4", decoded=0, written=0, not_written={}, status="skipped", message="m"),
     ]
     assert read_accounts(accounts_table(accounts)) == sorted_reasons(accounts)
@@ -62,3 +62,9 @@ def test_of_many_files_those_with_most_lost_are_printed_and_the_others_added_up(
     assert sum(line.startswith("good") for line in lines) == 8
     assert "52 files: 51 done, 1 partial, 0 skipped; each of them is in the store's accounts.csv" in lines
     assert "  partial: bad.mp4: broke off" in lines
+
+
+def test_what_was_assumed_of_a_file_is_printed():
+    lines = format_accounts([account(), account("b.mp4", notes="HDR (PQ): its tones are mapped to SDR")])
+    assert "  note: b.mp4: HDR (PQ): its tones are mapped to SDR" in lines.splitlines()
+    assert not any("note: a.mp4" in line for line in lines.splitlines())

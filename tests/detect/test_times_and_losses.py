@@ -32,7 +32,7 @@ def write(path, stamps_ms, *, codec="libx264", options=None, file_format=None, r
         stream.options, stream.thread_count = options or {}, 1
         for number, stamp in enumerate(stamps_ms):
             frame = av.VideoFrame.from_ndarray(texture[:, number : number + WIDTH].copy(), "rgb24")
-            frame.pts, frame.time_base = round(Fraction(stamp, 1000) / tick), tick
+            frame.pts, frame.time_base = round(Fraction(stamp) / 1000 / tick), tick
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     write_points(path, [[0]] * len(stamps_ms))
@@ -45,7 +45,7 @@ def damage(path, numbers):
     content = bytearray(path.read_bytes())
     for number in numbers:
         position, size = packets[number]
-        content[position + size // 2 : position + size // 2 + size // 4] = bytes(size // 4)
+        content[position + 16 : position + size - 16] = b"\xff\xc4" * ((size - 32) // 2) + bytes(size % 2)
     path.write_bytes(content)
     return path
 

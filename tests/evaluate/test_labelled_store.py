@@ -104,7 +104,7 @@ def test_labels_of_frames_behind_lost_ones_are_joined_to_their_own_picture(tmp_p
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     content = bytearray(path.read_bytes())
     for position, size in (packets[number] for number in (4, 5, 11)):
-        content[position + 8 + size // 2 : position + size] = b"\xff\xd8" * ((size - size // 2 - 8) // 2)
+        content[position + 16 : position + size - 16] = b"\xff\xc4" * ((size - 32) // 2) + bytes(size % 2)
     path.write_bytes(content)
     frames = _labelled(["camera.avi"] * 3, [3, 11, 20], [np.nan] * 3, ["ann"] * 3)
     (account,) = prepare_labelled(frames, tmp_path, tmp_path / "store", BESIDE, workers=0)

@@ -36,6 +36,7 @@ class Account:
     num_tracks: int = 0
     num_crops: int = 0  # pictures in the store: faces in written frames
     num_positions: int = 0  # rows of the tracks: a picture that serves two slots counts twice
+    notes: str = ""  # what was assumed or left out in reading the file: other streams, times, HDR
 
     def __post_init__(self) -> None:
         left_out = sum(self.not_written.values())
@@ -129,6 +130,7 @@ def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     """
     totals = add_up(accounts)
     troubled = [account for account in accounts if account.status != DONE]
+    noted = [account for account in accounts if account.notes]
     by_loss = accounts if len(accounts) <= max_files else sorted(accounts, key=_how_well)
     listed, others = by_loss[:max_files], by_loss[max_files:]
     reasons = list(totals.not_written)
@@ -144,6 +146,7 @@ def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     text += "".join(f"\n  {a.status}: {a.video}: {a.message}" for a in troubled[:max_files])
     if len(troubled) > max_files:
         text += f"\n  ... {len(troubled) - max_files} more; see the store's accounts.csv"
+    text += "".join(f"\n  note: {a.video}: {a.notes}" for a in noted[:max_files])
     return text
 
 
@@ -178,7 +181,7 @@ def _sum_in_words(totals: Totals) -> str:
 
 
 def _accounts_schema(reasons: Sequence[str]) -> pa.Schema:
-    texts = ("video", "identity", "source_path", "source_sha256", "status", "message")
+    texts = ("video", "identity", "source_path", "source_sha256", "status", "message", "notes")
     numbers = ("num_decoded", "num_written", "num_tracks", "num_crops", "num_positions")
     return pa.schema(
         [

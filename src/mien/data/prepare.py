@@ -224,6 +224,7 @@ class _PrepareVideo:
             frames,
             fingerprint=fingerprint,
             frames_per_second=info.frames_per_second,
+            notes="; ".join(info.notes),
             jpeg=self.jpeg,
         )
 

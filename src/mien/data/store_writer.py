@@ -65,6 +65,7 @@ def write_video(
     fingerprint: Fingerprint,
     frames_per_second: float,
     jpeg: JpegSettings,
+    notes: str = "",
 ) -> Account:
     """Write the faces of one video: crops first, then the part; whole or not at all.
 
@@ -86,7 +87,7 @@ def write_video(
                     rows.add(looked, face, tar.add(name, _encode(face.crop_HWC, jpeg)))
         if not tally.num_crops:
             crops.unlink()
-        part = _part(source, fingerprint, frames_per_second, tally, rows, broken=intact.message)
+        part = _part(source, fingerprint, frames_per_second, tally, rows, broken=intact.message, notes=notes)
         write_part(store, part, rows.table())
     return part.account
 
@@ -198,6 +199,7 @@ def _part(
     rows: _Rows,
     *,
     broken: str,
+    notes: str = "",
 ) -> Part:
     frames = rows.table()
     identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
@@ -216,6 +218,7 @@ def _part(
         num_tracks=len(identities),
         num_crops=tally.num_crops,
         num_positions=frames.num_rows,
+        notes=notes,
     )
     return Part(account, fingerprint, frames_per_second, identities)
 
