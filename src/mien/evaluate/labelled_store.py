@@ -209,7 +209,7 @@ def labels_outside(jobs: Sequence[Job]) -> str:
 
 def _labels_outside(job: Job) -> str:
     try:
-        info, start = probe(job.source.path), next(read_frames(job.source.path)).seconds
+        info, start = probe(job.source.path), next(read_all_frames(job.source.path)).seconds
     except (OSError, VideoError):
         return ""
     end, num_frames = start + info.duration_seconds, info.duration_seconds * info.frames_per_second
