@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from mien.data.accounts import Account, accounts_table, add_up, format_accounts, read_accounts
+from mien.data.accounts import (
+    Account,
+    accounts_table,
+    add_up,
+    format_accounts,
+    read_accounts,
+    why_nothing_written,
+)
 
 
 def account(name="a.mp4", *, decoded=10, written=7, not_written=None, status="done", message="", notes=""):
@@ -15,6 +22,12 @@ def account(name="a.mp4", *, decoded=10, written=7, not_written=None, status="do
 def test_an_account_that_does_not_add_up_is_refused():
     with pytest.raises(ValueError, match=r"a\.mp4: 10 frames decoded, but 8 written \+ 3 left out"):
         account(written=8)
+
+
+def test_a_file_without_a_face_gives_the_reasons_that_were_found():
+    why = why_nothing_written(130, {"no_face": 2, "face_too_small": 128})
+    assert why.startswith("no face kept of its 130 frames: 128 face_too_small, 2 no_face")
+    assert why_nothing_written(130, {"no_face": 130}) == "no face in any of its 130 frames"
 
 
 def test_totals_add_up_over_files_and_reasons():

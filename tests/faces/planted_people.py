@@ -60,15 +60,21 @@ class PlantedFinder:
 
     def __init__(self):
         self.people = []
-        self.searches = 0
+        self.only_in_tiles = []  # of the people, those that only a search for small faces finds
+        self.searches = self.small_searches = 0
 
     def detect(self, image_HWC):
         self.searches += 1
         return [
             Detection(planted.box, planted.score, _region(planted))
             for planted in self.people
-            if not any(_covers(other, planted) for other in self.people[self.people.index(planted) + 1 :])
+            if planted not in self.only_in_tiles
+            and not any(_covers(other, planted) for other in self.people[self.people.index(planted) + 1 :])
         ]
+
+    def detect_small(self, image_HWC, *, min_face_px):
+        self.small_searches += 1
+        return [Detection(planted.box, planted.score, _region(planted)) for planted in self.only_in_tiles]
 
     def mesh(self, image_HWC, region):
         near = [
@@ -111,6 +117,7 @@ class Story:
     frames: list  # per frame, {track number: person}
     reasons: list
     searches: int
+    small_searches: int
 
     @property
     def people_of_tracks(self):
@@ -129,9 +136,10 @@ class Story:
         return tracks
 
 
-def follow(frames, *, scenes=None, lights=None, seconds=None, pace=ON_GRID, **settings):
+def follow(frames, *, scenes=None, lights=None, seconds=None, pace=ON_GRID, only_in_tiles=(), **settings):
     """Feed frames, each a list of Planted, to a follower."""
     finder = PlantedFinder()
+    finder.only_in_tiles = list(only_in_tiles)
     follower = FaceFollower(finder, TrackSettings(**settings), pace=pace)
     seen, reasons = [], []
     for at, people in enumerate(frames):
@@ -141,7 +149,7 @@ def follow(frames, *, scenes=None, lights=None, seconds=None, pace=ON_GRID, **se
         faces, reason = follower.look(Frame(time, at, lambda image=image: image))
         seen.append({face.track_number: _person_at(face, people) for face in faces})
         reasons.append(reason)
-    return Story(seen, reasons, finder.searches)
+    return Story(seen, reasons, finder.searches, finder.small_searches)
 
 
 def _person_at(face, people):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.faces.follow import ANY_RATE
+from mien.faces.follow import ANY_RATE, ON_GRID
 from mien.faces.tracked import (
     FACE_CUT_OFF,
     FACE_TOO_SMALL,
@@ -148,10 +150,67 @@ def test_a_face_that_is_not_taken_has_its_reason(follow_planted, planted, face, 
     assert story.reasons == [reason] * 3
 
 
-def test_the_largest_faces_are_kept(follow_planted, planted):
-    people = [planted(k, 80 + 160 * k, side=60.0 + 20 * k) for k in range(4)]
-    story = follow_planted([people] * 3, max_faces=2)
-    assert all(sorted(frame.values()) == [2, 3] for frame in story.frames)
+def test_a_gallery_of_forty_faces_is_forty_tracks(follow_planted, planted):
+    people = [planted(k, 40 + 80 * (k % 8), 36 + 72 * (k // 8), side=50.0) for k in range(40)]
+    story = follow_planted([people] * 30)
+    assert all(sorted(frame.values()) == list(range(40)) for frame in story.frames)
+    assert len(story.people_of_tracks) == 40
+
+
+def test_faces_that_only_a_search_for_small_ones_finds_are_followed(follow_planted, planted):
+    small = [planted(k, 100 + 120 * k, side=50.0) for k in range(4)]
+    story = follow_planted([small] * 60, only_in_tiles=small)
+    assert all(sorted(frame.values()) == [0, 1, 2, 3] for frame in story.frames)
+    assert story.small_searches == 3  # at the start, then once a second
+
+
+def test_beside_a_large_face_of_an_ordinary_picture_small_ones_are_not_searched_for(follow_planted, planted):
+    people = [planted(0, 300, side=160.0), planted(1, 500, side=50.0)]
+    story = follow_planted([people] * 60, only_in_tiles=people[1:])
+    assert story.small_searches == 0
+    assert all(frame == {0: 0} for frame in story.frames)
+
+
+def test_a_part_of_a_known_face_is_no_second_face(follow_planted, planted):
+    whole, part = planted(0, 300, side=70.0), planted(1, 300, y=190.0, side=50.0)
+    story = follow_planted([[part, whole]] * 30, only_in_tiles=[part])
+    assert story.small_searches > 0
+    assert all(frame == {0: 0} for frame in story.frames)
+
+
+def test_where_nobody_is_seen_small_faces_are_searched_for_once_a_second(follow_planted):
+    story = follow_planted([[]] * 100)
+    assert story.searches == 100
+    assert story.small_searches == 4
+
+
+@pytest.mark.parametrize("pace", [ON_GRID, ANY_RATE])
+@pytest.mark.parametrize("rate", [1, 2, 3, 5, 8, 12])
+def test_in_a_slow_video_a_face_is_one_track(follow_planted, planted, rate, pace):
+    """A head that sways by half its width in a second, so that the region of the frame before misses it."""
+    seconds = [t / rate for t in range(12 * rate)]
+    frames = [[planted(1, 300 + 60 * math.sin(4 * time))] for time in seconds]
+    story = follow_planted(frames, seconds=seconds, pace=pace)
+    assert story.frames_of_tracks == {0: list(range(12 * rate))}
+
+
+def test_in_a_slow_video_one_missing_frame_does_not_end_the_track(follow_planted, planted):
+    seconds = [t / 5 for t in range(40) if t != 20]
+    story = follow_planted([[planted(1, 300)]] * 39, seconds=seconds)
+    assert story.frames_of_tracks == {0: list(range(39))}
+
+
+@pytest.mark.parametrize("rate", [2, 5, 12])
+def test_in_a_slow_video_no_number_passes_to_somebody_else(follow_planted, planted, rate):
+    seconds = [t / rate for t in range(40)]
+    frames = [[planted(1, 300)]] * 20 + [[planted(2, 310)]] * 20
+    assert follow_planted(frames, seconds=seconds).people_of_tracks == {0: {1}, 1: {2}}
+
+
+def test_the_reason_found_comes_before_no_face(follow_planted, planted):
+    people = [planted(1, 300, side=40.0), planted(2, 100, score=0.2)]
+    assert follow_planted([people] * 2).reasons == [FACE_TOO_SMALL] * 2
+    assert follow_planted([people[::-1]] * 2).reasons == [FACE_TOO_SMALL] * 2
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
+
+from mien.faces.tracked import BETWEEN_GRID_TIMES, NO_FACE
 
 DONE = "done"
 PARTIAL = "partial"  # the file broke off; the frames before are written
@@ -69,6 +71,15 @@ class Totals:
     def __post_init__(self) -> None:
         assert self.num_decoded == self.num_written + sum(self.not_written.values())
         assert self.num_files == self.num_done + self.num_partial + self.num_skipped
+
+
+def why_nothing_written(num_decoded: int, reasons: Mapping[str, int]) -> str:
+    """The message for a file without a face in the store: its frames by reason, the most frequent first."""
+    if set(reasons) <= {NO_FACE, BETWEEN_GRID_TIMES}:
+        return f"no face in any of its {num_decoded} frames"
+    listed = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    counts = ", ".join(f"{count} {reason}" for reason, count in listed)
+    return f"no face kept of its {num_decoded} frames: {counts} (docs/faces.md explains the reasons)"
 
 
 def add_up(accounts: Iterable[Account]) -> Totals:

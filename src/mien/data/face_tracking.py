@@ -61,11 +61,11 @@ class FaceTracking:
             raise ValueError("landmarks beside the video were asked for; only files have them")
         return track_frames(frames, finder=self._finder, settings=self.settings)
 
-    def picture(self, path: Path) -> tuple[TrackedFace, ...]:
-        """The faces of a picture, the largest first. OSError, ImageError, LandmarksError."""
+    def picture(self, path: Path) -> tuple[tuple[TrackedFace, ...], str]:
+        """The faces of a picture and the reason if none. OSError, ImageError, LandmarksError."""
         image_HWC = read_image(path)
         if isinstance(self._finder, FaceLandmarksBeside):
-            return LandmarksFile(path).look(Frame(0.0, 0, lambda: image_HWC))[0]
+            return LandmarksFile(path).look(Frame(0.0, 0, lambda: image_HWC))
         return faces_in_picture(image_HWC, finder=self._finder, settings=self.settings)
 
     def __reduce__(self) -> tuple[object, ...]:

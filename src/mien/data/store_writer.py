@@ -13,7 +13,7 @@ import pyarrow as pa
 import simplejpeg
 from numpy.typing import NDArray
 
-from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account
+from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account, why_nothing_written
 from mien.data.atomic import naming_write_errors, replacing
 from mien.data.identities import identities_of
 from mien.data.jpeg_tar import JpegTar
@@ -226,7 +226,7 @@ def _part(
 def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
     if tally.num_written:
         return (PARTIAL, broken) if broken else (DONE, "")
-    return SKIPPED, broken or f"no face in any of its {tally.num_decoded} frames"
+    return SKIPPED, broken or why_nothing_written(tally.num_decoded, tally.reasons)
 
 
 def identities_of_tracks(frames: pa.Table, *, video: str, identity: str) -> dict[int, str]:

@@ -13,7 +13,7 @@ from mien.data.face_tracking import FaceTracking
 from mien.decoding import Clock
 from mien.detect.persons import PersonLinker
 from mien.faces.landmarks_beside import LandmarksError
-from mien.faces.tracked import NO_FACE, UNREADABLE, FrameFaces
+from mien.faces.tracked import UNREADABLE, FrameFaces
 from mien.video import SLOTS_PER_SECOND, Frame, ImageError, VideoError
 
 
@@ -33,11 +33,11 @@ def persons_of(frames: Iterator[FrameFaces], *, patience_seconds: float = 0.2) -
 def picture_as_frame(path: Path, tracking: FaceTracking, problems: list[str]) -> FrameFaces:
     """A picture as a frame; one that cannot be read has no face, and says so."""
     try:
-        faces = tracking.picture(path)
+        faces, reason = tracking.picture(path)
     except (ImageError, LandmarksError, OSError) as error:
         problems.append(str(error))
         return FrameFaces(0, 0.0, (), UNREADABLE)
-    return FrameFaces(0, 0.0, faces, "" if faces else NO_FACE)
+    return FrameFaces(0, 0.0, faces, reason)
 
 
 def largest_only(frame: FrameFaces) -> FrameFaces:

@@ -83,7 +83,7 @@ def image_faces(source: Source, *, finder: FaceFinder) -> Iterator[KeyedFace]:
 
     The largest is whom the path names, the others are known from this picture only.
     """
-    faces = faces_in_picture(read_image(source.path), finder=finder, settings=TrackSettings())
+    faces, _reason = faces_in_picture(read_image(source.path), finder=finder, settings=TrackSettings())
     for rank, face in enumerate(faces):
         identity = f"{source.video}+{rank}" if rank else source.identity
         yield KeyedFace(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)

@@ -70,5 +70,12 @@ class FaceFinder(FaceNames, Protocol):
     def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
         """All faces, best first, none of them twice."""
 
+    def detect_small(self, image_HWC: NDArray[np.uint8], *, min_face_px: float) -> list[Detection]:
+        """Faces too small for `detect` in so large a picture, down to `min_face_px`, largest first.
+
+        A face may occur more than once, and those that `detect` finds may be among them. [] where `detect`
+        finds faces of that size.
+        """
+
     def mesh(self, image_HWC: NDArray[np.uint8], region: Region) -> Mesh | None:
         """The face in `region`, whatever its score; None where it leaves the picture altogether."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from mien.faces.align import crop_contract, crop_face, sharpness
 from mien.faces.appearance import Pattern, face_pattern, scene_pattern, similarity
-from mien.faces.boxes import iou, share_inside, stand_apart
+from mien.faces.boxes import iou, overlap, share_inside, stand_apart
 from mien.faces.finder import Box, FaceFinder, Mesh, Region
 from mien.faces.tracked import (
     FACE_CUT_OFF,
@@ -30,6 +32,18 @@ _STEP_SECONDS = 0.04  # the limits on movement, and a frame of `detect_every_fra
 _TIME_TOLERANCE = 1e-6  # of a frame: times are counted in floating point
 _SURELY_FOLLOWED_IOU = 0.5  # a detection that covers a tracked face this well needs no look
 _SAME_FACE_IOU = 0.6  # two meshes on one face settle on nearly the same box
+
+_INTERVALS_KEPT = 5  # the usual interval between frames is the median of these
+_SLOW_SECONDS = 0.07  # a longer usual interval makes a slow video: below 14 frames/s
+_MAX_GAP_INTERVALS = 2.5  # usual intervals: one frame may be missing
+_MAX_SLOW_GAP_SECONDS = 1.25  # nothing is followed below 0.8 frames/s
+_MAX_STEPS = 5.0  # movement within 0.2 s is the most allowed, however far apart the frames are
+
+_LARGE_PICTURE_PX = 1920  # a picture with a longer side is always searched for small faces
+_SMALL_FACE_SHARE = 1 / 8  # of the longer side: a picture with no larger face is searched for small ones
+
+# Why a frame has no face, the most specific reason first.
+_REASONS = (FACES_OVERLAP, FACE_CUT_OFF, FACE_TOO_SMALL, LOW_SCORE, NO_FACE)
 
 
 @dataclass(frozen=True)
@@ -59,101 +73,205 @@ class _Sighting:
     places: tuple[tuple[float, Region], ...]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """The time from one frame to the next."""
+
+    is_hole: bool  # nothing is followed over it
+    is_slow: bool  # the video's frames are usually this far apart
+    num_frames: float  # what it counts for `detect_every_frames`
+
+
+class _Rhythm:
+    """How far apart the frames usually are, and what that makes of the next one."""
+
+    def __init__(self, pace: Pace, max_gap_seconds: float) -> None:
+        self._pace = pace
+        self._max_gap_seconds = max_gap_seconds
+        self._last_seconds = -math.inf
+        self._intervals: deque[float] = deque(maxlen=_INTERVALS_KEPT)
+
+    def step(self, seconds: float) -> _Step:
+        gap_seconds, self._last_seconds = seconds - self._last_seconds, seconds
+        if math.isinf(gap_seconds):
+            return _Step(is_hole=True, is_slow=False, num_frames=math.inf)
+        self._intervals.append(gap_seconds)
+        usual_seconds = statistics.median_low(self._intervals)
+        slow_gap_seconds = min(_MAX_GAP_INTERVALS * usual_seconds, _MAX_SLOW_GAP_SECONDS)
+        is_slow = usual_seconds > _SLOW_SECONDS
+        return _Step(
+            is_hole=gap_seconds > max(self._max_gap_seconds, slow_gap_seconds),
+            is_slow=is_slow,
+            num_frames=gap_seconds / _STEP_SECONDS if is_slow else self._pace.frames_since(gap_seconds),
+        )
+
+
 class FaceFollower:
     """The tracks of one video. Feed it the frames in order; it keeps the last sighting of each track only.
 
     A face is looked for where its mesh was in the frame before. The whole picture is searched when there is
-    no track, when one was lost, and every `detect_every_frames`. A track ends when its face is lost, when the
-    scene is cut, when face, place or size jump, and when it overlaps another face: then both end, so that no
-    number can pass from one person to the other.
+    no track, when one was lost, and every `detect_every_frames`; small faces are searched for when a scene
+    begins, when a track was lost, and every `detect_every_frames`. A track ends when its face is lost, when
+    the scene is cut, when face, place or size jump, and when it overlaps another face: then both end, so that
+    no number can pass from one person to the other. In a slow video a lost face that is found again nearby,
+    and looks alike, continues its track.
     """
 
     def __init__(self, finder: FaceFinder, settings: TrackSettings, *, pace: Pace = ON_GRID) -> None:
         self._finder = finder
         self._settings = settings
         self._pace = pace
+        self._rhythm = _Rhythm(pace, settings.max_gap_seconds)
         self._contract = crop_contract(finder)
         self._numbers = itertools.count()
         self._tracks: list[_Sighting] = []
         self._scene: Pattern | None = None
-        self._seconds = -math.inf
         self.scene_number = -1  # counts cuts and holes in time, over which nothing is followed
         self._frames_until_search = 0.0
+        self._frames_until_small_search = 0.0
 
     def look(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
         """The faces of the next frame, and the reason where there are none."""
         image_HWC = frame.image_HWC
         scene_similarity = self._scene_similarity(image_HWC)
-        goes_on = (
-            scene_similarity >= self._settings.min_scene_similarity
-            and frame.seconds - self._seconds <= self._settings.max_gap_seconds
-        )
+        step = self._rhythm.step(frame.seconds)
+        goes_on = scene_similarity >= self._settings.min_scene_similarity and not step.is_hole
         self.scene_number += not goes_on
         before = self._tracks if goes_on else []
-        seen, reason = self._followed(image_HWC, before, frame.seconds, scene_similarity)
-        self._frames_until_search -= self._pace.frames_since(frame.seconds - self._seconds)
-        if not seen or len(seen) < len(before) or self._frames_until_search <= _TIME_TOLERANCE:
-            seen, reason = self._searched(image_HWC, seen, frame.seconds)
-            self._frames_until_search = self._settings.detect_every_frames
-        self._tracks, self._seconds = seen, frame.seconds
-        return tuple(_tracked_face(sighting) for sighting in seen), "" if seen else reason
+        alike = self._min_similarity(scene_similarity)
+        seen, reasons = self._followed(image_HWC, before, frame.seconds, alike)
+        lost = _without(before, seen)
+        self._frames_until_search -= step.num_frames
+        self._frames_until_small_search -= step.num_frames
+        if not seen or lost or self._frames_until_search <= _TIME_TOLERANCE:
+            with_small = not goes_on or bool(lost) or self._frames_until_small_search <= _TIME_TOLERANCE
+            seen, meshes, objections = self._searched(image_HWC, seen, with_small=with_small)
+            lost = lost if step.is_slow else []
+            seen += [self._found(image_HWC, mesh, lost, frame.seconds, alike) for mesh in meshes]
+            reasons |= objections
+        self._tracks = seen
+        reason = "" if seen else min(reasons, key=_REASONS.index)
+        return tuple(_tracked_face(sighting) for sighting in seen), reason
 
     def _scene_similarity(self, image_HWC: NDArray[np.uint8]) -> float:
         before, self._scene = self._scene, scene_pattern(image_HWC)
         return -1.0 if before is None else similarity(before, self._scene)
 
+    def _min_similarity(self, scene_similarity: float) -> float:
+        """How alike a track's faces must be in neighbouring frames."""
+        if scene_similarity >= self._settings.still_scene_similarity:
+            return self._settings.min_face_similarity_in_still_scene
+        return self._settings.min_face_similarity
+
     def _followed(
-        self, image_HWC: NDArray[np.uint8], tracks: list[_Sighting], seconds: float, scene_similarity: float
-    ) -> tuple[list[_Sighting], str]:
-        """The tracks that go on in this picture, and why the last one does not where none does."""
-        settings = self._settings
-        in_still_scene = scene_similarity >= settings.still_scene_similarity
-        min_similarity = (
-            settings.min_face_similarity_in_still_scene if in_still_scene else settings.min_face_similarity
-        )
-        seen, reason = [], NO_FACE
+        self, image_HWC: NDArray[np.uint8], tracks: list[_Sighting], seconds: float, min_similarity: float
+    ) -> tuple[list[_Sighting], set[str]]:
+        """The tracks that go on in this picture, and why others do not."""
+        seen, reasons = [], set()
         for track in tracks:
             mesh = self._finder.mesh(image_HWC, track.mesh.region)
-            reason = self._objection(mesh, image_HWC)
-            if mesh is None or reason or not self._can_move(track, mesh.region, seconds):
-                continue
-            places = self._places(track, mesh.region, seconds)
-            sighting = self._sighting(image_HWC, mesh, track.track_number, places)
-            if similarity(track.pattern, sighting.pattern) >= min_similarity:
-                seen.append(sighting)
-        apart = stand_apart(
-            [sighting.mesh.box_xyxy_px for sighting in seen], max_overlap=self._settings.max_overlap
-        )
-        return list(itertools.compress(seen, apart)), reason if all(apart) else FACES_OVERLAP
+            objection = self._objection(mesh, image_HWC)
+            if mesh is None or objection:
+                reasons.add(objection)
+            elif self._can_move(track, mesh.region, seconds):
+                places = self._places(track, mesh.region, seconds)
+                sighting = self._sighting(image_HWC, mesh, track.track_number, places)
+                if similarity(track.pattern, sighting.pattern) >= min_similarity:
+                    seen.append(sighting)
+        apart = self._apart([sighting.mesh for sighting in seen])
+        return list(itertools.compress(seen, apart)), reasons if all(apart) else reasons | {FACES_OVERLAP}
 
     def _searched(
-        self, image_HWC: NDArray[np.uint8], seen: list[_Sighting], seconds: float
-    ) -> tuple[list[_Sighting], str]:
-        """The faces seen with those that the whole picture adds, and why a face in it was refused."""
-        meshes, reason = self._new_meshes(image_HWC, [sighting.mesh for sighting in seen])
-        boxes = [sighting.mesh.box_xyxy_px for sighting in seen] + [mesh.box_xyxy_px for mesh in meshes]
-        apart = stand_apart(boxes, max_overlap=self._settings.max_overlap)
+        self, image_HWC: NDArray[np.uint8], seen: list[_Sighting], *, with_small: bool
+    ) -> tuple[list[_Sighting], list[Mesh], set[str]]:
+        """The faces seen, those that the whole picture adds, and why others in it were refused."""
+        known = [sighting.mesh for sighting in seen]
+        meshes, reasons = self._new_meshes(image_HWC, known)
+        apart = self._apart(known + meshes)
         kept = list(itertools.compress(seen, apart))
-        new = list(itertools.compress(meshes, apart[len(seen) :]))[: self._settings.max_faces - len(kept)]
-        kept += [
-            self._sighting(image_HWC, mesh, next(self._numbers), ((seconds, mesh.region),)) for mesh in new
-        ]
-        return kept, reason if all(apart) else FACES_OVERLAP
+        new = list(itertools.compress(meshes, apart[len(seen) :]))
+        if not all(apart):
+            reasons.add(FACES_OVERLAP)
+        if with_small:
+            self._frames_until_small_search = self._settings.detect_every_frames
+            small, objections = self._small_meshes(image_HWC, known + meshes)
+            new += small
+            reasons |= objections
+        self._frames_until_search = self._settings.detect_every_frames
+        return kept, new, reasons
 
-    def _new_meshes(self, image_HWC: NDArray[np.uint8], known: list[Mesh]) -> tuple[list[Mesh], str]:
+    def _new_meshes(self, image_HWC: NDArray[np.uint8], known: list[Mesh]) -> tuple[list[Mesh], set[str]]:
         """Faces of the whole picture that none of the known meshes shows, the largest first."""
         new: list[Mesh] = []
-        reason = NO_FACE
+        reasons = {NO_FACE}
         for detection in self._finder.detect(image_HWC):
             if _shown(detection.box_xyxy_px, known, _SURELY_FOLLOWED_IOU):
                 continue
             mesh = self._settled_mesh(image_HWC, detection.region)
             objection = self._objection(mesh, image_HWC)
             if mesh is None or objection:
-                reason = objection
+                reasons.add(objection)
             elif not _shown(mesh.box_xyxy_px, known + new, _SAME_FACE_IOU):
                 new.append(mesh)
-        return sorted(new, key=lambda mesh: -mesh.region.side_px), reason
+        return sorted(new, key=lambda mesh: -mesh.region.side_px), reasons
+
+    def _small_meshes(self, image_HWC: NDArray[np.uint8], known: list[Mesh]) -> tuple[list[Mesh], set[str]]:
+        """Faces apart from the known ones that are too small for a search of the whole picture.
+
+        None are looked for beside a large face in a picture of ordinary size.
+        """
+        longer_px = max(image_HWC.shape[:2])
+        largest_px = max((_side_px(mesh.box_xyxy_px) for mesh in known), default=0.0)
+        if longer_px <= _LARGE_PICTURE_PX and largest_px >= _SMALL_FACE_SHARE * longer_px:
+            return [], set()
+        new: list[Mesh] = []
+        reasons = set()
+        for detection in self._finder.detect_small(image_HWC, min_face_px=self._settings.min_face_px):
+            if self._is_covered(detection.box_xyxy_px, known + new):
+                continue
+            mesh = self._settled_mesh(image_HWC, detection.region)
+            objection = self._objection(mesh, image_HWC)
+            if mesh is None or objection:
+                reasons.add(objection)
+            elif not self._is_covered(mesh.box_xyxy_px, known + new):
+                new.append(mesh)
+        return sorted(new, key=lambda mesh: -mesh.region.side_px), reasons
+
+    def _is_covered(self, box: Box, meshes: list[Mesh]) -> bool:
+        """Whether the box may be a part of one of these faces, or the face itself."""
+        return any(overlap(box, mesh.box_xyxy_px) > self._settings.max_overlap for mesh in meshes)
+
+    def _apart(self, meshes: list[Mesh]) -> list[bool]:
+        return stand_apart([mesh.box_xyxy_px for mesh in meshes], max_overlap=self._settings.max_overlap)
+
+    def _found(
+        self,
+        image_HWC: NDArray[np.uint8],
+        mesh: Mesh,
+        lost: list[_Sighting],
+        seconds: float,
+        min_similarity: float,
+    ) -> _Sighting:
+        """The sighting of a face that the search found: of the lost track that it continues, or of a new one.
+
+        A track that is continued is removed from `lost`.
+        """
+        sighting = self._sighting(image_HWC, mesh, -1, ((seconds, mesh.region),))
+        candidates = {
+            similarity(track.pattern, sighting.pattern): track
+            for track in lost
+            if self._can_move(track, mesh.region, seconds)
+        }
+        best = max(candidates, default=-1.0)
+        if best < min_similarity:
+            return replace(sighting, track_number=next(self._numbers))
+        track = candidates[best]
+        lost.remove(track)
+        return replace(
+            sighting,
+            track_number=track.track_number,
+            places=self._places(track, mesh.region, seconds),
+        )
 
     def _settled_mesh(self, image_HWC: NDArray[np.uint8], region: Region) -> Mesh | None:
         """The mesh in the region that a first mesh asks for: a detector's region is a rough one."""
@@ -166,8 +284,7 @@ class FaceFollower:
         """Why a mesh is not taken for a face; "" where it is."""
         if mesh is None or not mesh.score >= self._settings.min_mesh_score:
             return LOW_SCORE
-        left, top, right, bottom = mesh.box_xyxy_px
-        if max(right - left, bottom - top) < self._settings.min_face_px:
+        if _side_px(mesh.box_xyxy_px) < self._settings.min_face_px:
             return FACE_TOO_SMALL
         height_px, width_px = image_HWC.shape[:2]
         inside = share_inside(mesh.box_xyxy_px, width_px=width_px, height_px=height_px)
@@ -178,7 +295,7 @@ class FaceFollower:
         return all(self._within_limits(old, new, seconds - before) for before, old in track.places)
 
     def _within_limits(self, old: Region, new: Region, gap_seconds: float) -> bool:
-        steps = max(1.0, gap_seconds / _STEP_SECONDS)
+        steps = min(max(1.0, gap_seconds / _STEP_SECONDS), _MAX_STEPS)
         shift_px = math.hypot(new.centre_x_px - old.centre_x_px, new.centre_y_px - old.centre_y_px)
         growth = abs(math.log(new.side_px / old.side_px))
         max_growth = math.log(self._settings.max_size_ratio)
@@ -199,6 +316,15 @@ class FaceFollower:
         crop_HWC = crop_face(image_HWC, mesh.points_5x2_px, self._contract)
         grey_HW = cv2.cvtColor(crop_HWC, cv2.COLOR_RGB2GRAY)
         return _Sighting(track_number, mesh, crop_HWC, grey_HW, face_pattern(grey_HW), places)
+
+
+def _side_px(box: Box) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def _without(tracks: list[_Sighting], others: list[_Sighting]) -> list[_Sighting]:
+    numbers = {track.track_number for track in others}
+    return [track for track in tracks if track.track_number not in numbers]
 
 
 def _shown(box_xyxy_px: Box, meshes: list[Mesh], min_iou: float) -> bool:

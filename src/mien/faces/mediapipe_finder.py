@@ -37,6 +37,10 @@ class MediaPipeFinder:
         """All faces of the picture, best first."""
         return self._blaze_face.detect(image_HWC)
 
+    def detect_small(self, image_HWC: NDArray[np.uint8], *, min_face_px: float) -> list[Detection]:
+        """Faces too small for `detect` in so large a picture, searched for in tiles, largest first."""
+        return self._blaze_face.detect_small(image_HWC, min_face_px=min_face_px)
+
     def mesh(self, image_HWC: NDArray[np.uint8], region: Region) -> Mesh | None:
         """The face in `region`, whatever its score; None where the region leaves the picture."""
         return self._face_mesh.measure(image_HWC, region)

@@ -69,10 +69,9 @@ def track_frames(
 
 def faces_in_picture(
     image_HWC: NDArray[np.uint8], *, finder: FaceFinder, settings: TrackSettings
-) -> tuple[TrackedFace, ...]:
-    """The faces of one uint8 RGB picture, largest first, cropped as in a video."""
-    faces, _ = FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
-    return faces
+) -> tuple[tuple[TrackedFace, ...], str]:
+    """The faces of one uint8 RGB picture, cropped as in a video, and the reason where there are none."""
+    return FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
 
 
 def _faces_of(

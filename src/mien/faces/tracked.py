@@ -30,9 +30,8 @@ class TrackSettings:
     min_mesh_score: float = 0.5
     min_face_px: float = 48  # longer side of the face's box; the crop enlarges such a face 3.6 times
     min_share_inside: float = 0.7  # of the face's box within the picture
-    max_faces: int = 16  # the largest are kept
     max_overlap: float = 0.3  # of two faces' boxes, as a share of the smaller
-    max_gap_seconds: float = 0.2  # between frames looked at
+    max_gap_seconds: float = 0.2  # between frames looked at; more where frames are usually further apart
     min_scene_similarity: float = 0.55  # of the whole picture, -1 to 1
     still_scene_similarity: float = 0.9  # from here on the scene can hardly have been cut
     min_face_similarity: float = 0.55  # of the aligned face's lines, -1 to 1
@@ -41,8 +40,8 @@ class TrackSettings:
     max_size_ratio: float = 1.15  # of the region's side in 40 ms
 
     def __post_init__(self) -> None:
-        if self.detect_every_frames < 1 or self.max_faces < 1:
-            raise ValueError("detect_every_frames and max_faces: at least 1")
+        if self.detect_every_frames < 1:
+            raise ValueError("detect_every_frames: at least 1")
 
 
 @dataclass(frozen=True, eq=False)
