@@ -188,6 +188,8 @@ def test_a_damaged_file_keeps_what_could_be_read(tree, tmp_path):
     assert account.status == "partial"
     assert "damaged or cut short" in account.message
     assert 0 < account.num_written < 50
+    assert account.num_decoded == 60
+    assert account.not_written["unreadable"] > 0
 
 
 def test_a_file_whose_process_dies_is_recorded_and_tried_again(tree, unbroken, tmp_path):

@@ -19,7 +19,7 @@ from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import Shard, list_sources
 from mien.faces.contract import CropContract
 from mien.faces.track import SlotFaces, TrackedFace
-from mien.video import on_grid, read_frames
+from mien.video import LostFrame, on_grid, read_all_frames
 
 CROP_SIZE_PX = 64
 POINTS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
@@ -40,7 +40,7 @@ class PlantedTracking:
         return CropContract("planted", "", "planted", "", POINTS, self.margin, CROP_SIZE_PX)
 
     def __call__(self, path: Path) -> Iterator[SlotFaces]:
-        for slots, frame in on_grid(read_frames(path)):
+        for slots, frame in on_grid(read_all_frames(path)):
             time.sleep(self.seconds_a_frame)
             if path.name == self.dies_at and frame.source_frame_index == 10:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -53,6 +53,8 @@ class PlantedTracking:
 
 
 def _looked_at(slots, frame) -> SlotFaces:
+    if isinstance(frame, LostFrame):
+        return SlotFaces(frame.source_frame_index, frame.seconds, (), (), "unreadable")
     if not slots:
         return SlotFaces(frame.source_frame_index, frame.seconds, (), (), "between_grid_times")
     middle = frame.image_HWC.shape[1] // 2
