@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 
@@ -104,3 +106,16 @@ def test_a_face_that_fills_the_picture_is_found_too(finder):
     assert len(found) == 1
     x0, y0, x1, y1 = found[0].box_xyxy_px
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx(((right - left) / 2, (bottom - top) / 2), abs=25)
+
+
+def test_small_faces_of_a_large_picture_are_found_in_tiles(finder):
+    places = [(90, 80), (1500, 200), (820, 640), (1790, 960)]
+    tile = cv2.resize(sketch()[60:420, 140:500], (96, 96), interpolation=cv2.INTER_AREA)
+    image = np.full((1080, 1920, 3), (96, 112, 128), np.uint8)
+    for x, y in places:
+        image[y - 48 : y + 48, x - 48 : x + 48] = tile
+    found = finder.detect_small(image, min_face_px=48)
+    for x, y in places:
+        boxes = [detection.box_xyxy_px for detection in found]
+        assert any(math.dist(((a + c) / 2, (b + d) / 2), (x, y)) < 24 for a, b, c, d in boxes)
+    assert finder.detect_small(image[:700, :800], min_face_px=48) == []
