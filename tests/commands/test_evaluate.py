@@ -214,6 +214,7 @@ def test_faces_cropped_otherwise_are_refused_before_any_work(drawn, report, caps
         ({"--protocol": "bp4d-3fold"}, "has no part for"),
         ({"--occurs-at": "2"}, "--occurs-at is for the data set `table`"),
         ({"--set": "epoch=3"}, "unknown key 'epoch'"),
+        ({"--shares": "0"}, "--shares 0: above 0 and at most 100 percent"),
     ],
 )
 def test_a_wrong_argument_says_what_was_expected(drawn, report, capsys, changes, message):
@@ -226,6 +227,15 @@ def test_a_wrong_argument_says_what_was_expected(drawn, report, capsys, changes,
     } | changes
     assert main(["evaluate", *(word for pair in arguments.items() for word in pair), "--workers", "0"]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "fit"])
+def test_a_protocol_that_does_not_fit_is_refused_before_any_face_is_looked_for(drawn, tmp_path, capsys, verb):
+    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(tmp_path / "store")]
+    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "x.safetensors")]
+    assert main([verb, *arguments, "--protocol", "bp4d-3fold"]) == 1
+    assert "has no part for" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
 
 
 def test_other_files_are_not_compared(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Protocols: the field's lists, their hashes, and that nobody can be made to be on both sides."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,15 +127,23 @@ def test_a_share_of_the_labels_is_a_share_of_the_people():
     assert share_of_subjects(subject_N, rows, share=1, seed=0).tolist() == rows.tolist()
 
 
+def _file(**changes):
+    return json.dumps({"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"]}} | changes)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "line 1: not JSON"),
-        ('{"name": "x"}', "KeyError"),
-        (
-            json.dumps({"name": "x", "source": "", "parts": {"p1": "ann", "p2": ["b"]}}),
-            "'ann' is no list of names",
-        ),
+        ("[]", "found a list; expected"),
+        ('{"name": "x"}', "no 'source' and no 'parts'; expected"),
+        (_file(parts=[["ann"], ["bob"]]), "'parts': found a list; expected .*\"p1\": "),
+        (_file(parts=None), "'parts': found null"),
+        (_file(parts={"p1": 3, "p2": ["b"]}), "part 'p1': found a number; expected a list of names"),
+        (_file(parts={"p1": ["a", 7], "p2": ["b"]}), "part 'p1': found 7; expected names in quotation marks"),
+        (_file(parts={"p1": "ann", "p2": ["b"]}), "part 'p1': found a text"),
+        (_file(test_part=["p1"]), "unknown key 'test_part'; did you mean 'test_parts'"),
+        (_file(test_parts="p1"), "'test_parts': found a text"),
         (json.dumps({"name": "x", "source": "", "parts": {"p1": ["a"]}}), "expected two parts or more"),
         (
             json.dumps({"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"]}, "test_parts": ["q"]}),
@@ -161,6 +170,20 @@ def test_a_malformed_protocol_file_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ProtocolError, match=message):
         load_protocol(str(path))
+
+
+def test_a_protocol_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "protocol.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProtocolError, match="cannot be read as text in UTF-8"):
+        load_protocol(str(tmp_path / "protocol.json"))
+
+
+def test_the_file_of_the_docs_is_read(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/evaluate.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.json").write_text(text.split("```json\n")[1].split("```")[0])
+    protocol = load_protocol(str(tmp_path / "mine.json"))
+    assert protocol.parts == {"p1": ("ann", "bob"), "p2": ("cid",), "p3": ("dan",)}
+    assert protocol.test_parts == ("p1", "p2")
 
 
 def test_a_misspelt_protocol_names_the_nearest():

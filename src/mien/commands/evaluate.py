@@ -125,6 +125,10 @@ def run(args: argparse.Namespace) -> int:
         devices = [args.device]
     if not args.encoder:
         raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
+    if not all(0 < percent <= 100 for percent in args.shares):
+        raise ValueError(
+            f"--shares {' '.join(f'{p:g}' for p in args.shares)}: above 0 and at most 100 percent"
+        )
     request = EvaluateRequest(
         dataset=args.dataset,
         root=args.root,

@@ -16,6 +16,7 @@ from mien.commands.labelled_faces import (
     labelled_faces,
     labelled_set,
     protocol_of,
+    require_protocol,
     say,
     tested_people,
     told_counts,
@@ -89,6 +90,7 @@ def evaluate(request: EvaluateRequest) -> ReportPage:
     labelled = labelled_set(request)
     frames = labelled.frames()
     counts = told_counts(labelled, frames)
+    require_protocol(request, frames)
     data, without_face = labelled_faces(request, frames, [contestant.encoder for contestant in contestants])
     protocol = protocol_of(request, data.frames)
     say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")

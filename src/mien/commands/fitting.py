@@ -17,6 +17,7 @@ from mien.commands.labelled_faces import (
     labelled_faces,
     labelled_set,
     protocol_of,
+    require_protocol,
     say,
     tested_people,
     told_counts,
@@ -59,6 +60,7 @@ def fit(request: FitRequest) -> AuModel:
     if not frames.action_units:
         raise DatasetError(f"{request.faces.dataset} codes expressions; a model is fitted to action units")
     told_counts(labelled, frames)
+    require_protocol(request.faces, frames)
     data, _ = labelled_faces(request.faces, frames, [encoder])
     units, left_out = learnable_units(data.frames)
     for number, why in left_out.items():

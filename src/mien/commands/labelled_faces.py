@@ -156,6 +156,11 @@ def protocol_of(request: AsksForFaces, frames: LabelledFrames) -> Protocol:
     return protocol_for(request.dataset, frames, num_folds=request.num_folds)
 
 
+def require_protocol(request: AsksForFaces, frames: LabelledFrames) -> None:
+    """Before any face is looked for: ProtocolError when the protocol does not fit the labels."""
+    protocol_of(request, frames).folds(frames.subject_N)
+
+
 def tested_people(frames: LabelledFrames, folds: Sequence[Fold]) -> set[str]:
     """Whoever is in the test part of some fold."""
     return {str(subject) for fold in folds for subject in frames.subject_N[fold.test]}

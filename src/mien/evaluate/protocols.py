@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -119,7 +118,10 @@ def load_protocol(name_or_path: str) -> Protocol:
     if name_or_path in known:
         text = (BUNDLED / f"{name_or_path}.json").read_text(encoding="utf-8")
     elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text(encoding="utf-8")
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"{name_or_path}: cannot be read as text in UTF-8: {error}") from error
     else:
         raise ProtocolError(f"no protocol or file {name_or_path!r}{nearest(name_or_path, known)}")
     return _parse(text, where=name_or_path)
@@ -170,36 +172,53 @@ def _of_split(dataset: str, frames: LabelledFrames) -> Protocol:
     return Protocol(f"{dataset}-own-split", "the set's own split", parts, tested)
 
 
+_KEYS = ("name", "source", "parts", "test_parts", "dataset")
+_EXPECTED = 'expected {"name": "...", "source": "...", "parts": {"p1": ["subject", ...], "p2": [...]}}'
+
+
 def _parse(text: str, *, where: str) -> Protocol:
-    expected = (
-        'expected {"name", "source", "parts": {"p1": ["subject", ...], ...}} and, if need be, "test_parts"'
-    )
     try:
-        values: dict[str, Any] = json.loads(text, object_pairs_hook=_each_key_once)
-        parts = {str(name): _strings(subjects) for name, subjects in values["parts"].items()}
-        tested = _strings(values.get("test_parts", list(parts)))
-        return Protocol(str(values["name"]), str(values["source"]), parts, tested)
+        values = json.loads(text, object_pairs_hook=lambda pairs: _each_key_once(pairs, where=where))
     except json.JSONDecodeError as error:
-        raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {expected}") from error
-    except (KeyError, AttributeError, TypeError, _TwiceError) as error:
-        raise ProtocolError(f"{where}: {error!r}; {expected}") from error
+        raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {_EXPECTED}") from error
+    if not isinstance(values, dict):
+        raise ProtocolError(f"{where}: found {_kind(values)}; {_EXPECTED}")
+    for key in values:
+        if key not in _KEYS:
+            raise ProtocolError(f"{where}: unknown key {key!r}{nearest(key, _KEYS)}; {_EXPECTED}")
+    missing = [key for key in ("name", "source", "parts") if key not in values]
+    if missing:
+        raise ProtocolError(f"{where}: no {' and no '.join(map(repr, missing))}; {_EXPECTED}")
+    if not isinstance(values["parts"], dict):
+        raise ProtocolError(f"{where}, 'parts': found {_kind(values['parts'])}; {_EXPECTED}")
+    parts = {
+        name: _strings(subjects, where=f"{where}, part {name!r}")
+        for name, subjects in values["parts"].items()
+    }
+    tested = _strings(values.get("test_parts", list(parts)), where=f"{where}, 'test_parts'")
+    return Protocol(str(values["name"]), str(values["source"]), parts, tested)
 
 
-class _TwiceError(Exception):
-    """A key that stands twice in one object: JSON would silently keep the second."""
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_key_once(pairs: list[tuple[str, Any]], *, where: str) -> dict[str, Any]:
+    """JSON would silently keep the second of two."""
     twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
     if twice:
-        raise _TwiceError(f"{twice[0]!r} stands twice")
+        raise ProtocolError(f"{where}: the key {twice[0]!r} stands twice; expected it once")
     return dict(pairs)
 
 
-def _strings(values: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of names")
+def _strings(values: object, *, where: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ProtocolError(f'{where}: found {_kind(values)}; expected a list of names, ["ann", "bob"]')
+    for value in values:
+        if not isinstance(value, str):
+            raise ProtocolError(f"{where}: found {json.dumps(value)}; expected names in quotation marks")
     return tuple(values)
+
+
+def _kind(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
 
 
 def _subjects(subject_N: NDArray[np.str_]) -> tuple[str, ...]:
