@@ -5,6 +5,8 @@ Source: Ekman, Friesen & Hager, Facial Action Coding System (2002).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -66,3 +68,31 @@ def action_unit(number: int) -> ActionUnit:
         known = ", ".join(str(known) for known in ACTION_UNITS)
         raise ValueError(f"no action unit {number} is listed; known: {known}")
     return ACTION_UNITS[number]
+
+
+_COLUMN = re.compile(r"au[\s_-]*0*(\d{1,2})(?:_([cr]))?", re.IGNORECASE)
+
+
+def unit_columns(names: Iterable[str]) -> dict[tuple[int, str], str]:
+    """Columns of action units by number and kind: "", or OpenFace's "c" (presence) and "r" (intensity).
+
+    `AU01`, `AU1`, `au_1` and `AU 1` are one unit. ValueError for a name that looks like a unit and is none,
+    and where two columns are the same.
+    """
+    found: dict[tuple[int, str], str] = {}
+    for name in names:
+        if re.match(r"au[\s_-]*\d", name, re.IGNORECASE) is None:
+            continue
+        match = _COLUMN.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"column {name} looks like an action unit; expected AU01, AU1, au_1, AU01_c (presence) or "
+                "AU01_r (intensity). Rename the column, or leave it out"
+            )
+        if int(match[1]) not in ACTION_UNITS:
+            raise ValueError(f"column {name} is no action unit that mien knows")
+        key = int(match[1]), (match[2] or "").lower()
+        if key in found:
+            raise ValueError(f"{found[key]} and {name} are the same action unit")
+        found[key] = name
+    return found

@@ -38,6 +38,37 @@ def test_padded_and_plain_names_are_the_same_action_unit(write_table):
         Table(write_table([["a", "p", 1, 1]], ["path", "subject", "AU6", "AU06"])).frames()
 
 
+@pytest.mark.parametrize("name", ["AU04", "AU4", "au4", "au_4", "AU 04", "AU-4", "AU04_c", "au4_C", "AU04_r"])
+def test_the_spellings_that_tools_write_are_read(write_table, name):
+    table = Table(write_table([["a", "p", 1, 0.9]], ["path", "subject", name, "confidence"]))
+    assert table.frames().action_units == (4,)
+    assert table.unread_columns == ("confidence",)
+
+
+@pytest.mark.parametrize("name", ["AU1R", "AU12_left", "AU1+2", "AU12_C_"])
+def test_what_looks_like_an_action_unit_and_is_none_is_refused(write_table, name):
+    with pytest.raises(
+        DatasetError, match=re.escape(f"column {name} looks like an action unit; expected AU01")
+    ):
+        Table(write_table([["a", "p", 1, 1]], ["path", "subject", "AU12", name])).frames()
+
+
+def test_of_openface_s_two_columns_the_intensity_is_read_with_a_threshold(write_table):
+    path = write_table([["a", "p", 0.4, 1]], ["path", "subject", "AU04_r", "AU04_c"])
+    assert Table(path).frames().occurrence_NA.tolist() == [[1]]
+    with_threshold = Table(path, occurs_at=1)
+    assert with_threshold.frames().occurrence_NA.tolist() == [[0]]
+    assert with_threshold.unread_columns == ("AU04_c",)
+    with pytest.raises(DatasetError, match="AU4 and AU04_c are the same"):
+        Table(write_table([["a", "p", 0, 1]], ["path", "subject", "AU4", "AU04_c"])).frames()
+
+
+def test_a_path_with_a_detour_is_the_path(write_table):
+    header = ["path", "subject", "AU1", "frame"]
+    frames = Table(write_table([["./v.mp4", "p", 1, 0], ["v.mp4", "p", 1, 1]], header)).frames()
+    assert frames.path_N.tolist() == ["v.mp4", "v.mp4"]
+
+
 def test_intensities_need_a_stated_threshold(write_table):
     path = write_table([["a", "p", 0, 3], ["b", "p", 2.5, 1]])
     with pytest.raises(DatasetError, match=r"(line 2|row 1), column AU1: found 3; .*--occurs-at"):

@@ -85,6 +85,9 @@ def labelled_set(request: AsksForFaces) -> LabelledSet:
 def told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
     """Frames and people, printed; lines on how they agree with the published counts, where there are any."""
     say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
+    unread = getattr(labelled, "unread_columns", ())
+    if unread:
+        say(f"columns that are not read: {', '.join(unread)}")
     published: Published | None = getattr(labelled, "published", None)
     if published is None:
         return []

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.store import TrackStore
-from mien.facs import ACTION_UNITS
+from mien.facs import unit_columns
 from mien.registry import nearest
 
 Labels = NDArray[np.float32]
@@ -46,8 +46,10 @@ class FrameLabels:
 def action_unit_columns(path: Path) -> list[str]:
     """The table's columns that are action units, in its order; LabelTableError when there is none."""
     columns = pq.read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0))
-    known = {unit.column for unit in ACTION_UNITS.values()}
-    chosen = [column for column in columns if column in known]
+    try:
+        chosen = [column for (_, kind), column in unit_columns(columns).items() if kind != "r"]
+    except ValueError as error:
+        raise LabelTableError(f"{path}: {error}") from error
     if not chosen:
         raise LabelTableError(f"{path}: no column is an action unit (AU01, AU12, ...); it has {columns}")
     return chosen

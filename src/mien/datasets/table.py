@@ -1,15 +1,15 @@
 """A table of one's own: CSV or Parquet with a path, a subject and a column an action unit.
 
-`path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` or `AU1`,
-`AU01`: 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9 = not coded. Optional: `split`
+`path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` (or `AU1`,
+`AU01`, `au_1`, `AU01_c`, `AU01_r`): 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9 = not
+coded. Of OpenFace's `_c` and `_r` the intensity is read with a threshold, else the presence. Optional: `split`
 ("train", "test") or `fold` (any name). Paths are relative to the table's folder. A file shows one person, and
 each frame has one row.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,9 @@ from mien.datasets.row_checks import (
     require_one_spelling,
     require_one_subject_a_file,
 )
-from mien.facs import ACTION_UNITS
+from mien.facs import unit_columns
+
+_OTHER_COLUMNS = ("path", "subject", "frame", "seconds", "split", "fold")
 
 
 @DATASETS.register("table")
@@ -37,6 +39,7 @@ class Table:
     def __init__(self, root: Path, *, occurs_at: float | None = None) -> None:
         self.path = Path(root)
         self.occurs_at = occurs_at
+        self.unread_columns: tuple[str, ...] = ()  # known when the frames have been read
         if not self.path.is_file():
             found = "a folder" if self.path.is_dir() else "no such file"
             raise DatasetError(f"{self.path}: {found}; expected a .csv or .parquet table")
@@ -51,6 +54,7 @@ class Table:
             raise DatasetError(f"{self.path}: no row below the columns; expected one a coded frame")
         self._require_text(table, "path")
         self._require_text(table, "subject")
+        table["path"] = [PurePosixPath(path).as_posix() for path in table["path"]]  # ./a.mp4 is a.mp4
         value_NA = np.stack(
             [intensities(table[name], path=self.path, column=name) for name in columns.values()], axis=1
         )
@@ -93,24 +97,25 @@ class Table:
 
     def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
         """Column by AU number, in the order of the numbers."""
+        try:
+            given = unit_columns(map(str, table.columns))
+        except ValueError as error:
+            raise DatasetError(f"{self.path}, line 1: {error}") from error
+        kinds = ("c", "r") if self.occurs_at is None else ("r", "c")  # where OpenFace gives both
         found: dict[int, str] = {}
-        for column in table.columns:
-            match = re.fullmatch(r"AU0*(\d+)", str(column))
-            if match is None:
-                continue
-            number = int(match.group(1))
-            if number not in ACTION_UNITS:
-                raise DatasetError(f"{self.path}, line 1: column {column} is no action unit that mien knows")
-            if number in found:
-                raise DatasetError(
-                    f"{self.path}, line 1: {found[number]} and {column} are the same action unit"
-                )
-            found[number] = str(column)
+        for number, kind in given:
+            both = {k: given[number, k] for k in kinds if (number, k) in given}
+            if not kind and both:
+                names = f"{given[number, kind]} and {next(iter(both.values()))}"
+                raise DatasetError(f"{self.path}, line 1: {names} are the same action unit")
+            found[number] = next(iter(both.values()), given[number, kind])
         if not found:
             raise DatasetError(
                 f"{self.path}, line 1: expected columns AU01 to AU45; "
                 f"found {', '.join(map(str, table.columns))}"
             )
+        read = {*_OTHER_COLUMNS, *found.values()}
+        self.unread_columns = tuple(str(column) for column in table.columns if column not in read)
         return dict(sorted(found.items()))
 
     def _occurrences(
