@@ -3,8 +3,8 @@
 `path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` (or `AU1`,
 `AU01`, `au_1`, `AU01_c`, `AU01_r`): 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9
 means not coded. Of OpenFace's `_c` and `_r` the intensity is read with a threshold, else the presence.
-Optional: `split` ("train", "test") or `fold` (any name). Paths are relative to the table's folder. A file shows
-one person, and each frame has one row.
+Optional: `split` ("train", "test") or `fold` (any name). Paths are relative to the table's folder. A file
+shows one person, and each frame has one row.
 """
 
 from __future__ import annotations
