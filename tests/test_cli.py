@@ -54,3 +54,35 @@ def test_nothing_needs_torchvision():
     code += "import mien.methods.clp, mien.commands.pretrain, mien.train.loop"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["detect", "x.mp4", "--model", "m", "--out", "FILE"],
+            "FILE is a file, expected a folder: move it away",
+        ),
+        (["prepare", "x.mp4", "--out", "FILE/store"], "FILE is a file, expected a folder: move it away"),
+        (["inspect", "store", "--out", "LINK"], "LINK is a link to nothing, expected a folder: move it away"),
+        (["pretrain", "clp-demo", "--store", "s", "--out", "FILE"], "FILE is a file, expected a folder"),
+        (
+            ["embed", "x", "--encoder", "e", "--out", "FOLDER"],
+            "FOLDER is a folder, expected a file: give a name",
+        ),
+        (["embed", "x", "--encoder", "e", "--out", "FILE/t.csv"], "FILE is a file, expected a folder"),
+    ],
+)
+def test_an_out_that_cannot_be_is_refused_before_any_work(tmp_path, capsys, arguments, says):
+    file, folder, link = tmp_path / "file", tmp_path / "folder", tmp_path / "link"
+    file.touch()
+    folder.mkdir()
+    link.symlink_to(tmp_path / "nothing")
+
+    def placed(words):
+        return words.replace("FILE", str(file)).replace("FOLDER", str(folder)).replace("LINK", str(link))
+
+    assert main([placed(word) for word in arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"mien {arguments[0]}: --out ")
+    assert placed(says) in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -389,3 +390,27 @@ def test_a_name_that_looks_like_an_address_is_a_file_s(tmp_path, monkeypatch):
     for name in ("12:30.mp4", "concat:a.mp4"):
         write_video(Path(name), [np.zeros((48, 64, 3), np.uint8)] * 3, frames_per_second=25)
         assert len(list(read_frames(Path(name)))) == 3
+
+
+def test_a_heic_picture_is_read_and_a_damaged_one_named(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="no pillow-heif: pip install 'mien[heic]'")
+    image = np.zeros((48, 96, 3), np.uint8)
+    image[:24], image[:, :48, 0] = 200, 90
+    path = tmp_path / "a.heic"
+    heif.from_bytes("RGB", (96, 48), image.tobytes()).save(path, quality=95)
+    read = read_image(path)
+    assert read.shape == image.shape
+    assert np.abs(read.astype(int) - image).max() <= 8
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ImageError, match=r"a\.heic: a damaged HEIC picture"):
+        read_image(path)
+
+
+def test_without_its_library_a_heic_picture_is_named_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x1cftypheic" + bytes(40))
+    with pytest.raises(
+        ImageError, match=r"a\.heic: a HEIC picture; to read these: pip install 'mien\[heic\]'"
+    ):
+        read_image(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from mien import __version__
 
@@ -28,6 +29,8 @@ VERBS = {
     "demo": "the whole on drawn faces, in minutes, with a page to look at",
 }
 
+_WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the other verbs
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; 0 when it did its work, 1 when it says why not, 2 for wrong usage."""
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     command = importlib.import_module(f"mien.commands.{args.verb}")
     try:
+        _require_place(args.verb, getattr(args, "out", None))
         status: int = command.run(args)
     except KeyboardInterrupt:
         print("mien: interrupted; what was finished is kept", file=sys.stderr)
@@ -59,6 +63,24 @@ def _run(args: argparse.Namespace) -> int:
         print(f"mien {args.verb}: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _require_place(verb: str, out: object) -> None:
+    """ValueError where a file stands in place of the folder that --out names or lies in, or the reverse."""
+    if not isinstance(out, Path):
+        return
+    is_file = verb in _WRITES_A_FILE
+    if is_file and out.is_dir():
+        raise ValueError(f"--out {out} is a folder, expected a file: give a name inside it")
+    for folder in [*([] if is_file else [out]), *out.parents]:
+        if folder.is_symlink() or folder.exists():
+            if not folder.is_dir():
+                found = "a file" if folder.exists() else "a link to nothing"
+                raise ValueError(
+                    f"--out {out}: {folder} is {found}, expected a folder: move it away, "
+                    "or give another --out"
+                )
+            return
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ T = TypeVar("T")
 SLOTS_PER_SECOND = 25
 MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a gap
 
+_HEIF_BRANDS = tuple(
+    b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx")
+)
+
 
 class ImageError(ValueError):
     """A file that is no picture; names the file."""
@@ -160,10 +164,24 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except cv2.error as error:  # a header that asks for more than OpenCV is ready to allocate, say
         raise ImageError(f"{path}: a damaged picture, or one too large to decode: {error.err}") from error
+    if image is None and content[4:12] in _HEIF_BRANDS:
+        return _read_heif(path, content)
     if image is None:
         found = f"{len(content)} bytes that are no picture" if content else "an empty file"
-        raise ImageError(f"{path}: {found}; expected JPEG, PNG, WebP, BMP or TIFF")
+        raise ImageError(f"{path}: {found}; expected JPEG, PNG, WebP, BMP, TIFF or HEIC")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _read_heif(path: Path, content: bytes) -> NDArray[np.uint8]:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(f"{path}: a HEIC picture; to read these: pip install 'mien[heic]'") from error
+    try:
+        picture = pillow_heif.read_heif(content)  # turned and mirrored as the file says
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ImageError(f"{path}: a damaged HEIC picture ({error})") from error
+    return np.ascontiguousarray(picture.to_pillow().convert("RGB"), dtype=np.uint8)
 
 
 def grid_slots(seconds: Iterable[float]) -> Iterator[tuple[int, ...]]:

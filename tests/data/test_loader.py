@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -159,3 +166,43 @@ def test_other_seeds_give_other_batches():
 def test_too_few_videos_for_one_step_is_an_error_that_says_what_to_change():
     with pytest.raises(NoClipsError, match=r"5 videos x 1 clips do not fill one step of 6 clips: lower data"):
         EpochPlan(5, 1, 6, seed=0)
+
+
+KILLED = """
+import time
+from mien.data.clips import ClipPool
+from mien.data.loader import ClipDataset, DataSettings, EpochPlan, clip_loader
+from mien.data.store import TrackStore
+from mien.train.method import ClipRequest
+
+if __name__ == "__main__":
+    store = TrackStore.open({store!r})
+    pool = ClipPool(store, ClipRequest(clip_len=3, stride=2, num_far_frames=2, min_gap_frames=4))
+    dataset = ClipDataset(store, pool, frame_size_px=8, seed=0)
+    plan = EpochPlan(pool.num_videos, 2, clips_per_step=6, seed=0)
+    batches = iter(clip_loader(dataset, plan, steps=None, settings=DataSettings(workers=2)))
+    next(batches)
+    print("reading", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_training_process_that_is_killed_outright(disc_store, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(KILLED.format(store=str(disc_store)))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "reading\n"
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert len(children) >= 3  # the server of processes and two workers
+        os.kill(run.pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while (alive := [child for child in children if _runs(child)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive
+
+
+def _runs(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

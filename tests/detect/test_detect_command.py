@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,7 +173,8 @@ def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, 
     (out / "anna/one.html").mkdir(parents=True)
     arguments = (folder, "--model", beside_model, "--out", out, "--page", "--processes", processes)
     assert detect(*arguments) == 1
-    assert "not shown: anna/one: one.html could not be written" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"not shown: anna/one: cannot write {out / 'anna/one.html'}: Is a directory" in said
     assert [name for name, row in accounts(out).items() if row["not_shown"]] == ["anna/one"]
     assert {row["status"] for row in accounts(out).values()} == {"whole"}
     assert Detections.load(out / "anna/one.parquet").num_frames == 30
@@ -195,6 +198,56 @@ def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp
     assert detect(*arguments, "--resume") == 0
     assert Detections.load(out / "one.parquet").num_frames == 9
     assert all(path.read_bytes() != before for path, (before, _) in zip(shown, first, strict=True))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_name_that_the_disk_cannot_take_costs_that_file_alone(beside_model, tmp_path, capsys, processes):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    write_beside(folder / "one.mp4", [[0]] * 5)
+    write_beside(folder / "one.csv/two.mp4", [[0]] * 5)  # its folder would have the name of a table
+    shutil.copyfile(folder / "one.mp4", folder / f"{'x' * 245}.mp4")
+    write_beside(folder / "z.mp4", [[0]] * 5)
+    arguments = (folder, "--model", beside_model, "--out", out, "--page", "--processes", processes)
+    for more in ((), ("--resume",)):
+        assert detect(*arguments, *more) == 1
+        said = capsys.readouterr().out
+        assert f"not written: one.csv/two: cannot write {out / 'one.csv/two'}" in said
+        assert "File name too long. Its name is too long for this disk: give the source a shorter" in said
+        assert {name[:7]: row["status"] for name, row in accounts(out).items()} == {
+            "one": "whole",
+            "one.csv": "not written",
+            "xxxxxxx": "not written",
+            "z": "whole",
+        }
+    assert Detections.load(out / "z.parquet").num_frames == 5
+    assert not list(out.rglob(".*"))
+
+
+@pytest.fixture
+def no_file_over_20_kb():
+    """Writing more fails with "File too large", which is met as a full disk is."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_takes_no_more_names_the_file_and_spares_the_others(
+    beside_model, tmp_path, capsys, no_file_over_20_kb
+):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    write_beside(folder / "short.mp4", [[0]] * 3)
+    write_beside(folder / "a.mp4", [[0, 1, 2]] * 3)
+    video = write_beside(folder / "long.mp4", [[]] * 400)
+    assert video.stat().st_size < 20_000
+    assert detect(folder, "--model", beside_model, "--out", out) == 1
+    said = capsys.readouterr().out
+    assert f"not written: long: cannot write {out / 'long.*'}: File too large. Make room, then run" in said
+    assert {name: row["status"] for name, row in accounts(out).items()} == {
+        "a": "whole",
+        "long": "not written",
+        "short": "whole",
+    }
 
 
 def test_formats_settings_and_largest_faces_reach_the_table(folder, beside_model, tmp_path):

@@ -92,6 +92,30 @@ def test_the_contact_sheet_shows_the_frames_of_each_track(begin, tmp_path):
         assert sheet[row, 230 + 30 :: 66].tolist() == [[brightness] * 3] * 10
 
 
+def test_a_sheet_of_some_tracks_says_of_how_many(begin, tmp_path):
+    accounts, store = begin({f"{name}.mp4": [200] * 20 for name in "abcde"})
+    page = write_store_page(store, accounts, tmp_path / "page", num_tracks_shown=2).read_text()
+    assert "<h2>2 of 5 tracks, evenly spread, frames from first to last</h2>" in page
+    assert "mien inspect --tracks 5" in page
+    assert f"<h1>Face tracks in {tmp_path.name}/store</h1>" in page
+    page = write_store_page(store, accounts, tmp_path / "page").read_text()
+    assert "<h2>All 5 tracks, frames from first to last</h2>" in page
+
+
+def test_a_long_name_is_on_the_sheet_from_end_to_end():
+    """What differs in the middle shows: three lines of 32 letters each, the second the same or not."""
+    blank = np.zeros((1, 96, 96, 3), np.uint8)
+    one, same, other = (
+        contact_sheet([(["a" * 32 + middle * 32 + "z" * 32], blank)], pictures_per_row=1)[:, :230]
+        for middle in "mmn"
+    )
+    assert np.array_equal(one, same)
+    rows = np.flatnonzero((one != other).any(axis=(1, 2)))
+    assert 18 < rows.min() <= rows.max() < 18 * 2 + 8
+    tall = contact_sheet([(["a" * 32 * 10], blank)], pictures_per_row=1)
+    assert tall.shape[0] == 18 * 10 + 8
+
+
 def test_a_store_without_a_face_has_a_page_too(begin, tmp_path):
     accounts, store = begin({"a.mp4": [0] * 5})
     page = write_store_page(store, accounts, tmp_path / "page").read_text()

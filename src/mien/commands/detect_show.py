@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from av.error import FFmpegError
 
+from mien.data.atomic import WriteError
 from mien.detect.media import Medium
 from mien.detect.table import Detections
 from mien.faces.tracked import UNREADABLE
@@ -65,11 +66,11 @@ def _show_video(table: Path, video: Path, problems: list[str], *, page: bool, an
     from mien.visualise.detection_page import write_detection_page
 
     html, mp4 = (table.with_name(f"{table.stem}.{end}") for end in ("html", "annotated.mp4"))
-    if page and not _is_of(html, table):
-        with _told(html, problems):
+    with _told(html, problems):
+        if page and not _is_of(html, table):
             write_detection_page(Detections.load(table), video, html)
-    if annotated and not _is_of(mp4, table):
-        with _told(mp4, problems):
+    with _told(mp4, problems):
+        if annotated and not _is_of(mp4, table):
             try:
                 write_annotated_video(video, table, mp4)
             except VideoError:
@@ -84,11 +85,11 @@ def _show_picture(
     from mien.visualise.detection_page import write_detection_page
 
     html, jpg = (picture.stem.with_name(f"{picture.stem.name}.{end}") for end in ("html", "annotated.jpg"))
-    if page and not _is_of(html, table):
-        with _told(html, problems):
+    with _told(html, problems):
+        if page and not _is_of(html, table):
             write_detection_page(picture.detections, picture.path, html)
-    if annotated and not _is_of(jpg, table):
-        with _told(jpg, problems):
+    with _told(jpg, problems):
+        if annotated and not _is_of(jpg, table):
             jpg.parent.mkdir(parents=True, exist_ok=True)
             write_annotated_picture(picture.path, picture.detections, jpg)
 
@@ -98,6 +99,8 @@ def _told(shown: Path, problems: list[str]) -> Iterator[None]:
     """What keeps `shown` from being written is told, not raised; a full disk, say."""
     try:
         yield
+    except WriteError as error:
+        problems.append(str(error))
     except (OSError, ValueError, FFmpegError) as error:
         problems.append(f"{shown.name} could not be written: {error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import sys
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
+from mien.data.atomic import WriteError, naming_write_errors, write_bytes
 from mien.data.worker_pool import Died, Finished, Progress, Report, run_in_processes
 from mien.detect.baseline import Baseline
 from mien.detect.camera import CameraError, camera_frames
@@ -25,6 +27,7 @@ from mien.detect.detector import Detector
 from mien.detect.media import Medium, list_media
 from mien.detect.recording import (
     DIED,
+    NOT_WRITTEN,
     WHOLE,
     Account,
     record_medium,
@@ -35,7 +38,7 @@ from mien.detect.smoothing import Smoothing
 from mien.detect.table_formats import FORMATS
 from mien.detect.table_writers import CsvTable, ParquetTable
 from mien.train.stop import StopRequest
-from mien.train.tensor_file import write_bytes_atomically
+from mien.train.tensor_file import DiskError, write_bytes_atomically
 from mien.video import Frame
 
 _NAMED = 10  # files at the end
@@ -86,14 +89,18 @@ class _DetectMedium:
 
     def __call__(self, medium: Medium, report: Report, /) -> Account:
         plan = self.plan
-        account = record_medium(
-            medium,
-            self._detector,
-            plan.out,
-            csv_format=plan.csv_format,
-            resume=plan.resume,
-            report=report,
-        )
+        detector = self._detector
+        try:
+            account = record_medium(
+                medium,
+                detector,
+                plan.out,
+                csv_format=plan.csv_format,
+                resume=plan.resume,
+                report=report,
+            )
+        except (WriteError, DiskError) as error:
+            return Account(medium.name, NOT_WRITTEN, message=str(error))
         if not account.num_frames:
             return account
         return replace(account, not_shown=show(medium, plan.out, page=plan.page, annotated=plan.video))
@@ -121,11 +128,11 @@ def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> 
         accounts = sorted(
             _accounts(plan, listing.media, processes, progress), key=lambda account: account.name
         )
-    _write_accounts(plan.out / "account.csv", accounts)
     problem = show_overview(listing.media, plan.out) if plan.page and len(listing.media) > 1 else ""
     print(_in_words(accounts, plan.out))
     if problem:
         print(problem)
+    _write_accounts(plan.out / "account.csv", accounts)
     return 0 if not problem and all(account.is_well for account in accounts) else 1
 
 
@@ -148,7 +155,8 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
     problems: list[CameraError] = []
     cut_short: dict[int, float] = {}
     bar = tqdm(unit="row", file=sys.stderr)
-    with closing(table), closing(parquet), closing(frames), bar, StopRequest() as stop:
+    naming = naming_write_errors(plan.out / f"{name}.*")
+    with naming, closing(table), closing(parquet), closing(frames), bar, StopRequest() as stop:
         told = _until_end(chain([first], frames), stop, problems)
         try:
             for row in detector.stream(told, cut_short=cut_short):
@@ -209,10 +217,12 @@ def _what_is_given(media: Sequence[Medium], num_other_files: int) -> str:
 
 
 def _write_accounts(path: Path, accounts: Sequence[Account]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Account)])
-        writer.writeheader()
-        writer.writerows(asdict(account) for account in accounts)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(Account)])
+    writer.writeheader()
+    writer.writerows(asdict(account) for account in accounts)
+    content = text.getvalue().encode("utf-8", "backslashreplace")
+    write_bytes(path, content, temporary_folder=path.parent)
 
 
 def _in_words(accounts: Sequence[Account], out: Path) -> str:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mien.data.sources import VIDEO_SUFFIXES, Source, SourceError, find_sources
+from mien.data.spelling import spelt_as_on_disk
 from mien.data.store import TrackStore
 from mien.data.store_layout import HEADER
+from mien.detect.media import PICTURE_SUFFIXES
 from mien.evaluate.feature_table import FeatureTable
 from mien.evaluate.features import embed_frames, resize_crop
 from mien.evaluate.keyed_faces import KeyedFace, TrackedCrop, image_faces, store_faces, video_faces
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from mien.faces.mediapipe_finder import MediaPipeFinder
 
 Face = TypeVar("Face", KeyedFace, TrackedCrop)
-
-PICTURE_SUFFIXES = frozenset(f".{name}" for name in ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"))
 
 
 @dataclass
@@ -151,6 +151,7 @@ class _Embedding:
 
 def sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], list[Source]]:
     """Stores, pictures and videos; SourceError where there is nothing of any kind."""
+    sources = [spelt_as_on_disk(path) for path in sources]
     stores = [path for path in sources if (path / HEADER).is_file()]
     others = [path for path in sources if path not in stores]
     pictures = [source for path in others for source in _pictures(path)]

@@ -39,5 +39,8 @@ def run(args: argparse.Namespace) -> int:
     page = write_store_page(store, accounts, out, num_tracks_shown=args.tracks)
     print(format_accounts(accounts))
     print("\n" + StoreSummary.of(store).in_words())
+    shown = min(args.tracks, store.num_tracks)
     print(f"page: {page}\ncontact sheet: {page.with_name('contact-sheet.png')}")
+    if shown < store.num_tracks:
+        print(f"{shown:,} of {store.num_tracks:,} tracks are shown; --tracks {store.num_tracks} shows all")
     return 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at, require_readable
+from mien.data.spelling import missing, normal_form, spelt_as_on_disk
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -121,7 +122,7 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Lis
     named: dict[str, str] = {}  # the identities that a CSV gives
     num_other_files = 0
     for one in given:
-        path = Path(one)
+        path = Path(one) if is_url(one) else spelt_as_on_disk(Path(one))
         if is_url(one):
             files_there, others = _behind(str(one))
             num_other_files += others
@@ -168,8 +169,8 @@ def _source(path: Path, *, root: Path) -> Source:
     voxceleb = voxceleb_names(path)
     if voxceleb is not None:
         return Source(path, storable("/".join(voxceleb)), voxceleb[0], str(relative))
-    identity = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
-    return Source(path, str(relative), identity, str(relative))
+    first = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
+    return Source(path, str(relative), normal_form(first), str(relative))
 
 
 def _behind(url: str) -> tuple[list[Source], int]:
@@ -241,7 +242,7 @@ def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
     seen: dict[str, int] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
-        identity = (row.get("identity") or "").strip()
+        identity = normal_form((row.get("identity") or "").strip())
         if is_url((row["path"] or "").strip()):
             if not take_urls:
                 raise SourceError(f"{where}: URLs are read by `mien prepare` alone; copy the file here first")
@@ -257,7 +258,7 @@ def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
 def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
     if not path.strip():
         raise SourceError(f"{where}: the path is empty")
-    file = folder / path.strip()
+    file = spelt_as_on_disk(folder / path.strip())
     _require_file(file, where=f"{where}: ")
     inside = Path(os.path.relpath(file, folder))
     if ".." in inside.parts:  # a name in the store stays inside the store
@@ -290,7 +291,7 @@ def _require_file(path: Path, *, where: str) -> None:
     if path.is_dir():
         raise SourceError(f"{where}{path} is a folder, expected a file")
     if not path.exists():
-        raise SourceError(f"{where}{path} does not exist")
+        raise SourceError(f"{where}{missing(path)}")
 
 
 def _with_identities(named: dict[str, str], sources: dict[str, Source]) -> list[Source]:

@@ -9,6 +9,7 @@ shows one person, and each frame has one row.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.spelling import spelt_as_on_disk
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
 from mien.datasets.label_files import intensities, read_table, require_columns, row_word, whole_numbers
 from mien.datasets.row_checks import (
@@ -53,6 +55,7 @@ class Table:
         if table.empty:
             raise DatasetError(f"{self.path}: no row below the columns; expected one a coded frame")
         self._require_text(table, "path")
+        table["path"] = table["path"].map({path: self._spelt(path) for path in table["path"].unique()})
         self._require_text(table, "subject")
         table["path"] = [PurePosixPath(path).as_posix() for path in table["path"]]  # ./a.mp4 is a.mp4
         value_NA = np.stack(
@@ -166,6 +169,11 @@ class Table:
 
     def _row(self, table: pd.DataFrame | pd.Series, row: int) -> str:
         return f"{self.path}, {row_word(self.path)} {table.index[row]}"
+
+    def _spelt(self, path: str) -> str:
+        """The path as the disk spells it, below the table's folder."""
+        found = spelt_as_on_disk(self.root / path)
+        return path if found == self.root / path else Path(os.path.relpath(found, self.root)).as_posix()
 
 
 def _read(path: Path) -> pd.DataFrame:

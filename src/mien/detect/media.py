@@ -10,8 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mien.data.sources import VIDEO_SUFFIXES, storable, walk_files
+from mien.data.spelling import missing, spelt_as_on_disk
 
-PICTURE_SUFFIXES = frozenset(f".{name}" for name in ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"))
+PICTURE_SUFFIXES = frozenset(
+    f".{name}" for name in ("bmp", "heic", "heif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+)
 PICTURES = "pictures"
 """The name of the one table that all pictures of a run share."""
 
@@ -62,9 +65,9 @@ def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> Media
     found: dict[str, tuple[Path, Path]] = {}  # real path: path, root
     num_others = 0
     shut = None if leave_out is None else os.path.realpath(leave_out)
-    for path in given:
+    for path in map(spelt_as_on_disk, given):
         if not path.exists():
-            raise MediaError(f"{path} does not exist")
+            raise MediaError(missing(path))
         for file, root in _files(path):
             real = os.path.realpath(file)
             if shut is not None and path.is_dir() and os.path.commonpath([shut, real]) == shut:

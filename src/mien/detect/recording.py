@@ -17,6 +17,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from mien.data.atomic import naming_write_errors, require_usable_name
 from mien.data.lock import only_one
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
@@ -31,6 +32,7 @@ from mien.train.tensor_file import write_bytes_atomically
 from mien.video import VideoError, VideoInfo, probe
 
 UNDER_WAY, WHOLE, DAMAGED, UNREADABLE, DIED = "under way", "whole", "damaged", "unreadable", "died"
+NOT_WRITTEN = "not written"
 
 _ROWS_AT_ONCE = 64
 _SECONDS_BETWEEN_REPORTS = 0.3
@@ -47,7 +49,7 @@ class Account:
     """What became of one medium."""
 
     name: str
-    status: str  # under way, whole, damaged (rows up to there), unreadable (no rows), died
+    status: str  # under way, whole, damaged (rows up to there), unreadable (no rows), died, not written
     num_frames: int = 0
     num_rows: int = 0
     num_with_face: int = 0
@@ -79,14 +81,16 @@ def record_medium(
     """Write `out/NAME.csv`, `out/NAME.parquet` and `out/NAME.json`.
 
     RecordingError where these are there and `resume` is false, were begun with other settings, or are being
-    written by another process.
+    written by another process. WriteError or DiskError where they cannot be written.
     """
     files = _files(medium, detector, out, csv_format)
-    files.refuse_conflict(resume=resume)
-    with files.held():
-        files.refuse_conflict(resume=resume)  # another process may have begun, or ended, in between
-        before = files.begin()
-        return _record(files, medium, detector, csv_format, report) if before is None else before
+    with naming_write_errors(out / f"{medium.name}.*"):
+        files.require_usable_names()
+        files.refuse_conflict(resume=resume)
+        with files.held():
+            files.refuse_conflict(resume=resume)  # another process may have begun, or ended, in between
+            before = files.begin()
+            return _record(files, medium, detector, csv_format, report) if before is None else before
 
 
 def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
@@ -123,7 +127,8 @@ def refuse_conflicts(
 ) -> None:
     """RecordingError where `record_medium` would raise it for one of them."""
     for medium in media:
-        _files(medium, detector, out, csv_format).refuse_conflict(resume=resume)
+        with suppress(OSError):  # that medium alone cannot be written: `record_medium` says why
+            _files(medium, detector, out, csv_format).refuse_conflict(resume=resume)
 
 
 def read_account(path: Path) -> tuple[Account, dict[str, Any]] | None:
@@ -151,6 +156,12 @@ class _Files:
         self.metadata = dict(metadata)
         self._name = medium.name
         self._paths = [file.path for file in medium.files]
+
+    def require_usable_names(self) -> None:
+        """WriteError where the disk cannot take one of the names."""
+        for path in (self.csv, self.journal, self.lock, self.json, self.parquet):
+            require_usable_name(path)
+            require_usable_name(path.with_name(f".{path.name}.part"))
 
     def refuse_conflict(self, *, resume: bool) -> None:
         """RecordingError where files are there that this run may not touch."""

@@ -66,8 +66,10 @@ class ParquetTable:
 
     def close(self) -> None:
         """Give up, or nothing once it is finished."""
-        self._writer.close()
-        self._beside.unlink(missing_ok=True)
+        try:
+            self._writer.close()
+        finally:
+            self._beside.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
         if self._waiting:

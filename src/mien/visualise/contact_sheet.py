@@ -14,6 +14,7 @@ Picture = NDArray[np.uint8]
 
 _LABEL_WIDTH_PX = 230
 _LINE_HEIGHT_PX = 18
+_LINE_LETTERS = 32
 _PAPER, _INK = 250, 40
 
 
@@ -83,19 +84,22 @@ def _track_row(
 
 def _row(label: Sequence[str], pictures_NHWC: Picture, pictures_per_row: int) -> Picture:
     size = pictures_NHWC.shape[1]
-    row = np.full((size + 2, _LABEL_WIDTH_PX + pictures_per_row * (size + 2), 3), _PAPER, np.uint8)
-    for number, line in enumerate(label):
+    lines = [part for line in label for part in _wrapped(line)]
+    height = max(size + 2, _LINE_HEIGHT_PX * len(lines) + 8)
+    row = np.full((height, _LABEL_WIDTH_PX + pictures_per_row * (size + 2), 3), _PAPER, np.uint8)
+    for number, line in enumerate(lines):
         place = (4, _LINE_HEIGHT_PX * (number + 1))
-        cv2.putText(row, _fitted(line), place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, [_INK] * 3, 1, cv2.LINE_AA)
+        cv2.putText(row, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, [_INK] * 3, 1, cv2.LINE_AA)
     for number, picture in enumerate(pictures_NHWC[:pictures_per_row]):
         left = _LABEL_WIDTH_PX + number * (size + 2)
         row[:size, left : left + size] = picture
     return row
 
 
-def _fitted(line: str) -> str:
-    plain = line.encode("ascii", "replace").decode()  # the font knows no other letters
-    return plain if len(plain) <= 32 else f"{plain[:12]}...{plain[-17:]}"
+def _wrapped(line: str) -> list[str]:
+    """The whole line in pieces that fit; the font has ASCII letters only."""
+    plain = line.encode("ascii", "replace").decode()
+    return [plain[start : start + _LINE_LETTERS] for start in range(0, len(plain), _LINE_LETTERS)]
 
 
 def _encoded(picture_HWC: Picture, suffix: str, options: list[int]) -> bytes:

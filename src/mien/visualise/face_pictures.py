@@ -15,7 +15,7 @@ from mien.visualise.detection_data import Face, FileDetections
 
 Picture = NDArray[np.uint8]
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 _MARGIN = 0.25  # of the box's longer side, on each side
 _MOST_FACES = 48  # of which pictures are taken: those seen longest
 

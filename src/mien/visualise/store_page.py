@@ -69,6 +69,8 @@ def write_store_page(
     )
     html = environment.get_template("store.html").render(
         store=store,
+        name="/".join(store.path.resolve().parts[-2:]),
+        num_shown=min(store.num_tracks, num_tracks_shown),
         summary=StoreSummary.of(store),
         totals=add_up(accounts),
         troubled=[account for account in accounts if account.status != DONE][:_MOST_ROWS],

@@ -1,0 +1,57 @@
+"""Files by another spelling of their names: another Unicode normal form, or backslashes for slashes."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from pathlib import Path
+
+
+def spelt_as_on_disk(path: Path) -> Path:
+    """The path if it exists, else the one file or folder whose path is the same but for its spelling.
+
+    Some systems write an accented letter as one code point, others as two; Windows separates folders by
+    backslashes. `path` itself where nothing, or more than one thing, has such a name.
+    """
+    if path.exists():
+        return path
+    for spelling in (path, Path(str(path).replace("\\", "/"))):
+        if spelling.exists():
+            return spelling
+        found = [Path(spelling.anchor)]
+        for part in spelling.parts[bool(spelling.anchor) :]:
+            found = [entry for folder in found for entry in _entries_like(folder, part)]
+        if len(found) == 1:
+            return found[0]
+    return path
+
+
+def missing(path: Path) -> str:
+    """The message `PATH does not exist`, with the names in its folder that are most like it, in ASCII."""
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return f"{path} does not exist, nor does its folder"
+    folded = {_folded(name): name for name in names}
+    close = [folded[name] for name in difflib.get_close_matches(_folded(path.name), folded, n=3, cutoff=0.8)]
+    if not close:
+        return f"{path} does not exist"
+    return f"{path} does not exist; {path.name!a} is asked for, there is {', '.join(map(ascii, close))}"
+
+
+def normal_form(text: str) -> str:
+    """The text in Unicode's composed form, in which equal names are equal."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _entries_like(folder: Path, name: str) -> list[Path]:
+    if name == ".." or (folder / name).exists():
+        return [folder / name]
+    try:
+        return [entry for entry in folder.iterdir() if normal_form(entry.name) == normal_form(name)]
+    except OSError:
+        return []
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
