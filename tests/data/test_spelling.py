@@ -67,3 +67,7 @@ def test_a_name_that_only_looks_alike_is_shown_by_its_letters(tmp_path):
         find_sources([tmp_path / "clip.mp4"])
     with pytest.raises(MediaError, match=says):
         list_media([tmp_path / "clip.mp4"])
+
+
+def test_a_name_too_long_for_any_file_is_not_there(tmp_path):
+    assert spelt_as_on_disk(tmp_path / ("x" * 300)) == tmp_path / ("x" * 300)

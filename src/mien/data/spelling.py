@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import unicodedata
 from pathlib import Path
 
@@ -13,10 +14,10 @@ def spelt_as_on_disk(path: Path) -> Path:
     Some systems write an accented letter as one code point, others as two; Windows separates folders by
     backslashes. `path` itself where nothing, or more than one thing, has such a name.
     """
-    if path.exists():
+    if _is_there(path):
         return path
     for spelling in (path, Path(str(path).replace("\\", "/"))):
-        if spelling.exists():
+        if _is_there(spelling):
             return spelling
         found = [Path(spelling.anchor)]
         for part in spelling.parts[bool(spelling.anchor) :]:
@@ -45,12 +46,16 @@ def normal_form(text: str) -> str:
 
 
 def _entries_like(folder: Path, name: str) -> list[Path]:
-    if name == ".." or (folder / name).exists():
+    if name == ".." or _is_there(folder / name):
         return [folder / name]
     try:
         return [entry for entry in folder.iterdir() if normal_form(entry.name) == normal_form(name)]
     except OSError:
         return []
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where the name is too long
 
 
 def _folded(name: str) -> str:
