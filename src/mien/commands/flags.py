@@ -1,0 +1,102 @@
+"""Command-line flags that several verbs share: one word for one thing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add_workers(parser: argparse._ActionsContainer, *, of: str = "") -> None:
+    """`--workers N`, by default one per usable CPU core. `of` says what they do."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=usable_cores(),
+        metavar="N",
+        help=f"worker processes{of and f' that {of}'} (default: %(default)s, the CPU cores)",
+    )
+
+
+def add_device(parser: argparse._ActionsContainer, *, more: str = "") -> None:
+    """`--device`, by default a GPU where there is one."""
+    parser.add_argument("--device", default="auto", help=f"auto, cpu or cuda{more} (default: %(default)s)")
+
+
+def add_finder(parser: argparse._ActionsContainer) -> None:
+    """`--finder DIR`: the face finder's weights."""
+    parser.add_argument(
+        "--finder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the face finder's weights (default: those of `mien download faces`)",
+    )
+
+
+def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> None:
+    """`--set key=value ...`, repeatable, as `args.assignments`; for `mien.config.override`."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="assignments",
+        metavar="key=value",
+        help=f"settings of {of}, as {example}",
+    )
+
+
+def add_recipe(parser: argparse.ArgumentParser, *, kind: str) -> None:
+    """A recipe as a bare word or by `--recipe`, as `args.recipe`; one of the two is required."""
+    word = parser.add_argument(
+        "recipe", action=_OneRecipe, metavar="RECIPE", help=f"a {kind}'s name, or a TOML file"
+    )
+    flag: Any = parser.add_argument(
+        "--recipe", action=_OneRecipe, metavar="NAME|PATH", help="the same, as a flag"
+    )
+    flag.word = word
+
+
+class _OneRecipe(argparse.Action):
+    """Takes the recipe once; given as a flag, the bare word is no longer required."""
+
+    word: argparse.Action | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            parser.error(f"name one recipe; given: {getattr(namespace, self.dest)}, {values}")
+        if self.word is not None:
+            self.word.required = False
+        setattr(namespace, self.dest, values)
+
+
+def add_store_cache(parser: argparse._ActionsContainer) -> None:
+    """`--store-cache DIR`, beside a `--store` that may be a URL."""
+    parser.add_argument(
+        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
+    )
+
+
+def add_identities(parser: argparse._ActionsContainer) -> None:
+    """`--identities CSV|PATTERN`; for `mien.data.sources.find_sources`."""
+    parser.add_argument(
+        "--identities",
+        metavar="CSV|PATTERN",
+        help="who each file shows: a CSV with the columns path,identity, or a regular expression with one "
+        "group that is searched for in the path, as '(P\\d+)_' (default: sub-folders, else one per file)",
+    )
+
+
+def usable_cores() -> int:
+    """CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
