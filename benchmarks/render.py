@@ -15,14 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.render.body import Body, Stage
-from mien.render.clip import Clip, VideoSettings, draw_frames
-from mien.render.face_model import load_face_model
-from mien.render.motion import MotionSettings
-from mien.render.nuisance import NuisanceSettings
-from mien.render.person import PeopleSettings, draw_person
-from mien.render.surface import Surface
 from mien.video import write_video
+from mien_render.body import Body, Stage
+from mien_render.clip import Clip, VideoSettings, draw_frames
+from mien_render.face_model import load_face_model
+from mien_render.motion import MotionSettings
+from mien_render.nuisance import NuisanceSettings
+from mien_render.person import PeopleSettings, draw_person
+from mien_render.surface import Surface
 
 
 def main() -> None:

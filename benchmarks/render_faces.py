@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
-from mien.render.clip import POINT_NAMES
 from mien.video import read_frames
+from mien_render.clip import POINT_NAMES
 
 ANGLES = ("yaw_degrees", "pitch_degrees", "roll_degrees")
 

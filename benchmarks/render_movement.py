@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.facs import ACTION_UNITS
-from mien.render.actions import UNIT_NUMBERS
-from mien.render.body import Body, Moment, Stage, neutral_moment
-from mien.render.face_model import load_face_model
-from mien.render.person import PeopleSettings, draw_person
-from mien.render.sensor import develop
-from mien.render.shading import Camera, draw_head
-from mien.render.sheet import SHEET_LIGHT
-from mien.render.surface import Surface
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.body import Body, Moment, Stage, neutral_moment
+from mien_render.face_model import load_face_model
+from mien_render.person import PeopleSettings, draw_person
+from mien_render.sensor import develop
+from mien_render.shading import Camera, draw_head
+from mien_render.sheet import SHEET_LIGHT
+from mien_render.surface import Surface
 
 CLOSE = Camera(half_height_cm=10.5, centre_xy_cm=(0.0, 0.0))
 STEPS = {"B": 2, "E": 5}

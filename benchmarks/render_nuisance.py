@@ -19,9 +19,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from mien.config import load_recipe
-from mien.render.actions import coded_intensity
-from mien.render.benchmark_set import SetSettings
-from mien.render.clip import Clip
+from mien_render.actions import coded_intensity
+from mien_render.benchmark_set import SetSettings
+from mien_render.clip import Clip
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from mien.datasets.base import LabelledFrames
 from mien.datasets.rendered import Rendered
 from mien.faces.align import MARGIN, TEMPLATE_POINTS_5X2
 from mien.faces.warp import fit_similarity, warp
-from mien.render.clip import POINT_NAMES
 from mien.video import read_frames
+from mien_render.clip import POINT_NAMES
 
 CROP_PX = 100  # side at which a whole crop is taken
 TOP_PX, LEFT_PX, SIDE_PX = 22, 18, 64  # of what is kept of it

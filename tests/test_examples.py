@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
+from mien.datasets.rendered import shipped_clips
 from mien.train.encoder_file import load_encoder
 from tests.detect.tiny_model import write_tiny_model
 
@@ -32,13 +32,12 @@ def test_pretraining_by_hand_takes_sixty_lines_and_gives_an_encoder(disc_store, 
 
 @pytest.mark.slow
 def test_a_video_gives_its_table_page_and_annotated_copy_and_the_tables_their_statistics(tmp_path, capsys):
-    write_drawn_videos(tmp_path, DrawnVideos(num_people=1, videos_per_person=1, frames_per_video=30))
-    (video,) = tmp_path.rglob("*.mp4")
+    video = next((shipped_clips() / "main").rglob("*.mp4"))
     model, out = write_tiny_model(tmp_path), tmp_path / "out"
     load(EXAMPLES / "detect_video.py").main(video, model, out)
-    assert "face 0: 30 frames; present: AU01" in capsys.readouterr().out
+    assert "face 0: 40 frames; present: AU01" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert names == {"00001.csv", "00001.json", "00001.html", "00001.annotated.mp4"}
     load(EXAMPLES / "statistics_of_tables.py").main(out / "00001.csv", tmp_path / "statistics.csv")
-    assert "30 frames in 1 files, 100.0% with a face" in capsys.readouterr().out
+    assert "40 frames in 1 files, 100.0% with a face" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "statistics.csv")) == 4

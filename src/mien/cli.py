@@ -26,7 +26,7 @@ VERBS = {
     "export": "an action-unit model -> a file for ONNX Runtime, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a page on this machine: drop a file, see its action units",
-    "demo": "the whole on drawn faces, in minutes, with a page to look at",
+    "demo": "prepare, pretrain and evaluate on the shipped clips, in minutes",
 }
 
 _WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the other verbs

@@ -13,8 +13,8 @@ from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
 from mien.faces.align import crop_contract
 from mien.faces.landmarks_beside import FaceLandmarksBeside
-from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import load_encoder, save_encoder
+from mien_render.drawn_videos import DrawnVideos, write_drawn_videos
 
 
 def embed(*sources, encoder, out, more=()):

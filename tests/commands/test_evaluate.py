@@ -1,4 +1,4 @@
-"""The whole verb on a few drawn faces: a report that stands alone, and predictions that say it all again."""
+"""The whole verb on a few rendered faces: a report that stands alone, predictions that repeat it."""
 
 import contextlib
 import hashlib
@@ -21,11 +21,9 @@ from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
 from mien.evaluate.tune import TrunkMode
-from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
-from mien.faces.landmarks_beside import FaceLandmarksBeside
-from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
+from tests.shipped import crop_contract_of_finder, few_people
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
@@ -47,20 +45,18 @@ def _save(path, contract: CropContract):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def faces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
-    write_drawn_videos(
-        folder / "drawn", DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=10, side_px=96)
-    )
-    _save(folder / "a.safetensors", crop_contract(FaceLandmarksBeside()))
+    few_people(folder / "main", 6, num_frames=10)
+    _save(folder / "a.safetensors", crop_contract_of_finder())
     return folder
 
 
 @pytest.fixture(scope="module")
-def report(drawn):
-    out = drawn / "report"
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
-    arguments += ["--encoder", f"ours={drawn / 'a.safetensors'}", "--untrained", "--supervised"]
+def report(faces):
+    out = faces / "report"
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
+    arguments += ["--encoder", f"ours={faces / 'a.safetensors'}", "--untrained", "--supervised"]
     arguments += ["--shares", "50", "100", "--out", str(out), *QUICK]
     status = main(["evaluate", *arguments])
     assert status == 0
@@ -83,7 +79,7 @@ def test_the_page_needs_no_other_file_and_is_complete(report):
     html = (report / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
     for words in (
-        "These faces are drawn",
+        "These faces are rendered",
         "F1 by action unit",
         "Person-independence",
         "Features of ten people",
@@ -152,21 +148,21 @@ def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(repor
     assert len(shared) > 300
 
 
-def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys, monkeypatch):
+def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatch):
     arguments = [
         "evaluate",
         "--dataset",
-        "drawn",
+        "rendered",
         "--root",
-        str(drawn / "drawn"),
+        str(faces / "main"),
         "--store",
-        str(drawn / "store"),
+        str(faces / "store"),
     ]
     arguments += [
         "--encoder",
-        str(drawn / "a.safetensors"),
+        str(faces / "a.safetensors"),
         "--out",
-        str(drawn / "r2"),
+        str(faces / "r2"),
         "--modes",
         "frozen",
         *QUICK,
@@ -180,36 +176,36 @@ def test_a_second_run_finds_the_faces_prepared(drawn, report, capsys, monkeypatc
     assert main(arguments) == 0
     assert "a (frozen): " in (again := capsys.readouterr().out)
     assert "kept from an earlier run" in again
-    assert sorted(read) == sorted((drawn / "r2" / "predictions").iterdir())  # each once
+    assert sorted(read) == sorted((faces / "r2" / "predictions").iterdir())  # each once
     assert main([*arguments, "--set", "seed=1"]) == 0
     assert "kept from" not in capsys.readouterr().out
-    assert "not tried: affine+stats, stats" in (drawn / "r2" / "report.html").read_text()
+    assert "not tried: affine+stats, stats" in (faces / "r2" / "report.html").read_text()
 
 
-def test_faces_cropped_otherwise_are_refused_before_any_work(drawn, report, capsys):
+def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, capsys):
     import dataclasses
 
-    contract = dataclasses.replace(crop_contract(FaceLandmarksBeside()), margin=0.3)
-    other = _save(drawn / "b.safetensors", contract)
+    contract = dataclasses.replace(crop_contract_of_finder(), margin=0.3)
+    other = _save(faces / "b.safetensors", contract)
     arguments = [
         "evaluate",
         "--dataset",
-        "drawn",
+        "rendered",
         "--root",
-        str(drawn / "drawn"),
+        str(faces / "main"),
         "--store",
-        str(drawn / "store"),
+        str(faces / "store"),
     ]
-    assert main([*arguments, "--encoder", str(other), "--out", str(drawn / "r3"), *QUICK]) == 1
+    assert main([*arguments, "--encoder", str(other), "--out", str(faces / "r3"), *QUICK]) == 1
     assert "margin: 0.3" in capsys.readouterr().err
-    assert not (drawn / "r3").exists()
+    assert not (faces / "r3").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--dataset": "drwan"}, "unknown data set 'drwan'; did you mean 'drawn'"),
-        ({"--root": "nowhere"}, "labels.csv: no such file"),
+        ({"--dataset": "rendred"}, "unknown data set 'rendred'; did you mean 'rendered'"),
+        ({"--root": "nowhere"}, "labels.parquet: no such file"),
         ({"--encoder": "none.safetensors"}, "none.safetensors"),
         ({"--protocol": "bp4d-3fold"}, "has no part for"),
         ({"--occurs-at": "2"}, "--occurs-at is for the data set `table`"),
@@ -217,13 +213,13 @@ def test_faces_cropped_otherwise_are_refused_before_any_work(drawn, report, caps
         ({"--shares": "0"}, "--shares 0: above 0 and at most 100 percent"),
     ],
 )
-def test_a_wrong_argument_says_what_was_expected(drawn, report, capsys, changes, message):
+def test_a_wrong_argument_says_what_was_expected(faces, report, capsys, changes, message):
     arguments = {
-        "--dataset": "drawn",
-        "--root": str(drawn / "drawn"),
-        "--store": str(drawn / "store"),
-        "--encoder": str(drawn / "a.safetensors"),
-        "--out": str(drawn / "r4"),
+        "--dataset": "rendered",
+        "--root": str(faces / "main"),
+        "--store": str(faces / "store"),
+        "--encoder": str(faces / "a.safetensors"),
+        "--out": str(faces / "r4"),
     } | changes
     assert main(["evaluate", *(word for pair in arguments.items() for word in pair), "--workers", "0"]) == 1
     assert message in capsys.readouterr().err
@@ -272,12 +268,12 @@ def _public_resnet18():
     return state | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
 
 
-def test_public_weights_are_where_supervised_training_begins(drawn, report, tmp_path):
+def test_public_weights_are_where_supervised_training_begins(faces, report, tmp_path):
     weights = _public_resnet18()
     torch.save(weights, tmp_path / "resnet18-public.pth")
     out = tmp_path / "report"
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
-    arguments += ["--encoder", str(drawn / "a.safetensors"), "--modes", "frozen", "--out", str(out)]
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
+    arguments += ["--encoder", str(faces / "a.safetensors"), "--modes", "frozen", "--out", str(out)]
     arguments += ["--imagenet", str(tmp_path / "resnet18-public.pth"), "--supervised-backbone", "resnet18"]
     still = ["--set", "trunk_learning_rate=0", "--set", "batch_size=16"]
     assert main(["evaluate", *arguments, *QUICK, *still]) == 0
@@ -291,9 +287,9 @@ def test_public_weights_are_where_supervised_training_begins(drawn, report, tmp_
     assert "supervised resnet18, ImageNet start (fine-tuned)" in (out / "report.md").read_text()
 
 
-def test_the_trunk_of_public_weights_is_theirs_number_for_number(drawn, tmp_path):
+def test_the_trunk_of_public_weights_is_theirs_number_for_number(faces, tmp_path):
     torch.save(_public_resnet18(), tmp_path / "w.pth")
-    like = of_architecture(load_encoder(drawn / "a.safetensors"), "resnet18")
+    like = of_architecture(load_encoder(faces / "a.safetensors"), "resnet18")
     start = from_public_weights(like, tmp_path / "w.pth", name="x", modes=(TrunkMode.ALL,))
     trunk = start.encoder.backbone.state_dict()
     kept = {name: value for name, value in _public_resnet18().items() if not name.startswith("fc.")}
@@ -315,12 +311,12 @@ def test_the_trunk_of_public_weights_is_theirs_number_for_number(drawn, tmp_path
         (lambda state: state.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}), r"has shape (64, 1, 7, 7)"),
     ],
 )
-def test_public_weights_that_do_not_fit_are_refused_before_any_work(drawn, capsys, tmp_path, spoil, message):
+def test_public_weights_that_do_not_fit_are_refused_before_any_work(faces, capsys, tmp_path, spoil, message):
     state = _public_resnet18()
     spoil(state)
     torch.save(state, tmp_path / "odd.pth")
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
-    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
+    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
     arguments += ["--imagenet", str(tmp_path / "odd.pth"), "--supervised-backbone", "resnet18"]
     assert main(["evaluate", *arguments]) == 1
     said = capsys.readouterr()
@@ -329,18 +325,18 @@ def test_public_weights_that_do_not_fit_are_refused_before_any_work(drawn, capsy
     assert "coded frames" not in said.out
 
 
-def test_supervised_weights_of_another_width_are_refused(drawn, report, capsys, tmp_path):
+def test_supervised_weights_of_another_width_are_refused(faces, report, capsys, tmp_path):
     torch.save(_public_resnet18(), tmp_path / "w.pth")
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
-    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
+    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
     assert main(["evaluate", *arguments, "--imagenet", str(tmp_path / "w.pth")]) == 1
     assert "this backbone's is (4, 3, 7, 7)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(drawn, tmp_path):
-    words = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store"), *QUICK]
-    words += ["--encoder", f"ours={drawn / 'a.safetensors'}", "--untrained", "--out"]
+def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(faces, tmp_path):
+    words = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store"), *QUICK]
+    words += ["--encoder", f"ours={faces / 'a.safetensors'}", "--untrained", "--out"]
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as each of several processes on two cores has
     try:

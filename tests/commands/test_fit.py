@@ -1,4 +1,4 @@
-"""The verbs around a model on a few drawn faces: fit writes a file that says what it is, card prints it."""
+"""The verbs around a model on a few rendered faces: fit writes a file, card prints what it is."""
 
 import json
 import re
@@ -12,49 +12,45 @@ from safetensors import safe_open
 from mien.backbones import build_backbone
 from mien.cli import main
 from mien.detect.au_model import load_au_model
-from mien.faces.align import crop_contract
-from mien.faces.landmarks_beside import FaceLandmarksBeside
-from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from mien.train.pretrained_people import record_of_people
+from tests.shipped import crop_contract_of_finder, few_people
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 QUICK = ["--set", "min_steps=4", "--set", "epochs=1", "--workers", "0"]
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def faces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit")
-    write_drawn_videos(
-        folder / "drawn", DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=20, side_px=96)
-    )
+    few_people(folder / "main", 6, num_frames=20)
     torch.manual_seed(0)
     save_encoder(
         folder / "encoder.safetensors",
         build_backbone("resnet18", width=4),
         backbone_name="resnet18",
         backbone_settings={"width": 4},
-        inputs=InputContract(crop_contract(FaceLandmarksBeside()), 36, 32, *IMAGENET),
+        inputs=InputContract(crop_contract_of_finder(), 36, 32, *IMAGENET),
         training={"settings": {}},
     )
     return folder
 
 
 def fit(folder, out, *more):
-    arguments = ["--dataset", "drawn", "--root", str(folder / "drawn"), "--store", str(folder / "store")]
+    arguments = ["--dataset", "rendered", "--root", str(folder / "main"), "--store", str(folder / "store")]
     arguments += ["--encoder", str(folder / "encoder.safetensors"), "--out", str(folder / out), *QUICK, *more]
     return main(["fit", *arguments])
 
 
 @pytest.fixture(scope="module")
-def model_path(drawn):
-    assert fit(drawn, "model.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
-    return drawn / "model.safetensors"
+def model_path(faces):
+    assert fit(faces, "model.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
+    return faces / "model.safetensors"
 
 
 def test_the_file_says_what_it_was_fitted_on_and_how_it_scores(model_path):
     record = load_au_model(model_path).record
-    assert record["training_data"]["name"] == "drawn"
+    assert record["training_data"]["name"] == "rendered"
     assert record["training_data"]["num_frames"] == 240
     assert record["training_data"]["num_subjects"] == 6
     assert record["training_data"]["licence"] == "CC0 <b>1.0</b>"
@@ -66,27 +62,27 @@ def test_the_file_says_what_it_was_fitted_on_and_how_it_scores(model_path):
     assert model.intensity is not None
 
 
-def test_protocol_and_frame_list_are_those_of_evaluate(model_path, drawn):
+def test_protocol_and_frame_list_are_those_of_evaluate(model_path, faces):
     from mien.evaluate.predictions import read_predictions
 
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
-    arguments += ["--encoder", str(drawn / "encoder.safetensors"), "--modes", "frozen", *QUICK]
-    assert main(["evaluate", *arguments, "--out", str(drawn / "report")]) == 0
-    about = read_predictions(drawn / "report" / "predictions" / "encoder.frozen.100.parquet").about
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
+    arguments += ["--encoder", str(faces / "encoder.safetensors"), "--modes", "frozen", *QUICK]
+    assert main(["evaluate", *arguments, "--out", str(faces / "report")]) == 0
+    about = read_predictions(faces / "report" / "predictions" / "encoder.frozen.100.parquet").about
     record = load_au_model(model_path).record
     assert about.protocol_digest == record["protocol"]["digest"]
     assert about.frames_digest == record["training_data"]["frames_digest"]
 
 
-def test_fitting_again_gives_the_same_bytes(model_path, drawn):
-    assert fit(drawn, "again.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
-    assert (drawn / "again.safetensors").read_bytes() == model_path.read_bytes()
+def test_fitting_again_gives_the_same_bytes(model_path, faces):
+    assert fit(faces, "again.safetensors", "--licence", "CC0 <b>1.0</b>") == 0
+    assert (faces / "again.safetensors").read_bytes() == model_path.read_bytes()
 
 
 @pytest.mark.parametrize("mode", ["stats", "affine+stats", "all"])
-def test_the_encoder_may_be_tuned(drawn, mode, model_path):
-    assert fit(drawn, f"{mode}.safetensors", "--mode", mode) == 0
-    tuned, frozen = (load_au_model(drawn / f"{mode}.safetensors"), load_au_model(model_path))
+def test_the_encoder_may_be_tuned(faces, mode, model_path):
+    assert fit(faces, f"{mode}.safetensors", "--mode", mode) == 0
+    tuned, frozen = (load_au_model(faces / f"{mode}.safetensors"), load_au_model(model_path))
     assert tuned.record["encoder"]["mode"] == mode
     states = tuned.encoder.backbone.state_dict(), frozen.encoder.backbone.state_dict()
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
@@ -100,7 +96,13 @@ def test_the_card_prints_everything_and_the_page_stands_alone(model_path, tmp_pa
     text, html = capsys.readouterr().out, (tmp_path / "card.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
     record = load_au_model(model_path).record
-    for words in ("drawn: 240 faces of 6 people", record["protocol"]["digest"], "ROC-AUC", "AU12", "seed 0"):
+    for words in (
+        "rendered: 240 faces of 6 people",
+        record["protocol"]["digest"],
+        "ROC-AUC",
+        "AU12",
+        "seed 0",
+    ):
         assert words in text.replace("\n", " ")
         assert words in html
     assert "CC0 <b>1.0</b>" in text
@@ -108,11 +110,11 @@ def test_the_card_prints_everything_and_the_page_stands_alone(model_path, tmp_pa
     assert "<b>1.0" not in html
 
 
-def test_a_licence_that_is_not_given_is_said_to_be_missing(drawn, tmp_path, capsys):
+def test_a_licence_that_is_not_given_is_said_to_be_missing(faces, tmp_path, capsys):
     from mien.detect.card import LICENCE_NOT_STATED, card_in_words
     from tests.detect.tiny_model import tiny_model
 
-    text = card_in_words(tiny_model(crop_contract(FaceLandmarksBeside())))
+    text = card_in_words(tiny_model(crop_contract_of_finder()))
     assert LICENCE_NOT_STATED in text
     assert "Nothing was measured." in text
 
@@ -124,38 +126,39 @@ def test_the_record_is_json_any_reader_can_read(model_path):
     assert record["card"]["scores"]["units"]["AU12"]["num_coded"] == 240
 
 
-def test_a_table_of_ones_own_is_fitted_too(drawn, capsys):
-    labels = pd.read_csv(drawn / "drawn" / "labels.csv")
-    labels["path"] = labels["path"].str.replace("^", "drawn/", regex=True)
-    labels.drop(columns="seconds").to_csv(drawn / "own.csv", index=False)
-    arguments = ["--dataset", "table", "--root", str(drawn / "own.csv"), "--occurs-at", "2"]
+def test_a_table_of_ones_own_is_fitted_too(faces, capsys):
+    labels = pd.read_parquet(faces / "main" / "labels.parquet").rename(columns={"identity": "subject"})
+    own = labels[["subject", "frame"]].assign(path=[f"main/{path}" for path in labels["path"]])
+    own = own.assign(AU12=labels["AU12_left"], AU25=labels["AU25_left"])
+    own.to_csv(faces / "own.csv", index=False)
+    arguments = ["--dataset", "table", "--root", str(faces / "own.csv"), "--occurs-at", "2"]
     arguments += [
         "--encoder",
-        str(drawn / "encoder.safetensors"),
+        str(faces / "encoder.safetensors"),
         "--out",
-        str(drawn / "own.safetensors"),
+        str(faces / "own.safetensors"),
         *QUICK,
     ]
     assert main(["fit", *arguments]) == 0
-    assert (drawn / "own.faces" / "manifest.parquet").exists()
-    model = load_au_model(drawn / "own.safetensors")
+    assert (faces / "own.faces" / "manifest.parquet").exists()
+    model = load_au_model(faces / "own.safetensors")
     assert model.record["training_data"]["num_frames"] == 240
     assert np.isfinite(model.threshold_A).all()
 
 
-def test_a_wrong_name_is_refused_before_any_work(drawn, capsys):
-    assert fit(drawn, "model.pth") == 1
+def test_a_wrong_name_is_refused_before_any_work(faces, capsys):
+    assert fit(faces, "model.pth") == 1
     assert "model.pth: expected a name that ends in .safetensors" in capsys.readouterr().err
 
 
-def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn, tmp_path, capsys):
+def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, faces, tmp_path, capsys):
     pytest.importorskip("onnxscript")
     arguments = [
         str(model_path),
         "--engine",
         "onnx",
         "--calibrate",
-        str(drawn / "store"),
+        str(faces / "store"),
         "--crops",
         "40",
     ]
@@ -169,9 +172,9 @@ def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, drawn,
 
 
 def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
-    model_path, drawn, tmp_path, capsys
+    model_path, faces, tmp_path, capsys
 ):
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store")]
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
     arguments += ["--workers", "0", "--out", str(tmp_path / "ours.safetensors")]
     assert main(["adapt", str(model_path), *arguments]) == 0
     told = capsys.readouterr().out
@@ -188,9 +191,9 @@ def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
     assert before.digest in card
 
 
-def test_an_encoder_that_knows_the_tested_people_is_told_of(drawn, tmp_path, capsys):
-    encoder = load_encoder(drawn / "encoder.safetensors")
-    people = pd.read_csv(drawn / "drawn/labels.csv")["subject"].unique()
+def test_an_encoder_that_knows_the_tested_people_is_told_of(faces, tmp_path, capsys):
+    encoder = load_encoder(faces / "encoder.safetensors")
+    people = pd.read_parquet(faces / "main" / "labels.parquet")["identity"].unique()
     save_encoder(
         tmp_path / "knows.safetensors",
         encoder.backbone,
@@ -200,7 +203,7 @@ def test_an_encoder_that_knows_the_tested_people_is_told_of(drawn, tmp_path, cap
         training={"settings": {}, "identities": record_of_people([*people[:2], "somebody else"])},
     )
     words = "2 of 6 people who are tested on have names of people that the encoder was pretrained on"
-    common = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(drawn / "store"), *QUICK]
+    common = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store"), *QUICK]
     common += ["--encoder", str(tmp_path / "knows.safetensors")]
     assert main(["fit", *common, "--out", str(tmp_path / "model.safetensors")]) == 0
     assert words in capsys.readouterr().out
@@ -219,5 +222,5 @@ def test_a_place_where_no_model_can_be_written_is_told_before_the_work(tmp_path,
     monkeypatch.setattr("mien.commands.fitting.load_encoder", lambda _path, **_more: None)
     monkeypatch.setattr("mien.commands.fitting.labelled_set", work)
     where = ["--root", str(tmp_path), "--encoder", "e", "--out", str(tmp_path / "file/m.safetensors")]
-    assert main(["fit", "--dataset", "drawn", *where]) == 1
+    assert main(["fit", "--dataset", "rendered", *where]) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every registered method through the whole command, on the moving discs and on drawn faces."""
+"""Every registered method through the whole command, on the moving discs and on rendered faces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from mien import cli
 from mien.data.store import TrackStore
-from mien.render.drawn_videos import DrawnVideos, write_drawn_videos
 from mien.train.encoder_file import load_encoder
 from mien.train.method import METHODS
 
@@ -109,24 +108,20 @@ def test_a_method_that_needs_labels_says_so(recipe, disc_store, tmp_path, capsys
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """(store, labels) of drawn faces: 6 people, 2 videos each of 24 frames."""
-    folder = tmp_path_factory.mktemp("drawn")
-    settings = DrawnVideos(num_people=6, videos_per_person=2, frames_per_video=24, side_px=96)
-    write_drawn_videos(folder / "videos", settings)
-    words = ["--landmarks", "beside", "--workers", "1"]
-    assert cli.main(["prepare", str(folder / "videos"), "--out", str(folder / "store"), *words]) == 0
-    labels = pd.read_csv(folder / "videos" / "labels.csv")
-    person = labels["path"].str.extract(r"id(\d+)")[0].astype(int)
+def faces(face_videos, face_store, tmp_path_factory):
+    """(store, labels) of rendered faces: 6 people, 2 videos each of 40 frames."""
+    labels = pd.read_parquet(face_videos / "labels.parquet")
+    person = labels["identity"].str.removeprefix("id").astype(int)
     labels["expression"] = labels["emotion"] = person % 2
-    labels.to_csv(folder / "labels.csv", index=False)
-    return folder / "store", folder / "labels.csv"
+    path = tmp_path_factory.mktemp("faces") / "labels.csv"
+    labels.to_csv(path, index=False)
+    return face_store, path
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS.names())
-def test_loss_falls_on_drawn_faces(recipe, drawn, tmp_path, name):
-    store, labels = drawn
+def test_loss_falls_on_rendered_faces(recipe, faces, tmp_path, name):
+    store, labels = faces
     out = tmp_path / "out"
     longer = ["run.steps=60", "run.log_every_steps=15", "run.checkpoint_every_steps=0"]
     quicker = ["data.clips_per_step=12", "optimiser.rate_per_64_clips=0.01"]

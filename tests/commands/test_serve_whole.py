@@ -6,20 +6,16 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 
-from mien.render.drawn import draw_video
-from mien.render.drawn_face import DrawnFace
-from mien.render.drawn_motion import random_motion
-from mien.render.drawn_person import random_person
-from mien.video import write_video
+from mien.datasets.rendered import shipped_clips
 from tests.detect.tiny_model import write_tiny_model
 
 pytest.importorskip("uvicorn", reason="no extra `serve`")
@@ -34,13 +30,10 @@ HOSTILE = "a\"'><img src=x onerror=alert(1)>&;$(touch pwned)%41#?.mp4"
 
 
 @pytest.fixture(scope="module")
-def drawn_video(tmp_path_factory):
-    """A drawn face, 2 s, under a hostile name."""
-    path = tmp_path_factory.mktemp("drawn") / HOSTILE
-    generator = np.random.default_rng(3)
-    motion = random_motion(generator, num_frames=50, frames_per_second=25)
-    frames = draw_video(DrawnFace(random_person(generator)), motion, generator, side_px=256)
-    write_video(path, (frame.image_HWC for frame in frames), frames_per_second=25)
+def face_video(tmp_path_factory):
+    """A rendered face under a hostile name."""
+    path = tmp_path_factory.mktemp("face") / HOSTILE
+    shutil.copyfile(next((shipped_clips() / "main").rglob("*.mp4")), path)
     return path
 
 
@@ -81,7 +74,7 @@ def test_nothing_listens_beyond_this_machine(served):
     assert [(place.ip, place.port) for place in listening] == [("127.0.0.1", urlsplit(address).port)]
 
 
-def test_a_file_dropped_into_a_browser_gives_the_page(served, drawn_video, chromium):
+def test_a_file_dropped_into_a_browser_gives_the_page(served, face_video, chromium):
     _, address, temporary = served
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
@@ -91,12 +84,12 @@ def test_a_file_dropped_into_a_browser_gives_the_page(served, drawn_video, chrom
     page.on("dialog", lambda dialog: troubles.append("a dialog opened"))
     page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
     page.goto(address)
-    page.set_input_files("#choose", drawn_video)
+    page.set_input_files("#choose", face_video)
     page.wait_for_selector("#result:not([hidden])", timeout=600_000)
     assert page.inner_text("#resultname") == HOSTILE
     inner = page.frame_locator("#frame")
     assert inner.locator("h1").inner_text() == HOSTILE
-    assert "50 frames in 2.0 s" in inner.locator("header").inner_text()
+    assert "40 frames in 1.6 s" in inner.locator("header").inner_text()
     lane = inner.locator("#lane")
     lane.scroll_into_view_if_needed()
     lane.click(position={"x": lane.bounding_box()["width"] * 0.5, "y": 5})
@@ -127,13 +120,13 @@ def test_the_camera_s_pictures_come_back_with_action_units(served, chromium):
     context.close()
 
 
-def test_a_camera_s_face_has_a_box_and_probabilities(served, drawn_video):
+def test_a_camera_s_face_has_a_box_and_probabilities(served, face_video):
     import cv2
 
     from mien.video import read_frames
 
     address = urlsplit(served[1])
-    picture = next(read_frames(drawn_video)).image_HWC
+    picture = next(read_frames(face_video)).image_HWC
     content = cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes()
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=600)
     for k in range(2):
@@ -152,11 +145,11 @@ def test_a_camera_s_face_has_a_box_and_probabilities(served, drawn_video):
     connection.close()
 
 
-def test_a_signal_ends_it_and_its_files_are_gone(served, drawn_video):
+def test_a_signal_ends_it_and_its_files_are_gone(served, face_video):
     process, address, temporary = served
     place = urlsplit(address)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=600)
-    connection.request("POST", f"{place.path}jobs?name=a.mp4", drawn_video.read_bytes())
+    connection.request("POST", f"{place.path}jobs?name=a.mp4", face_video.read_bytes())
     assert connection.getresponse().status == 201
     connection.close()
     assert list(temporary.glob("mien-serve-*"))

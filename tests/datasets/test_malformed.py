@@ -9,7 +9,6 @@ from mien.datasets.affectnet import AffectNet
 from mien.datasets.base import DatasetError
 from mien.datasets.bp4d import Bp4d
 from mien.datasets.disfa import Disfa
-from mien.datasets.drawn import Drawn
 from mien.datasets.gft import Gft
 from mien.datasets.rafdb import RafDb
 from mien.datasets.table import Table
@@ -101,11 +100,6 @@ def affectnet_with_a_named_class(make):
     return AffectNet
 
 
-def drawn_labels_without_a_column(make):
-    make.rows(make.root / "labels.csv", [["path", "frame"], ["a.mp4", 0]])
-    return Drawn
-
-
 def table_with_semicolons(make):
     (make.root / "t.csv").write_text("path;subject;AU12\na.jpg;p;1\n")
     return lambda root: Table(root / "t.csv")
@@ -156,7 +150,6 @@ CASES = {
     rafdb_class_zero: r"label\.txt, line 2: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
     affectnet_without_validation: r"validation\.csv: No such file or directory; expected a table of labels",
     affectnet_with_a_named_class: r"training\.csv, line 3, column expression: found 'Happy'; expected a",
-    drawn_labels_without_a_column: r"labels\.csv: columns \['path', 'frame'\]; expected \['path'",
     table_with_semicolons: r"t\.csv: expected the columns path, subject; found path;subject;AU12; sep",
     table_of_another_encoding: r"t\.csv: expected comma-separated text in UTF-8; .*byte 0xff in position 0",
     table_with_a_longer_row: r"t\.csv, line 4: found 4 cells; expected 3",

@@ -13,10 +13,10 @@ from mien.data.store import TrackStore
 from mien.datasets.base import DATASETS, DatasetError
 from mien.datasets.rendered import Rendered, shipped_clips
 from mien.facs import ACTION_UNITS
-from mien.render.actions import UNIT_NUMBERS
-from mien.render.clip import Clip, VideoSettings, label_table
-from mien.render.motion import MotionSettings
-from mien.render.nuisance import NuisanceSettings
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.clip import Clip, VideoSettings, label_table
+from mien_render.motion import MotionSettings
+from mien_render.nuisance import NuisanceSettings
 
 VIDEO = VideoSettings(size_px=48, seconds=2.0)
 

@@ -54,4 +54,4 @@ def test_ablation_and_sequence_lengths_are_there():
 
 
 def test_a_set_outside_the_paper_has_no_rows():
-    assert paper_rows("drawn") == []
+    assert paper_rows("rendered") == []

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.render import anatomy
-from mien.render.actions import RENDERED_UNITS
-from mien.render.body import Stage
-from mien.render.face_model import FaceModel, load_face_model
-from mien.render.surface import Surface
+from mien_render import anatomy
+from mien_render.actions import RENDERED_UNITS
+from mien_render.body import Stage
+from mien_render.face_model import FaceModel, load_face_model
+from mien_render.surface import Surface
 
 GAZE_SHAPES = tuple(f"eyeLook{way}" for way in ("Up", "Down", "In", "Out"))
 

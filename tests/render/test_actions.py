@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.actions import (
+from mien_render.actions import (
     RENDERED_UNITS,
     UNIT_NUMBERS,
     coded_intensity,
@@ -12,8 +12,8 @@ from mien.render.actions import (
     shape_matrix,
     shape_weights,
 )
-from mien.render.body import Body, Moment, Stage
-from mien.render.person import PeopleSettings, draw_person
+from mien_render.body import Body, Moment, Stage
+from mien_render.person import PeopleSettings, draw_person
 
 EXPECTED = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 22, 23, 24, 25, 26, 27, 43, 45)
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.actions import UNIT_NUMBERS
-from mien.render.body import Stage, rotation_matrix
-from mien.render.creases import Creases, crease_height
-from mien.render.light import Light
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.body import Stage, rotation_matrix
+from mien_render.creases import Creases, crease_height
+from mien_render.light import Light
 
 FRONTAL = rotation_matrix(0, 0, 0)
 

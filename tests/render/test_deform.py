@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.body import rotation_matrix
-from mien.render.deform import LEAST_OFFSET_CM, Shapes, turned, vertex_normals
+from mien_render.body import rotation_matrix
+from mien_render.deform import LEAST_OFFSET_CM, Shapes, turned, vertex_normals
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import psutil
 
 HELD = """
 import os, time
-from mien.render.drawing_pool import drawing_pool
+from mien_render.drawing_pool import drawing_pool
 pool = drawing_pool(2)
 print(pool.submit(os.getpid).result(), flush=True)
 time.sleep(600)

@@ -5,8 +5,8 @@ import builtins
 import numpy as np
 import pytest
 
-from mien.render.compiled import CompilerMissingError, compiled
-from mien.render.light import Light, Shadows, illuminate
+from mien_render.compiled import CompilerMissingError, compiled
+from mien_render.light import Light, Shadows, illuminate
 
 NONE, WHITE = np.zeros(3, dtype=np.float32), np.ones(3, dtype=np.float32)
 AHEAD = np.array([0, 0, 1], dtype=np.float32)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.actions import UNIT_NUMBERS
-from mien.render.motion import _CONFLICTS, DISFA_LIKE_RATES, MotionSettings, draw_motion, event_rates
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.motion import _CONFLICTS, DISFA_LIKE_RATES, MotionSettings, draw_motion, event_rates
 
 QUIET = MotionSettings(speech_share=0, blinks_per_minute=0.0)
 

@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mien.render.clip import Clip, VideoSettings
-from mien.render.motion import MotionSettings
-from mien.render.nuisance import NuisanceSettings
+from mien_render.clip import Clip, VideoSettings
+from mien_render.motion import MotionSettings
+from mien_render.nuisance import NuisanceSettings
 
 VIDEO = VideoSettings(seconds=2.0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.rasterise import FAR_CM, rasterise, view_triangles
+from mien_render.rasterise import FAR_CM, rasterise, view_triangles
 
 FIELD = float(np.pi / 2)  # at 10 cm the picture is 20 cm high
 

@@ -56,7 +56,7 @@ def test_no_processes_are_refused(tmp_path: Path, tiny_model_path: Path):
 @pytest.mark.parametrize("recipe", ["render-mien-bench-v1.toml", "render-mien-bench-small.toml"])
 def test_our_recipes_are_right(recipe: str):
     from mien.config import load_recipe
-    from mien.render.benchmark_set import SetSettings
+    from mien_render.benchmark_set import SetSettings
 
     path = Path(__file__).parents[2] / "recipes" / recipe
     settings = SetSettings.from_recipe(load_recipe(path), where=recipe)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.render.clip import Clip, VideoSettings
-from mien.render.motion import MotionSettings
-from mien.render.nuisance import NuisanceSettings
-from mien.render.sensor import Sensor, develop, draw_background
-from mien.render.shading import HeadPicture
+from mien_render.clip import Clip, VideoSettings
+from mien_render.motion import MotionSettings
+from mien_render.nuisance import NuisanceSettings
+from mien_render.sensor import Sensor, develop, draw_background
+from mien_render.shading import HeadPicture
 
 QUIET = NuisanceSettings(
     defocus_px=(0, 0), noise=(0, 0), exposure_stops=0, backgrounds=("plain",), shutter=(1.0, 1.0)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.render.actions import UNIT_NUMBERS
-from mien.render.body import Body, Moment, Stage, neutral_moment, rotation_matrix
-from mien.render.person import HAIR_STYLES, PeopleSettings, draw_person
-from mien.render.shading import Camera, Light, draw_head
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.body import Body, Moment, Stage, neutral_moment, rotation_matrix
+from mien_render.person import HAIR_STYLES, PeopleSettings, draw_person
+from mien_render.shading import Camera, Light, draw_head
 
 OUTER_SIDES = Camera(half_height_cm=16)
 

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.config import SettingsError
-from mien.render.benchmark_set import PartSettings, SetSettings
-from mien.render.clip import VideoSettings
-from mien.render.write_set import SetMismatchError, write_set
 from mien.video import read_frames
+from mien_render.benchmark_set import PartSettings, SetSettings
+from mien_render.clip import VideoSettings
+from mien_render.write_set import SetMismatchError, write_set
 
 VIDEO = VideoSettings(size_px=128, seconds=0.32, atlas_px=128, supersampling=1.0)
 SMALL = SetSettings(
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 ):
     program = (
         "import sys; sys.path.insert(0, sys.argv[3]);"
-        "from pathlib import Path; from mien.render.write_set import write_set; import write_set_test as t;"
+        "from pathlib import Path; from mien_render.write_set import write_set; import write_set_test as t;"
         "write_set(t.SMALL, Path(sys.argv[1]), Path(sys.argv[2]), processes=1)"
     )
     beside = tmp_path / "code"

@@ -214,10 +214,10 @@ def test_modes_that_were_not_tried_are_named(result_of):
     assert not page_of(every, ReportParts()).notes
 
 
-def test_a_toy_says_that_it_is_one(result_of, tmp_path):
-    write_report([result_of("a", "frozen", dataset="drawn")], ReportParts(), tmp_path)
+def test_a_report_on_rendered_faces_says_so(result_of, tmp_path):
+    write_report([result_of("a", "frozen", dataset="rendered")], ReportParts(), tmp_path)
     for name in ("report.html", "report.md"):
-        assert "These faces are drawn" in (tmp_path / name).read_text()
+        assert "These faces are rendered" in (tmp_path / name).read_text()
     assert page_of([result_of("a", "frozen")], ReportParts()).warning == ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mien.render.benchmark_set import SetSettings
+    from mien_render.benchmark_set import SetSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the set, or its contact sheets; 0 when all is there."""
     from mien.config import load_recipe, override
-    from mien.render.benchmark_set import SetSettings
+    from mien_render.benchmark_set import SetSettings
 
     if args.processes < 1:
         raise ValueError(f"--processes {args.processes}: at least 1")
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 def _draw_set(args: argparse.Namespace, settings: SetSettings) -> int:
     from tqdm import tqdm
 
-    from mien.render.write_set import write_set
+    from mien_render.write_set import write_set
 
     num_clips = sum(part.identities * part.clips for part in settings.parts.values())
     with tqdm(total=num_clips, unit="clip", desc=settings.name) as progress:
@@ -55,12 +55,12 @@ def _draw_set(args: argparse.Namespace, settings: SetSettings) -> int:
 def _draw_sheets(args: argparse.Namespace, settings: SetSettings) -> int:
     import cv2
 
-    from mien.render.actions import UNIT_NUMBERS
-    from mien.render.body import Stage
-    from mien.render.face_model import load_face_model
-    from mien.render.sheet import models, people_sheet, unit_sheet
-    from mien.render.surface import Surface
-    from mien.render.write_set import make_person
+    from mien_render.actions import UNIT_NUMBERS
+    from mien_render.body import Stage
+    from mien_render.face_model import load_face_model
+    from mien_render.sheet import models, people_sheet, unit_sheet
+    from mien_render.surface import Surface
+    from mien_render.write_set import make_person
 
     stage = Stage(Surface.of(load_face_model(args.model)), atlas_px=settings.video.atlas_px)
     num_shapes = len(stage.surface.identity_KV3)

@@ -1,7 +1,7 @@
 """Labels of a store's frames, from a table beside it: for the methods that train on them.
 
 CSV or Parquet with the columns `path` (the source file), `frame` (its index in decoding order, from 0) and
-one column a label, as `labels.csv` of the drawn faces has. Empty means not coded.
+one column a label, as `labels.parquet` of `mien render` has. Empty means not coded.
 """
 
 from __future__ import annotations

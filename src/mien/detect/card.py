@@ -18,7 +18,6 @@ LICENCE_NOT_STATED = "not stated; check the licence of the labelled set"
 _FEW_PEOPLE = 10
 _FEW_FRAMES = 50
 _TOYS = {
-    "drawn": "It was fitted on drawn faces, to show that the parts work. It says nothing about real faces.",
     "rendered": "It was fitted on rendered faces, not on people. What it says of real faces is untested.",
 }
 _MISSING = Cell("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -59,6 +60,11 @@ def png(picture_HWC: Picture) -> bytes:
 def jpeg(picture_HWC: Picture, *, quality: int = 85) -> bytes:
     """The picture as a JPEG file's content."""
     return _encoded(picture_HWC, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def picture_url(picture_HWC: Picture) -> str:
+    """The picture as a JPEG in a data URL."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture_HWC)).decode()
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -14,8 +14,7 @@ import pandas as pd
 from mien.data.atomic import write_bytes
 from mien.detect.statistics import unit_statistics
 from mien.video import read_image
-from mien.visualise.contact_sheet import jpeg
-from mien.visualise.demo_page import picture_url
+from mien.visualise.contact_sheet import jpeg, picture_url
 from mien.visualise.detection_data import (
     FileDetections,
     Tabular,

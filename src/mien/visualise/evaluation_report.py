@@ -33,12 +33,9 @@ _TITLES = {
     "rafdb": "RAF-DB",
     "affectnet": "AffectNet",
     "table": "a table of labels",
-    "drawn": "drawn faces",
     "rendered": "rendered faces",
 }
 _TOYS = {
-    "drawn": "These faces are drawn. The figures show that the parts work and compare encoders on a toy; "
-    "they say nothing about real faces.",
     "rendered": "These faces are rendered from a face model, with known action units. The figures compare "
     "encoders; they say little about real faces.",
 }

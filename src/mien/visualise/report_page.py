@@ -17,7 +17,7 @@ from mien.evaluate.report_pictures import FeatureMap, MappedFace, NeighbourStrip
 from mien.evaluate.scoring import Result
 from mien.evaluate.table import Table
 from mien.visualise.activation_overlay import overlay
-from mien.visualise.demo_page import picture_url
+from mien.visualise.contact_sheet import picture_url
 from mien.visualise.evaluation_figures import (
     confusion_figure,
     f1_against_base_rate,

@@ -1,1 +1,0 @@
-"""Faces with known action units, drawn or rendered from a model."""

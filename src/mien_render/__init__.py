@@ -1,0 +1,1 @@
+"""Videos of faces with known action units, rendered from a morphable face model."""
