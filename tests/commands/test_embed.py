@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -11,10 +12,9 @@ import torch
 from mien import cli
 from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
-from mien.faces.align import crop_contract
-from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.train.encoder_file import load_encoder, save_encoder
-from mien_render.drawn_videos import DrawnVideos, write_drawn_videos
+from mien.video import write_video
+from tests.shipped import crop_contract_of_finder, face_frames, few_people
 
 
 def embed(*sources, encoder, out, more=()):
@@ -55,48 +55,45 @@ def test_a_folder_without_anything_to_embed_is_named(disc_encoder, tmp_path, cap
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """Two drawn people, two short videos each, the points beside, and a broken file."""
-    folder = tmp_path_factory.mktemp("drawn")
-    settings = DrawnVideos(num_people=2, videos_per_person=2, frames_per_video=20, side_px=160)
-    write_drawn_videos(folder, settings)
+def videos(tmp_path_factory):
+    """Two people, two short videos each, and a broken file."""
+    folder = few_people(tmp_path_factory.mktemp("faces"), 2)
     (next(folder.rglob("*.mp4")).parent / "broken.mp4").write_bytes(b"")
-    return folder
+    return folder / "mp4"
 
 
 @pytest.fixture(scope="module")
-def drawn_encoder(tmp_path_factory, disc_encoder):
-    encoder = load_encoder(disc_encoder)
-    path = tmp_path_factory.mktemp("drawn_encoder") / "encoder.safetensors"
-    inputs = dataclasses.replace(encoder.inputs, crop=crop_contract(FaceLandmarksBeside()))
+def encoder(tmp_path_factory, disc_encoder):
+    """The disc encoder, for faces cropped as the installed finder crops them."""
+    like = load_encoder(disc_encoder)
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    inputs = dataclasses.replace(like.inputs, crop=crop_contract_of_finder())
     settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
-    save_encoder(path, encoder.backbone, inputs=inputs, training={}, **settings)
+    save_encoder(path, like.backbone, inputs=inputs, training={}, **settings)
     return path
 
 
-def test_videos_become_a_row_a_frame_and_a_broken_one_is_named(drawn, drawn_encoder, tmp_path, capsys):
+def test_videos_become_a_row_a_frame_and_a_broken_one_is_named(videos, encoder, tmp_path, capsys):
     out = tmp_path / "features.csv"
-    more = ("--landmarks", "beside")
-    assert embed(drawn, encoder=drawn_encoder, out=out, more=more) == 0
+    assert embed(videos, encoder=encoder, out=out) == 0
     said = capsys.readouterr()
-    assert "broken.landmarks.csv: not there" in said.err
+    assert "broken.mp4: an empty file" in said.err
     assert "5 sources: 0 without a face, 1 unreadable or broken off" in said.out
     table = pd.read_csv(out)
-    assert table.groupby("path").frame.apply(list).to_list() == [list(range(20))] * 4
+    assert table.groupby("path").frame.apply(list).to_list() == [list(range(40))] * 4
     assert np.allclose(table.seconds, table.frame / 25)
-    assert sorted(table.identity.unique()) == ["id00000", "id00001"]
+    assert sorted(table.identity.unique()) == ["id01000", "id01001"]
 
 
-def test_strict_stops_at_a_broken_file(drawn, drawn_encoder, tmp_path, capsys):
+def test_strict_stops_at_a_broken_file(videos, encoder, tmp_path, capsys):
     out = tmp_path / "features.csv"
-    assert embed(drawn, encoder=drawn_encoder, out=out, more=("--landmarks", "beside", "--strict")) == 1
-    assert "broken.landmarks.csv: not there" in capsys.readouterr().err
+    assert embed(videos, encoder=encoder, out=out, more=("--strict",)) == 1
+    assert "broken.mp4: an empty file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_faces_cropped_otherwise_than_the_encoders_are_refused(drawn, disc_encoder, tmp_path, capsys):
-    more = ("--landmarks", "beside")
-    assert embed(drawn, encoder=disc_encoder, out=tmp_path / "t.csv", more=more) == 1
+def test_faces_cropped_otherwise_than_the_encoders_are_refused(videos, disc_encoder, tmp_path, capsys):
+    assert embed(videos, encoder=disc_encoder, out=tmp_path / "t.csv") == 1
     assert "detector: 'discs' in" in capsys.readouterr().err
 
 
@@ -107,30 +104,24 @@ def test_a_device_that_is_not_there_is_named(disc_store, disc_encoder, tmp_path,
     assert "sees no GPU here" in capsys.readouterr().err
 
 
-@pytest.fixture
-def with_bystander(tmp_path):
-    """One drawn video in whose frames a second, smaller face is seen beside the first."""
-    folder = tmp_path / "videos"
-    write_drawn_videos(
-        folder, DrawnVideos(num_people=1, videos_per_person=1, frames_per_video=20, side_px=160)
-    )
-    points = next(folder.rglob("*.landmarks.csv"))
-    table = pd.read_csv(points)
-    centre = table[["nose_tip_x", "nose_tip_y"]].mean().to_numpy()
-    smaller = table.assign(face=1)
-    for axis, middle in zip("xy", centre, strict=True):
-        columns = [name for name in table.columns if name.endswith(f"_{axis}")]
-        smaller[columns] = middle + 0.6 * (table[columns] - middle)
-    pd.concat([table, smaller]).sort_values(["source_frame_index", "face"]).to_csv(points, index=False)
+@pytest.fixture(scope="module")
+def with_bystander(tmp_path_factory):
+    """One video of 20 frames in which a second, smaller face is seen beside the first."""
+    folder = tmp_path_factory.mktemp("videos")
+    frames = np.full((20, 160, 280, 3), 90, np.uint8)
+    frames[:, :, :160] = face_frames(0)[:20]
+    frames[:, 20:140, 160:] = [cv2.resize(frame, (120, 120)) for frame in face_frames(1)[:20]]
+    path = folder / "id00000" / "video00" / "00001.mp4"
+    path.parent.mkdir(parents=True)
+    write_video(path, frames, frames_per_second=25)
     return folder
 
 
-def test_a_bystander_is_somebody_else_as_in_a_store(with_bystander, drawn_encoder, tmp_path):
-    more = ("--landmarks", "beside")
-    assert embed(with_bystander, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+def test_a_bystander_is_somebody_else_as_in_a_store(with_bystander, encoder, tmp_path):
+    assert embed(with_bystander, encoder=encoder, out=tmp_path / "t.parquet") == 0
     table = pq.read_table(tmp_path / "t.parquet").to_pandas()
     store = tmp_path / "store"
-    assert cli.main(["prepare", str(with_bystander), "--out", str(store), *more, "--workers", "0"]) == 0
+    assert cli.main(["prepare", str(with_bystander), "--out", str(store), "--workers", "0"]) == 0
     tracks = TrackStore.open(store).tracks.to_pylist()
     expected = {int(row["track_id"].rpartition("#")[2]): row["identity"] for row in tracks}
     assert sorted(expected.values()) == ["id00000", "id00000/video00/00001+1"]
@@ -138,24 +129,20 @@ def test_a_bystander_is_somebody_else_as_in_a_store(with_bystander, drawn_encode
     assert table.groupby("track").size().to_list() == [20, 20]
 
 
-def test_rows_of_a_video_stay_in_the_order_of_its_frames(with_bystander, drawn_encoder, tmp_path):
-    more = ("--landmarks", "beside", "--batch", "7")
-    assert embed(with_bystander, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+def test_rows_of_a_video_stay_in_the_order_of_its_frames(with_bystander, encoder, tmp_path):
+    assert embed(with_bystander, encoder=encoder, out=tmp_path / "t.parquet", more=("--batch", "7")) == 0
     table = pq.read_table(tmp_path / "t.parquet").to_pandas()
     assert table.frame.tolist() == [frame for frame in range(20) for _ in range(2)]
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["t.parquet"]
 
 
-def test_files_of_one_name_in_two_folders_are_told_apart(with_bystander, drawn_encoder, tmp_path):
+def test_files_of_one_name_in_two_folders_are_told_apart(with_bystander, encoder, tmp_path):
     video = next(with_bystander.rglob("*.mp4"))
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "1.mp4").write_bytes(video.read_bytes())
-        points = video.with_suffix(".landmarks.csv").read_text()
-        (tmp_path / folder / "1.landmarks.csv").write_text(points)
     files = [tmp_path / folder / "1.mp4" for folder in ("a", "b")]
-    more = ("--landmarks", "beside")
-    assert embed(*files, encoder=drawn_encoder, out=tmp_path / "t.parquet", more=more) == 0
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(video.read_bytes())
+    assert embed(*files, encoder=encoder, out=tmp_path / "t.parquet") == 0
     table = pq.read_table(tmp_path / "t.parquet").to_pandas()
     assert table.path.unique().tolist() == list(map(str, files))
     assert sorted(table.identity.unique()) == [
