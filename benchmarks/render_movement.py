@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from render_sheet import SHEET_LIGHT
 
 from mien.facs import ACTION_UNITS
 from mien_render.actions import UNIT_NUMBERS
@@ -23,7 +24,6 @@ from mien_render.face_model import load_face_model
 from mien_render.person import PeopleSettings, draw_person
 from mien_render.sensor import develop
 from mien_render.shading import Camera, draw_head
-from mien_render.sheet import SHEET_LIGHT
 from mien_render.surface import Surface
 
 CLOSE = Camera(half_height_cm=10.5, centre_xy_cm=(0.0, 0.0))

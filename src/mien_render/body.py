@@ -12,9 +12,8 @@ from mien_render import anatomy, attire
 from mien_render.actions import UNIT_NUMBERS, excursion, lips_kept_together, shape_matrix, shape_weights
 from mien_render.anatomy import smoothstep
 from mien_render.arrays import Floats, Ints, floats
-from mien_render.bulges import bulge_height
-from mien_render.creases import Creases
 from mien_render.deform import Shapes, turned, vertex_normals
+from mien_render.folds import Creases, bulge_height
 from mien_render.paint import Painter
 from mien_render.person import Person
 from mien_render.surface import EYEBALLS, INSIDE_MOUTH, Surface

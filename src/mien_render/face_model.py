@@ -6,16 +6,18 @@ attributes", CVPR 2020; MIT licence): centimetres, y up, z out of the face, the 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien_render.arrays import Floats, Ints, floats
-from mien_render.obj_folder import FaceModelError, pack_obj_folder
 
 _ARRAYS = (
     "neutral",
@@ -28,6 +30,12 @@ _ARRAYS = (
     "expression",
     "expression_names",
 )
+
+NEUTRAL = "generic_neutral_mesh.obj"
+
+
+class FaceModelError(ValueError):
+    """A face model that cannot be read or does not fit together; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def load_face_model(path: Path, *, cache_dir: Path | None = None) -> FaceModel:
     path is neither, or where arrays are missing or do not fit together.
     """
     if path.is_dir():
-        path = pack_obj_folder(path, cache_dir or Path.home() / ".cache" / "mien")
+        path = _pack_folder(path, cache_dir or Path.home() / ".cache" / "mien")
     if not path.is_file():
         raise FaceModelError(
             f"{path}: no face model there. Give ICT-FaceKit's folder FaceXModel (from the public repository "
@@ -117,3 +125,82 @@ def _read_packed(path: Path) -> FaceModel:
         expression_EV3=values["expression"],
         expression_names=tuple(str(name) for name in values["expression_names"]),
     )
+
+
+def _pack_folder(folder: Path, cache_dir: Path) -> Path:
+    """The packed form of `folder` in `cache_dir`; packed anew where names, sizes or times have changed."""
+    if not (folder / NEUTRAL).is_file():
+        raise FaceModelError(f"{folder}: no {NEUTRAL} in it; expected ICT-FaceKit's folder FaceXModel")
+    files = sorted(folder.glob("*.obj"))
+    status = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
+    packed = cache_dir / f"face-model-{hashlib.sha256(''.join(status).encode()).hexdigest()[:16]}.npz"
+    if not packed.is_file():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        unfinished = packed.with_name(f".{packed.stem}.{os.getpid()}.npz")
+        np.savez_compressed(unfinished, allow_pickle=False, **_pack(folder / NEUTRAL, files))
+        unfinished.replace(packed)
+    return packed
+
+
+def _pack(neutral_path: Path, files: list[Path]) -> dict[str, NDArray[np.generic]]:
+    mesh = _read_mesh(neutral_path)
+    identity = [file for file in files if file.stem.startswith("identity")]
+    expression = [file for file in files if file not in identity and file != neutral_path]
+    if not identity or not expression:
+        raise FaceModelError(f"{neutral_path.parent}: {len(identity)} identity and {len(expression)} shapes")
+    return mesh | {
+        "identity": np.stack([_offsets(file, mesh["neutral"]) for file in identity]),
+        "expression": np.stack([_offsets(file, mesh["neutral"]) for file in expression]),
+        "expression_names": np.array([file.stem for file in expression]),
+    }
+
+
+def _offsets(file: Path, neutral_V3: Floats) -> NDArray[np.float16]:
+    vertices = _read_vertices(file.read_text(encoding="utf-8").splitlines(), file)
+    if vertices.shape != neutral_V3.shape:
+        raise FaceModelError(f"{file}: {len(vertices)} vertices, the neutral mesh has {len(neutral_V3)}")
+    return (vertices - neutral_V3).astype(np.float16)
+
+
+def _read_vertices(lines: list[str], path: Path) -> Floats:
+    try:
+        rows = [line.split()[1:4] for line in lines if line.startswith("v ")]
+        return np.array(rows, dtype=np.float32).reshape(-1, 3)
+    except ValueError as error:
+        raise FaceModelError(f"{path}: a line `v` is not three numbers: {error}") from error
+
+
+def _read_mesh(path: Path) -> dict[str, NDArray[Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    corners: list[tuple[tuple[int, int], ...]] = []
+    materials: list[str] = []
+    material = "none"
+    for line in lines:
+        if line.startswith("usemtl "):
+            material = line.split()[1]
+        elif line.startswith("f "):
+            triangles = _fan(line, path)
+            corners += triangles
+            materials += [material] * len(triangles)
+    if not corners:
+        raise FaceModelError(f"{path}: no faces")
+    names, ranks = np.unique(materials, return_inverse=True)
+    indices = np.array(corners, dtype=np.int32) - 1
+    uv = [line.split()[1:3] for line in lines if line.startswith("vt ")]
+    return {
+        "neutral": _read_vertices(lines, path),
+        "uv": np.array(uv, dtype=np.float32).reshape(-1, 2),
+        "triangles": indices[:, :, 0].copy(),
+        "triangles_uv": indices[:, :, 1].copy(),
+        "triangle_material": ranks.astype(np.int16),
+        "material_names": names,
+    }
+
+
+def _fan(line: str, path: Path) -> list[tuple[tuple[int, int], ...]]:
+    """The triangles of one polygon line `f v/vt[/vn] ...`, as (vertex, uv) pairs counted from 1."""
+    try:
+        corners = [(int(parts[0]), int(parts[1])) for parts in (word.split("/") for word in line.split()[1:])]
+    except (ValueError, IndexError) as error:
+        raise FaceModelError(f"{path}: cannot read {line!r}; expected `f vertex/uv ...`") from error
+    return [(corners[0], corners[at], corners[at + 1]) for at in range(1, len(corners) - 1)]

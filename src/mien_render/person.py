@@ -12,17 +12,10 @@ from mien_render.arrays import Floats, floats
 HAIR_STYLES = ("bald", "shaved", "short", "medium", "long", "afro", "cap", "scarf")
 
 # sRGB anchors from the lightest to the darkest human skin
-_SKIN_TONES = floats(
-    [
-        (226, 182, 160),
-        (216, 168, 140),
-        (198, 146, 112),
-        (170, 120, 88),
-        (138, 94, 66),
-        (102, 67, 48),
-        (70, 46, 35),
-    ]
-)
+_SKIN_TONES = floats([
+    (226, 182, 160), (216, 168, 140), (198, 146, 112), (170, 120, 88),
+    (138, 94, 66), (102, 67, 48), (70, 46, 35),
+])  # fmt: skip
 _IRISES = floats([(74, 46, 26), (54, 34, 22), (110, 78, 42), (96, 104, 62), (92, 120, 138), (120, 134, 142)])
 _IRIS_SHARES = (0.36, 0.26, 0.13, 0.09, 0.1, 0.06)
 _HAIRS = floats([(22, 18, 16), (44, 30, 22), (84, 56, 36), (150, 110, 62), (132, 62, 32), (150, 148, 146)])

@@ -15,14 +15,7 @@ from mien_render.face_model import FaceModel
 from mien_render.light import Shadows
 from mien_render.rasterise import draw_flat, view_triangles
 
-DRAWN_MATERIALS = (
-    "M_Face",
-    "M_BackHead",
-    "M_ScleraLeft",
-    "M_ScleraRight",
-    "M_Teeth",
-    "M_GumsTongue",
-)
+DRAWN_MATERIALS = ("M_Face", "M_BackHead", "M_ScleraLeft", "M_ScleraRight", "M_Teeth", "M_GumsTongue")
 
 INSIDE_MOUTH = ("M_Teeth", "M_GumsTongue")
 EYEBALLS = ("M_ScleraLeft", "M_ScleraRight")
@@ -162,11 +155,7 @@ def _corners(
     for number, name in enumerate(names):
         chosen = corners_C3[:, 2] == number
         atlas[chosen] = TILES[str(name)].place(uv_C2[chosen].astype(np.float32))
-    return (
-        corners_C3[:, 0].astype(np.int32),
-        atlas,
-        inverse.reshape(-1, 3).astype(np.int32),
-    )
+    return (corners_C3[:, 0].astype(np.int32), atlas, inverse.reshape(-1, 3).astype(np.int32))
 
 
 def _hemisphere(count: int) -> Floats:

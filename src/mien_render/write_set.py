@@ -11,11 +11,13 @@ import contextlib
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +35,6 @@ from mien_render.arrays import Floats
 from mien_render.benchmark_set import ClipPlan, SetSettings
 from mien_render.body import Body, Stage
 from mien_render.clip import Clip, draw_frames, label_table
-from mien_render.drawing_pool import drawing_pool
 from mien_render.face_model import FaceModel, load_face_model
 from mien_render.person import Person, draw_person
 from mien_render.surface import Surface
@@ -121,6 +122,26 @@ def _each(work: _Work, people: list[list[ClipPlan]], *, processes: int) -> Itera
             raise
 
 
+def drawing_pool(processes: int, load: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
+    """Processes that have run `load(*arguments)`, one OpenCV thread each; they end with their parent."""
+    spawn = multiprocessing.get_context("spawn")  # forking a process that has threads may hang it
+    return ProcessPoolExecutor(processes, spawn, initializer=_start, initargs=(load, arguments))
+
+
+def _start(load: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    load(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its pool, whose processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 _worker: dict[str, Any] = {}
 
 
@@ -133,10 +154,7 @@ def _draw_person(plans: list[ClipPlan]) -> int:
     work, stage = _worker["work"], _worker["stage"]
     first = plans[0]
     person = make_person(
-        work.settings,
-        first.part,
-        first.identity,
-        num_identity_shapes=len(stage.surface.identity_KV3),
+        work.settings, first.part, first.identity, num_identity_shapes=len(stage.surface.identity_KV3)
     )
     body = Body(stage, person)
     for plan in plans:
@@ -183,10 +201,8 @@ def _join_labels(settings: SetSettings, out: Path) -> None:
     for part in settings.parts:
         files = sorted((out / part / UNFINISHED_LABELS).glob("id*.parquet"))
         table = pa.concat_tables([pq.read_table(file) for file in files]).unify_dictionaries()
-        _write_atomically(
-            out / part / "labels.parquet",
-            functools.partial(pq.write_table, table, compression="zstd", compression_level=9),
-        )
+        write = functools.partial(pq.write_table, table, compression="zstd", compression_level=9)
+        _write_atomically(out / part / "labels.parquet", write)
 
 
 def _write_manifest(settings: SetSettings, out: Path, plans: list[ClipPlan]) -> None:

@@ -7,8 +7,8 @@ import psutil
 
 HELD = """
 import os, time
-from mien_render.drawing_pool import drawing_pool
-pool = drawing_pool(2)
+from mien_render.write_set import drawing_pool
+pool = drawing_pool(2, print)
 print(pool.submit(os.getpid).result(), flush=True)
 time.sleep(600)
 """

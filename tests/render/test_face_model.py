@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien_render.face_model import FaceModel, load_face_model
-from mien_render.obj_folder import FaceModelError
+from mien_render.face_model import FaceModel, FaceModelError, load_face_model
 
 
 def _write_obj(path: Path, model: FaceModel, vertices_V3: np.ndarray) -> None:

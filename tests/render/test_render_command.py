@@ -3,7 +3,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import pytest
 
 from mien.commands import render
@@ -27,7 +26,17 @@ def _args(tmp_path: Path, model: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     render.add_arguments(parser)
     return parser.parse_args(
-        ["--model", str(model), "--recipe", str(recipe), "--out", str(tmp_path / "out"), *more]
+        [
+            "--face-model",
+            str(model),
+            "--recipe",
+            str(recipe),
+            "--out",
+            str(tmp_path / "out"),
+            "--workers",
+            "1",
+            *more,
+        ]
     )
 
 
@@ -41,23 +50,18 @@ def test_an_override_changes_the_set(tmp_path: Path, tiny_model_path: Path):
     assert len(list((tmp_path / "out").glob("main/mp4/*/*/*.mp4"))) == 1
 
 
-def test_sheets_show_people_and_all_units(tmp_path: Path, tiny_model_path: Path):
-    assert render.run(_args(tmp_path, tiny_model_path, "--sheet")) == 0
-    units = cv2.imread(str(tmp_path / "out/units.png"))
-    assert units.shape == (2 * 21 * 224, 7 * 224, 3)
-    assert cv2.imread(str(tmp_path / "out/people.png")) is not None
+def test_no_workers_are_refused(tmp_path: Path, tiny_model_path: Path):
+    with pytest.raises(ValueError, match="--workers"):
+        render.run(_args(tmp_path, tiny_model_path, "--workers", "0"))
 
 
-def test_no_processes_are_refused(tmp_path: Path, tiny_model_path: Path):
-    with pytest.raises(ValueError, match="--processes"):
-        render.run(_args(tmp_path, tiny_model_path, "--processes", "0"))
-
-
-@pytest.mark.parametrize("recipe", ["render-mien-bench-v1.toml", "render-mien-bench-small.toml"])
+@pytest.mark.parametrize(
+    "recipe", ["render-mien-bench-v1.toml", "render-mien-bench-small.toml", "render-shipped-clips.toml"]
+)
 def test_our_recipes_are_right(recipe: str):
     from mien.config import load_recipe
     from mien_render.benchmark_set import SetSettings
 
     path = Path(__file__).parents[2] / "recipes" / recipe
     settings = SetSettings.from_recipe(load_recipe(path), where=recipe)
-    assert set(settings.parts) == {"main", "shifted"}
+    assert {"main", "shifted"} <= set(settings.parts)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     store, encoder, report = out / "store", out / "run" / "encoder.safetensors", out / "evaluation"
     prepare = [clips / "pretraining", "--out", store, "--workers", args.workers]
     pretrain = ["clp-demo", *args.assignments, "--store", store, "--out", encoder.parent, "--resume"]
-    evaluate = ["--dataset", "rendered", "--root", clips / "main", "--store", out / "labelled-store"]
+    evaluate = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
     evaluate += ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
     evaluate += ["--out", report, "--workers", args.workers]
     for verb, words in (("prepare", prepare), ("pretrain", pretrain), ("evaluate", evaluate)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.fit import ROOT_HELP, labelled_root
 from mien.data.remote import path_or_url
 
 
@@ -14,13 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rafdb, affectnet, table, ..."
     )
-    what.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="the set's folder; for `table` the table itself",
-    )
+    what.add_argument("--root", type=labelled_root, required=True, metavar="PATH", help=ROOT_HELP)
     what.add_argument(
         "--store",
         type=path_or_url,

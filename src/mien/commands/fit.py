@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+ROOT_HELP = "the set's folder; for `table` the table itself; for `rendered` also `shipped`, the shipped clips"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --encoder FILE --out MODEL and what may be left out."""
@@ -43,13 +45,7 @@ def add_labelled_set(parser: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rendered, table, ..."
     )
-    labels.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="the set's folder; for `table` the table itself",
-    )
+    labels.add_argument("--root", type=labelled_root, required=True, metavar="PATH", help=ROOT_HELP)
     labels.add_argument(
         "--store",
         type=Path,
@@ -67,6 +63,15 @@ def add_labelled_set(parser: argparse.ArgumentParser) -> None:
     means.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     means.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     means.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+
+
+def labelled_root(text: str) -> Path:
+    """The path; `shipped` is the part `main` of the shipped clips."""
+    if text != "shipped":
+        return Path(text)
+    from mien.datasets.rendered import shipped_clips
+
+    return shipped_clips() / "main"
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,27 +24,8 @@ class Rendered:
 
     name: ClassVar[str] = "rendered"
     action_units: ClassVar[tuple[int, ...]] = (
-        1,
-        2,
-        4,
-        5,
-        6,
-        7,
-        9,
-        10,
-        12,
-        14,
-        15,
-        17,
-        20,
-        22,
-        23,
-        24,
-        25,
-        26,
-        27,
-        43,
-        45,
+        *(1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17),
+        *(20, 22, 23, 24, 25, 26, 27, 43, 45),
     )
 
     def __init__(self, root: Path) -> None:

@@ -1,24 +1,34 @@
-"""Contact sheets to look at: the people of a set, and every action unit from 0 to 5."""
+"""Contact sheets: the people of a recipe (people.png), every action unit from 0 to 5 (units.png).
+
+python benchmarks/render_sheet.py --face-model FaceXModel --recipe RECIPE --out FOLDER
+"""
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.config import load_recipe
 from mien.facs import ACTION_UNITS
 from mien_render.actions import RENDERED_UNITS, UNIT_NUMBERS
 from mien_render.arrays import floats
+from mien_render.benchmark_set import SetSettings
 from mien_render.body import Body, Moment, Stage, neutral_moment
+from mien_render.face_model import load_face_model
 from mien_render.light import Light
 from mien_render.paint import COVERED
 from mien_render.person import Person
 from mien_render.sensor import develop
 from mien_render.shading import Camera, draw_head
+from mien_render.surface import Surface
+from mien_render.write_set import make_person
 
 Picture = NDArray[np.uint8]
 
@@ -33,6 +43,24 @@ SHEET_LIGHT = Light(
 """A key light from above the person's left, so that folds show."""
 
 _BACKDROP = floats([0.25, 0.27, 0.3])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--face-model", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    settings = SetSettings.from_recipe(load_recipe(args.recipe), where=str(args.recipe))
+    stage = Stage(Surface.of(load_face_model(args.face_model)), atlas_px=settings.video.atlas_px)
+    num_shapes = len(stage.surface.identity_KV3)
+    name, part = next(iter(settings.parts.items()))
+    numbers = range(part.first_identity, part.first_identity + min(part.identities, 40))
+    people = [make_person(settings, name, number, num_identity_shapes=num_shapes) for number in numbers]
+    args.out.mkdir(parents=True, exist_ok=True)
+    units = unit_sheet(stage, models(people), units=UNIT_NUMBERS, size_px=224)
+    cv2.imwrite(str(args.out / "people.png"), people_sheet(stage, people, columns=8, size_px=192)[..., ::-1])
+    cv2.imwrite(str(args.out / "units.png"), units[..., ::-1])
 
 
 def people_sheet(stage: Stage, people: Sequence[Person], *, columns: int, size_px: int) -> Picture:
@@ -93,3 +121,7 @@ def _grid(pictures: list[Picture], *, columns: int) -> Picture:
         pictures.append(np.zeros_like(pictures[0]))
     rows = [np.hstack(pictures[at : at + columns]) for at in range(0, len(pictures), columns)]
     return np.vstack(rows)
+
+
+if __name__ == "__main__":
+    main()

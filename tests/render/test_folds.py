@@ -5,7 +5,7 @@ import pytest
 
 from mien_render.actions import UNIT_NUMBERS
 from mien_render.body import Stage, rotation_matrix
-from mien_render.creases import Creases, crease_height
+from mien_render.folds import Creases, crease_height
 from mien_render.light import Light
 
 FRONTAL = rotation_matrix(0, 0, 0)
