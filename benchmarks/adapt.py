@@ -1,7 +1,7 @@
 """Does adapting to a few people of another set help on its other people? Draws of people, told on the rest.
 
     python benchmarks/adapt.py MODEL --dataset rendered --root OUT/shifted --store STORE [--people 1 3 5 8]
-    python benchmarks/adapt.py MODEL --dataset drawn --root DRAWN --store STORE --occurs-at 0.5
+    python benchmarks/adapt.py MODEL --dataset rendered --root OUT/main --store STORE --occurs-at 0.5
 
 For each number of people, several draws: the model is adapted to them (`mien adapt`), and model and adapted
 model are told by log-loss, calibration error and F1 at their thresholds on all other people, mean of the

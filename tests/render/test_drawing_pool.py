@@ -8,7 +8,7 @@ import psutil
 HELD = """
 import os, time
 from mien_render.write_set import drawing_pool
-pool = drawing_pool(2, print)
+pool = drawing_pool(2, len, "")
 print(pool.submit(os.getpid).result(), flush=True)
 time.sleep(600)
 """
