@@ -26,7 +26,7 @@ from mien.detect.adapting import adapt, labels_for
 from mien.detect.au_model import load_au_model
 from mien.detect.curve_fitting import log_loss
 from mien.evaluate.features import StoredFaces
-from mien.evaluate.matching import match_faces
+from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.metrics import mean_defined, scores_of
 
 

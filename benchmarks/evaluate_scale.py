@@ -26,8 +26,8 @@ from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.datasets.bp4d import Bp4d
 from mien.evaluate.evaluation import Contestant, Trial, features_of, try_system
+from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
-from mien.evaluate.matching import match_faces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import load_protocol
 from mien.evaluate.scoring import Result

@@ -29,7 +29,7 @@ from mien.data.store import TrackStore
 from mien.data.views import FaceViews, ViewSettings
 from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, fit_head
 from mien.methods.clp import Clp, ClpSettings
-from mien.train.engine import pick_device
+from mien.train.encoder_file import pick_device
 from mien.train.method import ClipBatch
 from mien.train.optimiser import OptimiserSettings, build_optimiser
 from mien.video import read_frames

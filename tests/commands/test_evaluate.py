@@ -16,7 +16,7 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.cli import main
-from mien.commands import trying
+from mien.evaluate import evaluation
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise
@@ -172,7 +172,9 @@ def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatc
     assert "00001: " not in printed
     assert "kept from" not in printed
     read = []
-    monkeypatch.setattr(trying, "read_predictions", lambda path: read.append(path) or read_predictions(path))
+    monkeypatch.setattr(
+        evaluation, "read_predictions", lambda path: read.append(path) or read_predictions(path)
+    )
     assert main(arguments) == 0
     assert "a (frozen): " in (again := capsys.readouterr().out)
     assert "kept from an earlier run" in again
@@ -343,7 +345,16 @@ def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(fa
         assert main(["evaluate", *words, str(tmp_path / "serial")]) == 0
     finally:
         torch.set_num_threads(before)
-    command = [sys.executable, "-m", "mien", "evaluate", *words, str(tmp_path / "jobs"), "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "mien",
+        "evaluate",
+        *words,
+        str(tmp_path / "jobs"),
+        "--device",
+        "cpu,cpu",
+    ]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # also for the trial that the command itself redoes
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     kill_a_worker(process)

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from mien.detect.fitting import Material, fit_au_model, learnable_units
 from mien.detect.measuring import HeldOut, measured_scores
-from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import protocol_for
 from mien.evaluate.tune import TrunkMode

@@ -16,9 +16,13 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
 from mien.data.worker_pool import WorkersDieError
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
+from mien.evaluate.labelled_faces import (
+    match_faces,
+    require_agreeing_times,
+    same_pictures,
+    warning_of_same_pictures,
+)
 from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
-from mien.evaluate.matching import match_faces, require_agreeing_times
-from mien.evaluate.same_pictures import same_pictures
 from mien.faces.contract import ContractMismatchError
 from mien.faces.landmarks_beside import COLUMNS
 from mien.video import write_video
@@ -356,9 +360,10 @@ def test_one_video_under_two_names_is_noticed(video, tmp_path):
         ["ann"] * 3 + ["bob"] * 2,
     )
     prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0)
-    found = same_pictures(match_faces(both, root, TrackStore.open(tmp_path / "store")))
-    assert found.rows_P2.tolist() == [[1, 3], [2, 4]]
-    assert "videos/a.mp4, frame 3 (ann) and videos/copy.mp4, frame 3 (bob)" in found.in_words()
+    data = match_faces(both, root, TrackStore.open(tmp_path / "store"))
+    assert same_pictures(data).tolist() == [[1, 3], [2, 4]]
+    named = "videos/a.mp4, frame 3 (ann) and videos/copy.mp4, frame 3 (bob)"
+    assert named in warning_of_same_pictures(data)
 
 
 def test_a_still_of_one_person_is_no_alarm(sequence, tmp_path):
@@ -366,8 +371,8 @@ def test_a_still_of_one_person_is_no_alarm(sequence, tmp_path):
     for picture in (root / "F001/T1").glob("*.png"):
         picture.write_bytes((root / "F001/T1/10.png").read_bytes())
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
-    found = same_pictures(match_faces(frames, root, TrackStore.open(tmp_path / "store")))
-    assert found.in_words() == ""
+    data = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    assert warning_of_same_pictures(data) == ""
 
 
 def test_a_finished_store_is_read_while_another_run_holds_it(sequence, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.evaluate.evaluation import frozen_probe, intensity_readout, run_folds
 from mien.evaluate.metrics import always_on_f1
 from mien.evaluate.probe import (
     ExpressionTargets,
@@ -17,7 +18,6 @@ from mien.evaluate.probe import (
     targets_of,
 )
 from mien.evaluate.protocols import protocol_for
-from mien.evaluate.systems import FrozenSystem, intensity_readout, run_folds
 
 FAST = ProbeSettings(min_steps=150, learning_rate=0.01)
 
@@ -25,7 +25,7 @@ FAST = ProbeSettings(min_steps=150, learning_rate=0.01)
 def _run(frames, features_ND, **options):
     folds = protocol_for("table", frames, num_folds=3).folds(frames.subject_N)
     options = {"choose_thresholds": False} | options
-    return folds, run_folds(FrozenSystem(features_ND, FAST), frames, folds, **options)
+    return folds, run_folds(frozen_probe(features_ND, FAST), frames, folds, **options)
 
 
 def _f1(labels_N, predicted_N):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL --dataset D --root PATH --out MODEL2 and what may be left out."""
-    from mien.commands.fit import add_labelled_set
+    from mien.commands.labelled_set import add_labelled_set
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
     add_labelled_set(parser)
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the faces, recalibrate, write, and say what changed and what did not."""
     from mien.commands.adaptation import AdaptRequest, adapt_model
-    from mien.commands.labelled_faces import FacesRequest
+    from mien.evaluate.labelled_faces import FacesRequest
 
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: expected a name that ends in .safetensors")
-    faces = FacesRequest.of(args, store=args.store or args.out.with_suffix(".faces"))
+    faces = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
     adapted = adapt_model(AdaptRequest(args.model, faces, args.out, args.licence, args.device))
     for name, change in adapted.changes.items():
         print(

@@ -12,12 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.commands.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
 from mien.detect.adapting import Adapted, adapt
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.evaluate.features import cached_features
-from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.labelled_faces import (
+    FacesRequest,
+    LabelledFaces,
+    labelled_faces,
+    labelled_set,
+    told_counts,
+)
 from mien.evaluate.protocols import frame_list_digest
+from mien.train.encoder_file import pick_device
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class AdaptRequest:
 
 def adapt_model(request: AdaptRequest) -> Adapted:
     """Everything; the adapted model as it was written."""
-    model = load_au_model(request.model, device=request.device)
+    model = load_au_model(request.model, device=pick_device(request.device))
     request.out.parent.mkdir(parents=True, exist_ok=True)  # what stands in its way is told before the work
     labelled = labelled_set(request.faces)
     frames = labelled.frames()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.flags import add_device, add_finder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE... --encoder E --out TABLE [--device D] [--landmarks beside] [--models DIR] [--strict]."""
+    """SOURCE... --encoder E --out TABLE [--device D] [--landmarks beside] [--finder DIR] [--strict]."""
     parser.add_argument(
         "sources",
         nargs="+",
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--encoder", type=Path, required=True, help="RUN/encoder.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="the table: a .parquet or a .csv file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--batch", type=int, default=64, help="faces at a time (default: %(default)s)")
     parser.add_argument(
         "--landmarks",
@@ -25,15 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="detect",
         help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
     )
-    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+    add_finder(parser)
     parser.add_argument("--strict", action="store_true", help="stop at a file that cannot be read")
 
 
 def run(args: argparse.Namespace) -> int:
     """Embed every source; 0 when at least one face was found in them."""
-    from mien.commands.embedding import embed_sources
-    from mien.train.encoder_file import load_encoder
-    from mien.train.engine import pick_device
+    from mien.evaluate.embed import embed_sources
+    from mien.train.encoder_file import load_encoder, pick_device
 
     encoder = load_encoder(args.encoder, device=pick_device(args.device))
     account = embed_sources(
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         batch_size=args.batch,
         landmarks=args.landmarks,
-        models=args.models,
+        models=args.finder,
         strict=args.strict,
     )
     print(f"{account.in_words()}\n{args.out}: {account.num_rows:,} rows of {encoder.feature_dim} features")

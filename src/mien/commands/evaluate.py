@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.commands.fit import ROOT_HELP, labelled_root
-from mien.data.remote import path_or_url
+from mien.commands.flags import add_set
+from mien.commands.labelled_set import add_labelled_set
+
+if TYPE_CHECKING:
+    from mien.evaluate.evaluation import Contestant
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--dataset D --root PATH --store STORE --encoder FILE... --out DIR and what may be left out."""
-    what = parser.add_argument_group("what is tested")
-    what.add_argument(
-        "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rafdb, affectnet, table, ..."
-    )
-    what.add_argument("--root", type=labelled_root, required=True, metavar="PATH", help=ROOT_HELP)
-    what.add_argument(
-        "--store",
-        type=path_or_url,
-        required=True,
-        metavar="STORE",
-        help="its cropped faces; made when not there; also the URL of a finished store",
-    )
-    what.add_argument(
-        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
-    )
-    what.add_argument(
+    """--dataset D --root PATH --encoder FILE... --out DIR and optional flags."""
+    add_labelled_set(parser, more_devices="; cuda:0,cuda:1 or cpu,cpu run trials side by side")
+    parser.add_argument(
         "--encoder",
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
         help="files that `mien pretrain` wrote; the first is compared with all others",
     )
-    what.add_argument(
+    parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="for the report and the predictions"
     )
-    what.add_argument(
-        "--occurs-at", type=float, metavar="X", help="intensity from which an AU is present (`table`)"
-    )
-    _add_contestants(parser)
-    _add_protocol(parser)
-    _add_means(parser)
-
-
-def _add_contestants(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
     others.add_argument("--untrained", action="store_true", help="also with random weights")
     others.add_argument(
@@ -61,9 +42,6 @@ def _add_contestants(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="architecture of these two, as resnet34 for the paper's row (default: the first encoder's)",
     )
-
-
-def _add_protocol(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is tested")
     how.add_argument(
         "--modes",
@@ -80,74 +58,110 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="shares of the training people whose labels are used, as 1 5 10 100 (frozen and all)",
     )
-    how.add_argument("--protocol", metavar="NAME", help="a named list of subjects, or a file with one")
-    how.add_argument(
-        "--folds", type=int, default=3, help="where the set has no list or split (default: %(default)s)"
-    )
-    how.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="assignments",
-        metavar="key=value",
-        help="a setting of the probe, as epochs=15, batch_size=128 or learning_rate=0.001",
-    )
-
-
-def _add_means(parser: argparse.ArgumentParser) -> None:
-    means = parser.add_argument_group("means")
-    means.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    means.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    means.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="trials side by side (default: one, or one a device)"
-    )
-    means.add_argument(
-        "--devices", default="", metavar="LIST", help="devices to spread them over, as cuda:0,cuda:1"
-    )
-    means.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+    add_set(how, of="the probe", example="epochs=15, batch_size=128 or learning_rate=0.001")
 
 
 def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
-    from mien.commands.evaluating import EvaluateRequest, evaluate
     from mien.commands.side_by_side import names_in, slots_for, usable_cores
     from mien.config import build, override
-    from mien.data.remote_store import local_store
-    from mien.evaluate.probe import ProbeSettings
-
-    devices = names_in(args.devices)
-    if args.jobs > 1 and not devices and args.device != "auto":
-        devices = [args.device]
-    if not args.encoder:
-        raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
-    if not all(0 < percent <= 100 for percent in args.shares):
-        raise ValueError(
-            f"--shares {' '.join(f'{p:g}' for p in args.shares)}: above 0 and at most 100 percent"
-        )
-    request = EvaluateRequest(
-        dataset=args.dataset,
-        root=args.root,
-        store=local_store(args.store, cache=args.store_cache),
-        encoders=tuple(args.encoder),
-        out=args.out,
-        modes=tuple(args.modes),
-        shares=tuple(percent / 100 for percent in args.shares),
-        protocol=args.protocol,
-        num_folds=args.folds,
-        untrained=args.untrained,
-        supervised=args.supervised,
-        supervised_backbone=args.supervised_backbone,
-        imagenet=args.imagenet,
-        occurs_at=args.occurs_at,
-        workers=args.workers,
-        device=args.device,
-        models=args.models,
-        slots=tuple(slots_for(devices, args.jobs, cores=usable_cores())),
-        settings=build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set"),
+    from mien.evaluate.evaluation import Trial, Trials, embed_contestants, people_in_features, results_of
+    from mien.evaluate.labelled_faces import (
+        FacesRequest,
+        folds_of,
+        labelled_faces,
+        labelled_set,
+        require_protocol,
+        say,
+        tested_people,
+        told_counts,
+        warning_of_same_pictures,
     )
-    page = evaluate(request)
+    from mien.evaluate.probe import ProbeSettings
+    from mien.evaluate.report_pictures import report_pictures
+    from mien.visualise.evaluation_report import ReportParts, write_report
+
+    if not all(0 < percent <= 100 for percent in args.shares):
+        given = " ".join(f"{percent:g}" for percent in args.shares)
+        raise ValueError(f"--shares {given}: above 0 and at most 100 percent")
+    settings = build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set")
+    devices = names_in(args.device) if "," in args.device else []
+    environments = [slot.environment for slot in slots_for(devices, 0, cores=usable_cores())]
+    contestants = _contestants(args)
+    request = FacesRequest.of(args, default_store=args.out / "faces")
+    labelled = labelled_set(request)
+    frames = labelled.frames()
+    counts = told_counts(labelled, frames)
+    require_protocol(request, frames)
+    data, without_face = labelled_faces(request, frames, [one.encoder for one in contestants])
+    protocol, folds = folds_of(request, data.frames)
+    trial = Trial(args.dataset, data, protocol, folds, settings, workers=args.workers)
+    features = embed_contestants(trial, contestants, say=say)
+    trials = Trials(trial, contestants, features, args.out / "predictions")
+    shares = tuple(percent / 100 for percent in args.shares)
+    results = list(results_of(trials, shares, environments, say=say))
+    alarms = [*_known_people(contestants, tested_people(data.frames, folds)), warning_of_same_pictures(data)]
+    alarms = [line for line in alarms if line]
+    for line in alarms:
+        say(f"warning: {line}")
+    parts = ReportParts(
+        alarms=tuple(alarms),
+        persons=people_in_features(trial, features, results),
+        facts=(("faces", data.in_words(frames, without_face)), ("store", str(request.store))),
+        counts=tuple(counts),
+        pictures=report_pictures(trial, contestants, features),
+    )
+    page = write_report(results, parts, args.out)
     print("\n" + "\n".join([page.verdict.best, *page.verdict.lines]))
     print(
         f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
     )
     return 0
+
+
+def _contestants(args: argparse.Namespace) -> list[Contestant]:
+    """The encoders of the command line, then the systems that are made of the first one's architecture."""
+    from mien.evaluate.evaluation import (
+        contestant_from_file,
+        from_public_weights,
+        newly_initialised,
+        of_architecture,
+    )
+    from mien.evaluate.tune import TrunkMode
+    from mien.train.encoder_file import pick_device
+
+    if not args.encoder:
+        raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
+    modes = tuple(TrunkMode(mode) for mode in args.modes)
+    device = pick_device(args.device.split(",")[0])
+    found = []
+    for given in args.encoder:
+        name, _, path = given.rpartition("=")
+        found.append(
+            contestant_from_file(Path(path), name=name or Path(path).stem, modes=modes, device=device)
+        )
+    like, named, all_moves = found[0].encoder, "supervised", (TrunkMode.ALL,)
+    if args.untrained:
+        found.append(newly_initialised(like, name="untrained", modes=modes))
+    if args.supervised_backbone is not None:
+        like, named = (
+            of_architecture(like, args.supervised_backbone),
+            f"supervised {args.supervised_backbone}",
+        )
+    if args.supervised:
+        found.append(newly_initialised(like, name=named, modes=all_moves))
+    if args.imagenet is not None:
+        name = f"{named}, ImageNet start"
+        found.append(from_public_weights(like, args.imagenet, name=name, modes=all_moves))
+    names = [contestant.name for contestant in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
+    return found
+
+
+def _known_people(contestants: list[Contestant], tested: set[str]) -> list[str]:
+    """A warning for each encoder that was pretrained on people it is tested on."""
+    from mien.train.pretrained_people import warning_of_people
+
+    words = {one.name: warning_of_people(one.encoder.training, tested) for one in contestants}
+    return [f"{name}: {line}" for name, line in words.items() if line]

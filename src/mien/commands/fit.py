@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ROOT_HELP = "the set's folder; for `table` the table itself; for `rendered` also `shipped`, the shipped clips"
+from mien.commands.labelled_set import add_labelled_set
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,53 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_labelled_set(parser: argparse.ArgumentParser) -> None:
-    """The flags of `mien.commands.labelled_faces`."""
-    labels = parser.add_argument_group("the labelled set")
-    labels.add_argument(
-        "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rendered, table, ..."
-    )
-    labels.add_argument("--root", type=labelled_root, required=True, metavar="PATH", help=ROOT_HELP)
-    labels.add_argument(
-        "--store",
-        type=Path,
-        metavar="STORE",
-        help="its cropped faces, made when not there (default: beside the model)",
-    )
-    labels.add_argument(
-        "--occurs-at", type=float, metavar="X", help="intensity from which an AU is present (`table`)"
-    )
-    labels.add_argument("--protocol", metavar="NAME", help="a named list of subjects, or a file with one")
-    labels.add_argument(
-        "--folds", type=int, default=3, help="where the set has no list or split (default: %(default)s)"
-    )
-    means = parser.add_argument_group("means")
-    means.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    means.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    means.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
-
-
-def labelled_root(text: str) -> Path:
-    """The path; `shipped` is the part `main` of the shipped clips."""
-    if text != "shipped":
-        return Path(text)
-    from mien.datasets.rendered import shipped_clips
-
-    return shipped_clips() / "main"
-
-
 def run(args: argparse.Namespace) -> int:
     """Fit, measure, write the file, and print the card."""
     from mien.commands.fitting import FitRequest, fit
-    from mien.commands.labelled_faces import FacesRequest
     from mien.config import build, override
     from mien.detect.card import card_in_words
+    from mien.evaluate.labelled_faces import FacesRequest
     from mien.evaluate.probe import ProbeSettings
 
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: expected a name that ends in .safetensors")
     request = FitRequest(
-        faces=FacesRequest.of(args, store=args.store or args.out.with_suffix(".faces")),
+        faces=FacesRequest.of(args, default_store=args.out.with_suffix(".faces")),
         encoder=args.encoder,
         out=args.out,
         mode=args.mode,

@@ -12,28 +12,28 @@ import numpy as np
 import torch
 
 from mien import __version__
-from mien.commands.labelled_faces import (
-    FacesRequest,
-    labelled_faces,
-    labelled_set,
-    protocol_of,
-    require_protocol,
-    say,
-    tested_people,
-    told_counts,
-)
 from mien.config import to_dict
 from mien.datasets.base import DatasetError, LabelledFrames
 from mien.detect.au_model import AuModel, save_au_model
 from mien.detect.fitting import FittedModel, Material, fit_au_model, learnable_units
 from mien.detect.measuring import measured_scores
 from mien.evaluate.features import cached_features
-from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.labelled_faces import (
+    FacesRequest,
+    LabelledFaces,
+    folds_of,
+    labelled_faces,
+    labelled_set,
+    require_protocol,
+    say,
+    tested_people,
+    told_counts,
+)
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import Protocol, frame_list_digest
 from mien.evaluate.tune import TrunkMode
 from mien.facs import action_unit
-from mien.train.encoder_file import Encoder, load_encoder
+from mien.train.encoder_file import Encoder, load_encoder, pick_device
 from mien.train.pretrained_people import warning_of_people
 
 
@@ -53,7 +53,7 @@ class FitRequest:
 
 def fit(request: FitRequest) -> AuModel:
     """Everything; what is finished is told as it comes. The model that was written."""
-    encoder = load_encoder(request.encoder, device=request.device)
+    encoder = load_encoder(request.encoder, device=pick_device(request.device))
     request.out.parent.mkdir(parents=True, exist_ok=True)  # what stands in its way is told before the work
     labelled = labelled_set(request.faces)
     frames = labelled.frames()
@@ -66,10 +66,8 @@ def fit(request: FitRequest) -> AuModel:
     for number, why in left_out.items():
         say(f"AU{number:02d} is left out: {why}")
     data = dataclasses.replace(data, frames=units)
-    protocol = protocol_of(request.faces, units)
-    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
+    protocol, folds = folds_of(request.faces, units)
     material = _material(request, encoder, data)
-    folds = protocol.folds(units.subject_N)
     known = warning_of_people(encoder.training, tested_people(units, folds))
     if known:
         say(f"warning: {known}")

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.commands.embedding import sort_by_kind
 from mien.data.face_tracking import FaceTracking
 from mien.data.sources import Source, SourceError
 from mien.data.store import TrackStore
-from mien.evaluate.keyed_faces import image_faces, video_faces
+from mien.evaluate.embed import image_faces, sort_by_kind, video_faces
 from mien.faces.align import crop_contract
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models

@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at, require_readable
 from mien.data.spelling import missing, normal_form, spelt_as_on_disk
 
+PICTURE_SUFFIXES = frozenset(
+    f".{name}" for name in ("bmp", "heic", "heif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+)
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (

@@ -28,7 +28,7 @@ from mien.detect.smoothing import Smoothing, smooth
 from mien.detect.table import Detections
 from mien.detect.table_layout import TableLayout
 from mien.faces.track import TrackSettings
-from mien.train.engine import pick_device
+from mien.train.encoder_file import pick_device
 from mien.video import Frame, VideoError, probe
 
 _FRAMES_AHEAD = 64

@@ -24,7 +24,7 @@ from mien.detect.curve_fitting import ChosenCurve, choose_curve
 from mien.detect.measuring import HeldOut
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
-from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, chosen_thresholds, fit_head
 from mien.evaluate.protocols import Fold, subject_folds
 from mien.evaluate.readout import fit_intensity

@@ -12,20 +12,12 @@ from numpy.typing import NDArray
 
 from mien.datasets.base import LabelledFrames
 from mien.detect.calibration import sigmoid
-from mien.evaluate.intervals import (
-    Interval,
-    auc_interval,
-    counts_by_subject,
-    f1_intervals,
-    fold_of_subjects,
-    subject_weights,
-)
+from mien.evaluate.intervals import Interval
 from mien.evaluate.metrics import Scores, always_on_f1, icc_3_1, mean_defined, scores_of
+from mien.evaluate.scoring import occurrence_intervals
 from mien.facs import action_unit
 
 Floats = NDArray[np.floating[Any]]
-
-RESAMPLING_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +63,20 @@ def measured_scores(held_out: HeldOut, frames: LabelledFrames) -> dict[str, Any]
     """
     before = scores_of(frames.occurrence_NA, _bounded(sigmoid(held_out.logit_MA)))
     after = scores_of(frames.occurrence_NA, held_out.probability_MA)
-    f1, f1_mean = _f1(held_out, frames)
+    f1, f1_mean, auc = occurrence_intervals(
+        frames.occurrence_NA,
+        held_out.probability_MA > held_out.threshold_MA,
+        held_out.logit_MA,
+        frames.subject_N,
+        held_out.fold_M,
+    )
     units = {}
     for column, number in enumerate(frames.action_units):
         units[action_unit(number).column] = {
             **_counts(frames, column),
             "f1": _plain(f1[column]),
             "always_on_f1": _number(always_on_f1(after.base_rate)[column]),
-            "roc_auc": _plain(_auc(held_out, frames, column)),
+            "roc_auc": _plain(auc[column]),
             **_calibration(before, after, column),
             "intensity_icc": _icc(held_out, frames, column),
         }
@@ -102,24 +100,6 @@ def _counts(frames: LabelledFrames, column: int) -> dict[str, Any]:
         "num_people_showing_it": len(np.unique(frames.subject_N[present_M])),
         "base_rate": _number(present_M.sum() / coded if coded else math.nan),
     }
-
-
-def _f1(held_out: HeldOut, frames: LabelledFrames) -> tuple[list[Interval], Interval]:
-    present_MA = held_out.probability_MA > held_out.threshold_MA
-    counts_SA4 = counts_by_subject(frames.occurrence_NA, present_MA, frames.subject_N)
-    fold_S = fold_of_subjects(frames.subject_N, held_out.fold_M)
-    return f1_intervals(counts_SA4, fold_S, subject_weights(fold_S, seed=RESAMPLING_SEED))
-
-
-def _auc(held_out: HeldOut, frames: LabelledFrames, column: int) -> Interval:
-    fold_S = fold_of_subjects(frames.subject_N, held_out.fold_M)
-    return auc_interval(
-        frames.occurrence_NA[:, column],
-        held_out.logit_MA[:, column],
-        frames.subject_N,
-        fold_S,
-        subject_weights(fold_S, seed=RESAMPLING_SEED),
-    )
 
 
 def _calibration(before: Scores, after: Scores, column: int) -> dict[str, Any]:

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mien.data.sources import VIDEO_SUFFIXES, storable, walk_files
+from mien.data.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, storable, walk_files
 from mien.data.spelling import missing, spelt_as_on_disk
 
-PICTURE_SUFFIXES = frozenset(
-    f".{name}" for name in ("bmp", "heic", "heif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
-)
 PICTURES = "pictures"
 """The name of the one table that all pictures of a run share."""
 

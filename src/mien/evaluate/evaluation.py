@@ -1,13 +1,14 @@
-"""One encoder in one mode through a protocol, from labelled faces to predictions."""
+"""Encoders through a protocol: fitted and tested fold by fold, their predictions kept as files."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,27 @@ from mien import __version__
 from mien.backbones import build_backbone
 from mien.backbones.weights import load_public_weights
 from mien.config import to_dict
+from mien.data.worker_pool import Died, Finished, Report, run_in_processes
+from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
-from mien.evaluate.matching import LabelledFaces
-from mien.evaluate.predictions import About, Predictions, output_names
-from mien.evaluate.probe import ProbeSettings
-from mien.evaluate.protocols import Fold, Protocol, frame_list_digest
-from mien.evaluate.systems import FrozenSystem, System, Tested, TunedSystem, intensity_readout, run_folds
-from mien.evaluate.tune import TrunkMode
+from mien.evaluate.labelled_faces import LabelledFaces
+from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
+from mien.evaluate.predictions import About, Predictions, output_names, read_predictions, write_predictions
+from mien.evaluate.probe import ProbeSettings, Targets, chosen_thresholds, fit_head, predict, targets_of
+from mien.evaluate.protocols import Fold, Protocol, frame_list_digest, share_of_subjects, subject_folds
+from mien.evaluate.readout import fit_intensity
+from mien.evaluate.scoring import Result, label_of
+from mien.evaluate.tune import TrunkMode, fit_tuned, predict_tuned
 from mien.train.encoder_file import Encoder, load_encoder
+
+_BRIGHTNESS_PX = 32
+
+Rows = NDArray[np.int64]
+Features = dict[str, NDArray[np.float32]]
+"""(N, D) by the name of a system."""
+
+FitPredict = Callable[[Targets, Rows, Rows], NDArray[np.float32]]
+"""Targets, training rows, test rows -> (tested, A) probabilities by a model fitted on the training rows."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,12 @@ class Trial:
     folds: list[Fold]
     settings: ProbeSettings
     choose_thresholds: bool = True  # in frozen mode, where it costs little
-    workers: int = 0
+    workers: int = 0  # processes that read pictures
 
 
-def contestant_from_file(path: Path, *, name: str, modes: tuple[TrunkMode, ...], device: str) -> Contestant:
+def contestant_from_file(
+    path: Path, *, name: str, modes: tuple[TrunkMode, ...], device: torch.device | str
+) -> Contestant:
     """An encoder file; TensorFileError if it is none."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Contestant(name, load_encoder(path, device=device), sha256, modes)
@@ -81,11 +97,103 @@ def from_public_weights(like: Encoder, path: Path, *, name: str, modes: tuple[Tr
 
 def features_of(contestant: Contestant, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
     """(N, D) features by the encoder as it is; ContractMismatchError when faces were cropped otherwise."""
-    encoder = contestant.encoder
-    encoder.contract.require_same(
-        data.faces.store.contract, ours=encoder.source, theirs=str(data.faces.store.path)
-    )
+    encoder, store = contestant.encoder, data.faces.store
+    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
     return cached_features(encoder.backbone.eval(), encoder.inputs, data.faces, workers=workers)
+
+
+def frozen_probe(features_ND: NDArray[np.float32], settings: ProbeSettings) -> FitPredict:
+    """A linear head on cached features."""
+    features = torch.from_numpy(features_ND)
+
+    def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
+        return predict(features, fit_head(features, targets, train, settings), targets, test)
+
+    return fit_predict
+
+
+def tuned_probe(trial: Trial, encoder: Encoder, mode: TrunkMode) -> FitPredict:
+    """A head together with what `mode` lets move of the encoder, on pictures."""
+
+    def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
+        faces, workers = trial.data.faces, trial.workers
+        how = {"mode": mode, "settings": trial.settings, "workers": workers}
+        model = fit_tuned(encoder.backbone, encoder.inputs, faces, targets, train, **how)
+        return predict_tuned(model, faces, targets, test, workers=workers)
+
+    return fit_predict
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The tested rows in order, with the fold that tested each; arrays are (len(rows), A)."""
+
+    rows: Rows
+    fold_M: NDArray[np.str_]
+    probability_MA: NDArray[np.float32]
+    threshold_MA: NDArray[np.float32]
+
+
+def run_folds(
+    fit_predict: FitPredict,
+    frames: LabelledFrames,
+    folds: list[Fold],
+    *,
+    share_of_labels: float = 1.0,
+    choose_thresholds: bool,
+    seed: int = 0,
+) -> Tested:
+    """Every fold fitted on (a share of) its training subjects and tested."""
+    targets = targets_of(frames)
+    probabilities, thresholds = [], []
+    for fold in folds:
+        train = share_of_subjects(frames.subject_N, fold.train, share=share_of_labels, seed=seed)
+        probability_MA = fit_predict(targets, train, fold.test)
+        threshold_A = np.full(targets.num_outputs, np.nan)
+        if choose_thresholds and frames.expression_N is None:
+            threshold_A = _thresholds_from_training_subjects(fit_predict, targets, frames, train)
+        probabilities.append(probability_MA)
+        thresholds.append(np.broadcast_to(threshold_A, probability_MA.shape))
+    names = np.repeat([fold.name for fold in folds], [len(fold.test) for fold in folds])
+    rows = np.concatenate([fold.test for fold in folds])
+    order = np.argsort(rows, kind="stable")
+    return Tested(
+        rows[order],
+        names[order],
+        np.concatenate(probabilities)[order],
+        np.concatenate(thresholds)[order].astype(np.float32),
+    )
+
+
+def _thresholds_from_training_subjects(
+    fit_predict: FitPredict, targets: Targets, frames: LabelledFrames, train: Rows
+) -> NDArray[np.floating]:
+    """Chosen on a third of the training subjects by a model fitted on the others; 0.5 below three."""
+    subject_N = frames.subject_N[train]
+    if len(np.unique(subject_N)) < 3:
+        return np.full(targets.num_outputs, 0.5)
+    held_N = subject_folds(subject_N, num_folds=3) == 0
+    held, rest = train[held_N], train[~held_N]
+    return chosen_thresholds(frames.occurrence_NA[held], fit_predict(targets, rest, held))
+
+
+def intensity_readout(
+    features_ND: NDArray[np.float32], frames: LabelledFrames, folds: list[Fold], rows: Rows
+) -> NDArray[np.float32] | None:
+    """(len(rows), A) intensities, 0 to 5, by ridge regression fold by fold; None where the set codes none.
+
+    NaN for an action unit whose intensity is never coded in a fold's training rows.
+    """
+    if frames.intensity_NA is None or np.isnan(frames.intensity_NA).all():
+        return None
+    predicted_NA = np.full(frames.intensity_NA.shape, np.nan, np.float32)
+    for fold in folds:
+        for column, intensity_N in enumerate(frames.intensity_NA.T):
+            train = fold.train[~np.isnan(intensity_N[fold.train])]
+            if len(train) > 1:
+                model = fit_intensity(features_ND[train], intensity_N[train])
+                predicted_NA[fold.test, column] = model.predict(features_ND[fold.test]).clip(0, 5)
+    return predicted_NA[rows]
 
 
 def try_system(
@@ -101,68 +209,24 @@ def try_system(
     `features_ND` are those of `features_of`; only the frozen mode needs them.
     """
     began = time.monotonic()
-    frozen = mode is TrunkMode.FROZEN
+    frames, intensities = trial.data.frames, None
+    if frozen := mode is TrunkMode.FROZEN:
+        assert features_ND is not None
+        fit_predict = frozen_probe(features_ND, trial.settings)
+    else:
+        fit_predict = tuned_probe(trial, contestant.encoder, mode)
     tested = run_folds(
-        _system(trial, contestant, mode, features_ND),
-        trial.data.frames,
+        fit_predict,
+        frames,
         trial.folds,
         share_of_labels=share_of_labels,
         choose_thresholds=trial.choose_thresholds and frozen,
         seed=trial.settings.seed,
     )
-    intensities = None
     if frozen and features_ND is not None and share_of_labels == 1.0:
-        intensities = intensity_readout(features_ND, trial.data.frames, trial.folds, tested.rows)
+        intensities = intensity_readout(features_ND, frames, trial.folds, tested.rows)
     about = about_trial(trial, contestant, mode, share_of_labels, seconds=time.monotonic() - began)
-    return _predictions(trial, tested, about, intensities)
-
-
-def about_trial(
-    trial: Trial, contestant: Contestant, mode: TrunkMode, share_of_labels: float, *, seconds: float
-) -> About:
-    """What the predictions of such a trial say of themselves."""
-    return About(
-        dataset=trial.dataset,
-        system=contestant.name,
-        mode=mode.value,
-        share_of_labels=share_of_labels,
-        encoder=contestant.encoder.source,
-        encoder_sha256=contestant.sha256,
-        contract_digest=contestant.encoder.contract.digest,
-        protocol=trial.protocol.name,
-        protocol_source=trial.protocol.source,
-        protocol_digest=trial.protocol.digest,
-        frames_digest=frame_list_digest(trial.data.frames),
-        settings=to_dict(trial.settings) | {"mode": mode.value, "inputs": _inputs(contestant.encoder)},
-        mien_version=__version__,
-        seconds=seconds,
-    )
-
-
-def _system(
-    trial: Trial, contestant: Contestant, mode: TrunkMode, features_ND: NDArray[np.float32] | None
-) -> System:
-    if mode is TrunkMode.FROZEN:
-        assert features_ND is not None
-        return FrozenSystem(features_ND, trial.settings)
-    encoder = contestant.encoder
-    return TunedSystem(
-        encoder.backbone, encoder.inputs, trial.data.faces, mode, trial.settings, workers=trial.workers
-    )
-
-
-def _inputs(encoder: Encoder) -> dict[str, Any]:
-    return {
-        "backbone": encoder.backbone_name,
-        **encoder.backbone_settings,
-        "input_size_px": encoder.inputs.input_size_px,
-    }
-
-
-def _predictions(
-    trial: Trial, tested: Tested, about: About, intensities: NDArray[np.float32] | None
-) -> Predictions:
-    frames = trial.data.frames.rows(tested.rows)
+    frames = frames.rows(tested.rows)
     return Predictions(
         about=about,
         outputs=output_names(frames.action_units, frames.expressions),
@@ -178,3 +242,188 @@ def _predictions(
         intensity_NA=frames.intensity_NA if intensities is not None else None,
         predicted_intensity_NA=intensities,
     )
+
+
+def about_trial(
+    trial: Trial, contestant: Contestant, mode: TrunkMode, share_of_labels: float, *, seconds: float
+) -> About:
+    """The record in the predictions of such a trial."""
+    encoder = contestant.encoder
+    inputs = {"backbone": encoder.backbone_name, **encoder.backbone_settings}
+    inputs["input_size_px"] = encoder.inputs.input_size_px
+    return About(
+        dataset=trial.dataset,
+        system=contestant.name,
+        mode=mode.value,
+        share_of_labels=share_of_labels,
+        encoder=encoder.source,
+        encoder_sha256=contestant.sha256,
+        contract_digest=encoder.contract.digest,
+        protocol=trial.protocol.name,
+        protocol_source=trial.protocol.source,
+        protocol_digest=trial.protocol.digest,
+        frames_digest=frame_list_digest(trial.data.frames),
+        settings=to_dict(trial.settings) | {"mode": mode.value, "inputs": inputs},
+        mien_version=__version__,
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One system (by its number) in one mode with a share of the labels."""
+
+    system: int
+    mode: TrunkMode
+    share: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All systems in all modes, and the folder in which each attempt's predictions are kept."""
+
+    trial: Trial
+    contestants: Sequence[Contestant]
+    features: Features  # of the systems that are embedded
+    folder: Path
+
+    def attempts(self, shares: Sequence[float]) -> Iterator[Attempt]:
+        """In the order of the report; fewer labels in the modes in which they are usually reported."""
+        for number, contestant in enumerate(self.contestants):
+            for mode in contestant.modes:
+                few = mode in (TrunkMode.FROZEN, TrunkMode.ALL)
+                for share in shares if few else (max(shares),):
+                    yield Attempt(number, mode, share)
+
+    def about(self, attempt: Attempt) -> About:
+        """The record in its predictions."""
+        contestant = self.contestants[attempt.system]
+        return about_trial(self.trial, contestant, attempt.mode, attempt.share, seconds=0)
+
+    def kept(self, attempt: Attempt) -> Predictions | None:
+        """The predictions of an earlier run, when that was the very same trial."""
+        path = self._path(attempt)
+        if not path.exists():
+            return None
+        predictions = read_predictions(path)
+        return predictions if predictions.about.tells_the_same(self.about(attempt)) else None
+
+    def try_and_keep(self, attempt: Attempt) -> Predictions:
+        """Fit, test and write the predictions."""
+        contestant = self.contestants[attempt.system]
+        features_ND = self.features.get(contestant.name)
+        predictions = try_system(
+            self.trial, contestant, attempt.mode, features_ND, share_of_labels=attempt.share
+        )
+        write_predictions(self._path(attempt), predictions)
+        return predictions
+
+    def side_by_side(
+        self, attempts: Sequence[Attempt], environments: Sequence[Mapping[str, str]]
+    ) -> Iterator[Finished[Attempt, float] | Died[Attempt]]:
+        """Each attempt in a process, one process per environment; its predictions are kept.
+
+        A process reads its pictures itself. It works on the GPU that its environment shows, else on the CPU.
+        """
+        work = _TryOne(self._for_other_processes())
+        for event in run_in_processes(
+            work, attempts, workers=min(len(environments), len(attempts)), environments=environments
+        ):
+            if isinstance(event, (Finished, Died)):
+                yield event
+
+    def _for_other_processes(self) -> Trials:
+        """Copies on the CPU, for processes that see other devices."""
+        encoders = [
+            dataclasses.replace(one.encoder, backbone=copy.deepcopy(one.encoder.backbone).cpu())
+            for one in self.contestants
+        ]
+        contestants = [
+            dataclasses.replace(one, encoder=encoder)
+            for one, encoder in zip(self.contestants, encoders, strict=True)
+        ]
+        return dataclasses.replace(
+            self, contestants=contestants, trial=dataclasses.replace(self.trial, workers=0)
+        )
+
+    def _path(self, attempt: Attempt) -> Path:
+        system = self.contestants[attempt.system].name
+        name = f"{system} {attempt.mode.value} {100 * attempt.share:g}".replace("/", "_").replace(" ", ".")
+        return self.folder / f"{name}.parquet"
+
+
+@dataclass(frozen=True)
+class _TryOne:
+    """The work of one process."""
+
+    trials: Trials
+
+    def __call__(self, attempt: Attempt, report: Report, /) -> float:
+        backbone = self.trials.contestants[attempt.system].encoder.backbone
+        backbone.to("cuda" if torch.cuda.is_available() else "cpu")
+        return self.trials.try_and_keep(attempt).about.seconds
+
+
+def embed_contestants(
+    trial: Trial, contestants: Sequence[Contestant], *, say: Callable[[str], None]
+) -> Features:
+    """Features of the first system, and of all that are not trained on labels alone."""
+    features = {}
+    for one in contestants:
+        if one is contestants[0] or one.modes != (TrunkMode.ALL,):
+            say(f"{one.name}: features of {trial.data.frames.num_frames:,} faces")
+            features[one.name] = features_of(one, trial.data, workers=trial.workers)
+    return features
+
+
+def results_of(
+    trials: Trials,
+    shares: Sequence[float],
+    environments: Sequence[Mapping[str, str]],
+    *,
+    say: Callable[[str], None],
+) -> Iterator[Result]:
+    """Every attempt scored, in the order of the report; predictions that an earlier run kept are used again.
+
+    With several environments the attempts run side by side; one whose process died is tried again here.
+    """
+    attempts = list(trials.attempts(shares))
+    kept = {attempt: trials.kept(attempt) for attempt in attempts}
+    fresh = [attempt for attempt in attempts if kept[attempt] is None]
+    if len(environments) > 1 and len(fresh) > 1:
+        for event in trials.side_by_side(fresh, environments):
+            label = label_of(trials.about(event.job))
+            if isinstance(event, Died):
+                say(f"{label}: its process died ({event.how}); it is tried again when the others are done")
+            else:
+                say(f"{label}: done in {event.result:.0f} s")
+        kept |= {attempt: trials.kept(attempt) for attempt in fresh}
+    for attempt in attempts:
+        result = Result.of(kept[attempt] or trials.try_and_keep(attempt))
+        about, mean = result.predictions.about, result.mean_score
+        told = f"in {about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
+        name = "F1" if result.expressions is None else "class accuracy"
+        interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+        say(f"{result.label}: mean {name} {interval} {told}")
+        yield result
+
+
+def people_in_features(
+    trial: Trial, features: Features, results: Sequence[Result]
+) -> list[tuple[str, PersonIndependence]]:
+    """Person-independence of every system whose frozen features were probed for action units."""
+    rows = sample_of(trial.data.frames)
+    frames, pictures = trial.data.frames.rows(rows), trial.data.faces.read(rows, size_px=_BRIGHTNESS_PX)
+    found = []
+    for result in results:
+        about = result.predictions.about
+        if about.mode == "frozen" and about.share_of_labels == 1 and result.occurrences is not None:
+            numbers = person_independence(
+                features[about.system][rows],
+                frames,
+                pose_N3=trial.data.pose_N3[rows],
+                brightness_N=pictures.mean(axis=(1, 2, 3)),
+                action_unit_auc=result.occurrences.roc_auc_mean,
+            )
+            found.append((about.system, numbers))
+    return found

@@ -36,7 +36,7 @@ class About:
 
     dataset: str
     system: str  # shown in the report
-    mode: str  # what of the encoder moved: see evaluate.trunk
+    mode: str  # what of the encoder moved: see TrunkMode
     share_of_labels: float  # of the training subjects
     encoder: str  # file or description
     encoder_sha256: str

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mien import __version__
-from mien.data.labels import FrameLabels
 from mien.data.store import TrackStore
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.metrics import confusion_counts, f1_of_counts, mean_defined, roc_auc_per_column
 from mien.evaluate.predictions import About, Predictions
 from mien.evaluate.protocols import frames_digest, subject_folds
 from mien.train.encoder_file import Encoder
+
+if TYPE_CHECKING:
+    from mien.data.labels import FrameLabels
 
 Floats = NDArray[np.floating[Any]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,13 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 from mien.datasets.base import LabelledFrames
+from mien.evaluate.evaluation import Contestant, Features, Trial
 from mien.evaluate.features import centre_views
 from mien.evaluate.head import REGIONS, ProbeHead, activation_maps, region_maps
-from mien.evaluate.matching import LabelledFaces
+from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.person_independence import nearest_of_others, standardised
+from mien.evaluate.probe import fit_head, predict, targets_of
+from mien.evaluate.tune import TrunkMode
 from mien.train.encoder_file import Encoder
 
 Floats = NDArray[np.floating[Any]]
@@ -26,6 +29,9 @@ NUM_SUBJECTS = 10
 FRAMES_PER_SUBJECT = 30
 PCA_DIMENSIONS = 50
 PERPLEXITY = 30.0
+NUM_MAPS = 4  # systems whose features are drawn side by side
+MIN_FRAMES_OF_A_MAP = 10
+FACE_PX = 128
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,14 @@ class MappedFace:
 
 
 @dataclass(frozen=True)
+class ShownFace:
+    """A face (uint8 RGB) and the words below it."""
+
+    picture_HWC: NDArray[np.uint8]
+    words: str
+
+
+@dataclass(frozen=True)
 class Reading:
     """An encoder, a head fitted on its frozen features, in evaluation mode, and the faces they read."""
 
@@ -122,13 +136,70 @@ class RegionExamples:
 
 
 @dataclass(frozen=True)
-class NeighbourStrip:
-    """Frames of one video in the order of time; below each, the nearest frames of other people.
+class ReportPictures:
+    """Maps of the features of several systems, and faces of one of them; what is empty was not to be had.
 
-    rows_QK: numbers of frames, the query first.
+    strip: a column for each frame of one video, in the order of time; below each face the nearest frames of
+    other people.
     """
 
-    rows_QK: NDArray[np.int64]
+    action_unit: int
+    maps: tuple[tuple[str, FeatureMap], ...]
+    system: str
+    regions: tuple[RegionExamples, ...]
+    strip: tuple[tuple[ShownFace, ...], ...]
+
+
+def report_pictures(
+    trial: Trial, contestants: Sequence[Contestant], features: Features
+) -> ReportPictures | None:
+    """The first system's faces; None for expressions."""
+    frames, first = trial.data.frames, contestants[0]
+    if not frames.action_units:
+        return None
+    column = column_to_show(frames)
+    return ReportPictures(
+        frames.action_units[column],
+        tuple(_maps(frames, column, contestants, features)),
+        first.name,
+        tuple(_regions(trial, first, features[first.name])),
+        tuple(_strip(trial.data, features[first.name])),
+    )
+
+
+def _maps(
+    frames: LabelledFrames, column: int, contestants: Sequence[Contestant], features: Features
+) -> Iterator[tuple[str, FeatureMap]]:
+    rows = frames_to_map(frames, column)
+    if len(rows) >= MIN_FRAMES_OF_A_MAP:
+        labels_M, subject_M = frames.occurrence_NA[rows, column], frames.subject_N[rows]
+        shown = [one.name for one in contestants if one.modes != (TrunkMode.ALL,)]
+        for name in shown[:NUM_MAPS]:
+            yield name, feature_map(features[name][rows], labels_M, subject_M)
+
+
+def _regions(trial: Trial, contestant: Contestant, features_ND: Floats) -> list[RegionExamples]:
+    """Of the first fold, with a head fitted for it."""
+    fold, targets = trial.folds[0], targets_of(trial.data.frames)
+    features = torch.from_numpy(features_ND)
+    head = fit_head(features, targets, fold.train, trial.settings)
+    probability_MA = predict(features, head, targets, fold.test)
+    reading = Reading(contestant.encoder, head.to(contestant.encoder.device), trial.data)
+    return region_examples(reading, fold.test, probability_MA)
+
+
+def _strip(data: LabelledFaces, features_ND: Floats) -> Iterator[tuple[ShownFace, ...]]:
+    num_neighbours = min(3, len(np.unique(data.frames.subject_N)) - 1)
+    if num_neighbours:
+        for rows in neighbour_strip(features_ND, data.frames, num_neighbours=num_neighbours):
+            yield tuple(_shown(data, int(row)) for row in rows)
+
+
+def _shown(data: LabelledFaces, row: int) -> ShownFace:
+    picture = data.faces.read(np.array([row]), size_px=FACE_PX)[0]
+    present = np.flatnonzero(data.frames.occurrence_NA[row] == 1)
+    words = " ".join(f"AU{data.frames.action_units[column]}" for column in present) or "no AU"
+    return ShownFace(picture, f"{data.frames.subject_N[row]}: {words}")
 
 
 def region_examples(
@@ -152,8 +223,11 @@ def region_examples(
 
 def neighbour_strip(
     features_ND: Floats, frames: LabelledFrames, *, num_queries: int = 8, num_neighbours: int = 3
-) -> NeighbourStrip:
-    """Frames spread over the liveliest video, with their neighbours; ValueError for too few people."""
+) -> NDArray[np.int64]:
+    """(Q, 1 + K) rows: frames spread over the liveliest video, each with its neighbours.
+
+    ValueError for too few people.
+    """
     videos = frames.videos()
     names, sizes = np.unique(videos, return_counts=True)
     lively = [_changes(frames.occurrence_NA[videos == name]) for name in names]
@@ -163,7 +237,7 @@ def neighbour_strip(
     rows = rows[np.argsort(frames.seconds_N[rows] * 1e6 + frames.frame_N[rows], kind="stable")]
     queries = rows[np.unique(np.linspace(0, len(rows) - 1, num_queries).astype(int))]
     near = nearest_of_others(features_ND, frames.subject_N, num_neighbours=num_neighbours, queries=queries)
-    return NeighbourStrip(np.column_stack([queries, near]))
+    return np.column_stack([queries, near])
 
 
 def _hits_and_misses(

@@ -28,6 +28,7 @@ from mien.evaluate.intervals import (
 from mien.evaluate.metrics import (
     Scores,
     always_on_f1,
+    confusion_counts,
     f1_of_counts,
     icc_3_1,
     mean_defined,
@@ -71,24 +72,20 @@ class OccurrenceSummary:
 def summarise(predictions: Predictions) -> OccurrenceSummary:
     """The scores of a system for action units."""
     labels_NA, probability_NA = predictions.label_NA, predictions.probability_NA
-    counts_SA4, fold_S = _counts(predictions)
-    weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
-    f1, f1_mean = f1_intervals(counts_SA4, fold_S, weight_RS)
+    f1, f1_mean, auc = occurrence_intervals(
+        labels_NA, probability_NA > THRESHOLD, probability_NA, predictions.subject_N, predictions.fold_N
+    )
     folds = [_fold_scores(predictions, fold) for fold in np.unique(predictions.fold_N)]
     everything = scores_of(labels_NA, probability_NA, threshold_A=THRESHOLD)
-    auc = [
-        auc_interval(labels_N, probability_N, predictions.subject_N, fold_S, weight_RS)
-        for labels_N, probability_N in zip(labels_NA.T, probability_NA.T, strict=True)
-    ]
     return OccurrenceSummary(
         action_units=predictions.action_units,
         num_frames=len(labels_NA),
-        num_subjects=len(fold_S),
+        num_subjects=len(np.unique(predictions.subject_N)),
         base_rate=everything.base_rate,
         always_on=always_on_f1(everything.base_rate),
         f1=f1,
         f1_mean=f1_mean,
-        f1_pooled=f1_of_counts(counts_SA4.sum(axis=0)),
+        f1_pooled=f1_of_counts(confusion_counts(labels_NA, probability_NA > THRESHOLD)),
         f1_chosen=_f1_at_chosen_thresholds(predictions),
         roc_auc=auc,
         roc_auc_mean=mean_defined(interval.value for interval in auc),
@@ -98,6 +95,27 @@ def summarise(predictions: Predictions) -> OccurrenceSummary:
         icc=_icc(predictions),
         notes=tuple(undefined(everything, predictions.action_units)),
     )
+
+
+def occurrence_intervals(
+    labels_NA: Floats,
+    present_NA: NDArray[np.bool_],
+    ranking_NA: Floats,
+    subject_N: NDArray[Any],
+    fold_N: NDArray[Any],
+) -> tuple[list[Interval], Interval, list[Interval]]:
+    """F1 of each action unit, their mean, and ROC-AUC of each, with intervals that resample people.
+
+    present_NA: what is predicted; ranking_NA: scores by which frames are ranked.
+    """
+    counts_SA4, fold_S = (
+        counts_by_subject(labels_NA, present_NA, subject_N),
+        fold_of_subjects(subject_N, fold_N),
+    )
+    weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
+    columns = zip(labels_NA.T, ranking_NA.T, strict=True)
+    auc = [auc_interval(labels_N, score_N, subject_N, fold_S, weight_RS) for labels_N, score_N in columns]
+    return *f1_intervals(counts_SA4, fold_S, weight_RS), auc
 
 
 def summarise_expressions(predictions: Predictions) -> ExpressionScores:
@@ -210,6 +228,11 @@ class Result:
         """The scores of action units; only for a set that has them."""
         assert self.occurrences is not None
         return self.occurrences
+
+    @property
+    def mean_score(self) -> Interval:
+        """The one number by which systems are ranked: mean F1, or mean accuracy of the classes."""
+        return self.expressions.mean if self.expressions is not None else self.occurrence_scores.f1_mean
 
     @property
     def label(self) -> str:

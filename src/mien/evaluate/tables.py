@@ -48,7 +48,7 @@ def modes_table(results: Sequence[Result]) -> Table:
     by_system: dict[str, dict[str, Cell]] = {}
     for result in whole:
         about, mean = result.predictions.about, result.occurrence_scores.f1_mean
-        text = f"{_percent(mean.value)} ({_percent(mean.low)} to {_percent(mean.high)})"
+        text = f"{_percent(mean.value)} ({_bounds(mean)})"
         hint = f"ROC-AUC {_percent(result.occurrence_scores.roc_auc_mean)}"
         by_system.setdefault(about.system, {})[about.mode] = Cell(text, hint)
     rows = [
@@ -94,19 +94,13 @@ def ablation_table(dataset: str) -> Table | None:
 
 def auc_table(results: Sequence[Result]) -> Table:
     """ROC-AUC an action unit, which no threshold and no base rate flatters."""
-    summaries = [(result, result.occurrence_scores) for result in results]
-    rows = [
-        Row(
-            result.label,
-            MEASURED,
-            (
-                Cell(_percent(summary.roc_auc_mean), strong=True),
-                *(_interval_cell(interval, floor=0.5) for interval in summary.roc_auc),
-            ),
-        )
-        for result, summary in summaries
-    ]
-    numbers = summaries[0][1].action_units
+    rows = []
+    for result in results:
+        summary = result.occurrence_scores
+        mean = Cell(_percent(summary.roc_auc_mean), strong=True)
+        each = [_interval_cell(interval, floor=0.5) for interval in summary.roc_auc]
+        rows.append(Row(result.label, MEASURED, (mean, *each)))
+    numbers = results[0].occurrence_scores.action_units
     chance = Row("chance", FLOOR, tuple(Cell("50.0") for _ in range(len(numbers) + 1)))
     return Table(
         "auc",
@@ -118,25 +112,31 @@ def auc_table(results: Sequence[Result]) -> Table:
     )
 
 
+_SUMMARY = {
+    "F1 pooled": "f1_pooled",
+    "F1, chosen thresholds": "f1_chosen",
+    "ROC-AUC": "roc_auc_mean",
+    "average precision": "average_precision",
+    "balanced accuracy": "balanced_accuracy",
+    "calibration error": "calibration_error",
+    "ICC(3,1)": "icc",
+}
+"""Fields of a summary by the column that shows their mean."""
+
+
 def summary_table(results: Sequence[Result]) -> Table:
     """All mean scores of each system."""
-    columns = (
-        "F1",
-        "95 % interval",
-        "F1 pooled",
-        "F1, chosen thresholds",
-        "ROC-AUC",
-        "average precision",
-        "balanced accuracy",
-        "calibration error",
-        "ICC(3,1)",
-        "seconds",
-    )
+    rows = []
+    for result in results:
+        means = [np.atleast_1d(getattr(result.occurrence_scores, field)) for field in _SUMMARY.values()]
+        cells = [Cell(_measured(mean_defined(mean_A))) for mean_A in means]
+        seconds = Cell(f"{result.predictions.about.seconds:.0f}")
+        rows.append(Row(result.label, MEASURED, (*_mean_cells(result.mean_score), *cells, seconds)))
     return Table(
         "summary",
         "Means over action units, %",
-        columns,
-        tuple(_summary_row(result) for result in results),
+        ("F1", "95 % interval", *_SUMMARY, "seconds"),
+        tuple(rows),
         "Chosen thresholds: the best on a third of the training subjects, for a model of the others; never "
         "on test subjects. Calibration error: lower is better; heads are fitted with presence and absence "
         "weighted alike, so their probabilities are meant for 0.5, not for the base rate. ICC(3,1): ridge "
@@ -160,27 +160,35 @@ def expression_table(results: Sequence[Result]) -> Table:
     )
 
 
+_PERSON = (
+    ("index", "index"),
+    ("AU ROC-AUC", "action_unit_auc"),
+    ("identity named", "identity_accuracy"),
+    ("by chance", "identity_chance"),
+    ("identity retrieved", "identity_retrieval"),
+    ("silhouette AU", "silhouette_by_action_unit"),
+    ("silhouette person", "silhouette_by_subject"),
+    ("neighbours share AUs", "neighbours_share"),
+    ("by chance", "neighbours_share_by_chance"),
+    ("R² yaw", "r2_yaw"),
+    ("R² pitch", "r2_pitch"),
+    ("R² brightness", "r2_brightness"),
+)
+"""Columns and the fields that they show."""
+
+
 def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
     """What is in the features of each encoder besides action units."""
-    columns = (
-        "index",
-        "AU ROC-AUC",
-        "identity named",
-        "by chance",
-        "identity retrieved",
-        "silhouette AU",
-        "silhouette person",
-        "neighbours share AUs",
-        "by chance",
-        "R² yaw",
-        "R² pitch",
-        "R² brightness",
-    )
+    rows = []
+    for name, numbers in measured:
+        values = [getattr(numbers, field) for _, field in _PERSON]
+        texts = ["undefined" if math.isnan(value) else f"{value:.2f}" for value in values]
+        rows.append(Row(name, MEASURED, (Cell(texts[0], strong=True), *map(Cell, texts[1:]))))
     return Table(
         "person",
         "Person-independence: action units set against identity",
-        columns,
-        tuple(_person_row(name, numbers) for name, numbers in measured),
+        tuple(column for column, _ in _PERSON),
+        tuple(rows),
         "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 the features tell "
         "more of the action than of the person. Identity is named by a linear read-out from other videos of "
         "the same people; retrieved: the nearest frame of any other video shows the same person. Neighbours: "
@@ -203,61 +211,22 @@ def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) 
 
 def _f1_row(result: Result) -> Row:
     summary = result.occurrence_scores
-    mean = summary.f1_mean
-    bounds = f"{_percent(mean.low)} to {_percent(mean.high)}"
     each = zip(summary.f1, summary.always_on, strict=True)
     cells = [_interval_cell(interval, floor=float(floor)) for interval, floor in each]
-    return Row(result.label, MEASURED, (Cell(_percent(mean.value), strong=True), Cell(bounds), *cells))
+    return Row(result.label, MEASURED, (*_mean_cells(summary.f1_mean), *cells))
 
 
-def _summary_row(result: Result) -> Row:
-    summary = result.occurrence_scores
-    mean = summary.f1_mean
-    values = (
-        summary.f1_pooled,
-        summary.f1_chosen,
-        [summary.roc_auc_mean],
-        summary.average_precision,
-        summary.balanced_accuracy,
-        summary.calibration_error,
-        summary.icc,
-    )
-    cells = (
-        Cell(_percent(mean.value), strong=True),
-        Cell(f"{_percent(mean.low)} to {_percent(mean.high)}"),
-        *(Cell(_measured(mean_defined(value))) for value in values),
-        Cell(f"{result.predictions.about.seconds:.0f}"),
-    )
-    return Row(result.label, MEASURED, cells)
+def _mean_cells(mean: Interval) -> tuple[Cell, Cell]:
+    return Cell(_percent(mean.value), strong=True), Cell(_bounds(mean))
 
 
 def _expression_row(result: Result, order: Sequence[str]) -> Row:
     scores, names = result.expressions, list(result.predictions.outputs)
     assert scores is not None
     values = [scores.accuracy_C[names.index(name)] for name in order]
-    bounds = f"{_percent(scores.mean.low)} to {_percent(scores.mean.high)}"
     cells = [Cell(_percent(value)) for value in values]
-    mean = Cell(_percent(scores.mean.value), strong=True)
-    return Row(result.label, MEASURED, (*cells, mean, Cell(bounds), Cell(_percent(scores.accuracy))))
-
-
-def _person_row(name: str, numbers: PersonIndependence) -> Row:
-    values = (
-        numbers.index,
-        numbers.action_unit_auc,
-        numbers.identity_accuracy,
-        numbers.identity_chance,
-        numbers.identity_retrieval,
-        numbers.silhouette_by_action_unit,
-        numbers.silhouette_by_subject,
-        numbers.neighbours_share,
-        numbers.neighbours_share_by_chance,
-        numbers.r2_yaw,
-        numbers.r2_pitch,
-        numbers.r2_brightness,
-    )
-    index, *others = ("undefined" if math.isnan(v) else f"{v:.2f}" for v in values)
-    return Row(name, MEASURED, (Cell(index, strong=True), *map(Cell, others)))
+    last = (*_mean_cells(scores.mean), Cell(_percent(scores.accuracy)))
+    return Row(result.label, MEASURED, (*cells, *last))
 
 
 def _comparison_row(comparison: Comparison) -> Row:
@@ -294,8 +263,11 @@ def _floor(label: str, value_A: NDArray[np.floating[Any]]) -> Row:
 
 
 def _interval_cell(interval: Interval, *, floor: float) -> Cell:
-    bounds = f"{_percent(interval.low)} to {_percent(interval.high)}"
-    return Cell(_percent(interval.value), bounds, faint=not interval.low > floor)
+    return Cell(_percent(interval.value), _bounds(interval), faint=not interval.low > floor)
+
+
+def _bounds(interval: Interval) -> str:
+    return f"{_percent(interval.low)} to {_percent(interval.high)}"
 
 
 def _points(test: PairedTest) -> str:

@@ -115,3 +115,16 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Enc
     )
     backbone.eval().requires_grad_(False).to(device)
     return Encoder(backbone, name, settings, inputs, record["training"], str(path))
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: a GPU where there is one; ValueError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: expected auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: torch {torch.__version__} sees no GPU here")
+    return device

@@ -91,19 +91,6 @@ def start_engine(run: RunSettings) -> Fabric:
     return fabric
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto`: a GPU where there is one; ValueError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r}: expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: torch {torch.__version__} sees no GPU here")
-    return device
-
-
 def precision_advice(run: RunSettings, device: torch.device) -> str:
     """What to set where bf16 is emulated, and so far slower than float32; empty where all is well."""
     if run.precision != "bf16-mixed" or device.type != "cpu" or _cpu_computes_in_bf16():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluate.metrics import always_on_f1
-from mien.evaluate.report_pictures import FeatureMap
 from mien.evaluate.scoring import Result, mode_name
+
+if TYPE_CHECKING:
+    from mien.evaluate.report_pictures import FeatureMap
 
 Floats = NDArray[np.floating[Any]]
 

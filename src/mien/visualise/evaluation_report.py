@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mien.data.atomic import write_bytes
 from mien.evaluate.person_independence import PersonIndependence
@@ -24,7 +25,10 @@ from mien.evaluate.tables import (
 )
 from mien.visualise.evaluation_summary import identity_plane, ranking_of, styles_of
 from mien.visualise.evaluation_verdict import headline, in_words, told, verdict_of
-from mien.visualise.report_page import ReportPage, figures_of, write_report_page
+from mien.visualise.report_page import ReportPage, fields_of, figures_of, write_report_page
+
+if TYPE_CHECKING:
+    from mien.evaluate.report_pictures import ReportPictures
 
 _TITLES = {
     "bp4d": "BP4D",
@@ -43,7 +47,7 @@ _TOYS = {
 
 @dataclass(frozen=True)
 class ReportParts:
-    """What results alone do not tell; pictures are fields of `ReportPage`."""
+    """What the results do not contain."""
 
     persons: Sequence[tuple[str, PersonIndependence]] = ()
     comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
@@ -51,11 +55,14 @@ class ReportParts:
     facts: tuple[tuple[str, str], ...] = ()
     counts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    pictures: Mapping[str, Any] = field(default_factory=dict)
+    pictures: ReportPictures | None = None
 
 
 def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> ReportPage:
-    """All four files into `out`; the page that was written."""
+    """All files into `out`; the page that was written.
+
+    measures.json keeps what the predictions do not contain.
+    """
     results = in_order(results)
     page = page_of(results, parts)
     out.mkdir(parents=True, exist_ok=True)
@@ -67,6 +74,13 @@ def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Re
     }
     for name, text in texts.items():
         write_bytes(out / name, text.encode(), temporary_folder=out)
+    kept = {
+        "persons": {name: numbers.to_dict() for name, numbers in parts.persons},
+        "facts": parts.facts,
+        "counts": parts.counts,
+    }
+    if parts.persons or parts.facts:
+        write_bytes(out / "measures.json", json.dumps(kept, indent=2).encode(), temporary_folder=out)
     return page
 
 
@@ -75,6 +89,7 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
     dataset = results[0].predictions.about.dataset
     comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
     verdict = verdict_of(results, parts.persons)
+    shown = fields_of(parts.pictures) if parts.pictures is not None else {}
     page = ReportPage(
         title=_TITLES.get(dataset, dataset),
         scope=_scope(results),
@@ -89,7 +104,7 @@ def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
         counts=parts.counts,
         notes=(*parts.notes, *_undefined(results), *_missing_modes(results)),
     )
-    return dataclasses.replace(page, **figures_of(results), **parts.pictures)
+    return dataclasses.replace(page, **figures_of(results), **shown)
 
 
 def compared(results: Sequence[Result]) -> list[Comparison]:

@@ -11,7 +11,7 @@ from mien.evaluate.metrics import mean_defined
 from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.scoring import Result
 from mien.evaluate.tables import PaperRow, paper_rows
-from mien.visualise.evaluation_verdict import headline, mean_score, score_name
+from mien.visualise.evaluation_verdict import headline, score_name
 
 _TO_SHOW = ("CLP", "ResNet-34 (ImageNet init, supervised)")
 """Published rows that stand beside ours at the top; all of them stand in the table."""
@@ -49,7 +49,7 @@ def ranking_of(results: Sequence[Result]) -> Ranking:
     """The headline results and the two published ones that they are measured by."""
     shown, styles = headline(results), styles_of(results)
     published = [row for row in paper_rows(shown[0].predictions.about.dataset) if row.method in _TO_SHOW]
-    most = _scale([100 * mean_score(r).high for r in shown] + [row.average for row in published])
+    most = _scale([100 * r.mean_score.high for r in shown] + [row.average for row in published])
     bars = [_bar(result, most, styles) for result in shown] + [_published(row, most) for row in published]
     first = shown[0].occurrences
     floor = None if first is None else 100 * mean_defined(first.always_on) / most * 100
@@ -100,7 +100,7 @@ def _names(places: Mapping[str, tuple[float, float]], *, middle: float) -> str:
 
 
 def _bar(result: Result, most: int, styles: Mapping[str, str]) -> Bar:
-    mean = mean_score(result)
+    mean = result.mean_score
     at, low, high = (100 * 100 * value / most for value in (mean.value, mean.low, mean.high))
     text = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
     return Bar(result.label, text, at, low, high, styles[result.predictions.about.system])

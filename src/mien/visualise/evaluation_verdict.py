@@ -39,7 +39,7 @@ def headline(results: Sequence[Result]) -> list[Result]:
 
 def verdict_of(results: Sequence[Result], persons: Persons) -> Verdict:
     """The sentences of the page's top."""
-    ranked = sorted(headline(results), key=lambda result: -_sortable(mean_score(result).value))
+    ranked = sorted(headline(results), key=lambda result: -_sortable(result.mean_score.value))
     best, *others = ranked
     lines, is_sure = [], True
     if others:
@@ -49,13 +49,6 @@ def verdict_of(results: Sequence[Result], persons: Persons) -> Verdict:
         lines.append(_lead(comparison))
     lines += [*_floor(best), *_identity(best, persons)]
     return Verdict(_best(best, len(ranked)), tuple(lines), bool(others), is_sure)
-
-
-def mean_score(result: Result) -> Interval:
-    """The one number by which systems are ranked: mean F1, or mean accuracy of the classes."""
-    if result.expressions is not None:
-        return result.expressions.mean
-    return result.occurrence_scores.f1_mean
 
 
 def score_name(result: Result) -> str:
@@ -75,7 +68,7 @@ def told(comparison: Comparison) -> str:
 
 def in_words(result: Result) -> str:
     """One system's scores as a sentence."""
-    mean = mean_score(result)
+    mean = result.mean_score
     line = f"{result.label}: {score_name(result)} {_interval(mean)}"
     if result.occurrences is None:
         return line + "."
@@ -97,7 +90,7 @@ def _interval(interval: Interval) -> str:
 
 def _best(result: Result, num_systems: int) -> str:
     among = f"Best of {num_systems}: " if num_systems > 1 else ""
-    return f"{among}{result.label}, {score_name(result)} {_interval(mean_score(result))}."
+    return f"{among}{result.label}, {score_name(result)} {_interval(result.mean_score)}."
 
 
 def _lead(comparison: Comparison) -> str:
@@ -113,7 +106,7 @@ def _floor(best: Result) -> list[str]:
     if best.occurrences is None:
         return []
     floor = mean_defined(best.occurrences.always_on)
-    above = 100 * (mean_score(best).value - floor)
+    above = 100 * (best.mean_score.value - floor)
     verdict = f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
     auc = 100 * best.occurrences.roc_auc_mean
     return [

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jinja2
-import numpy as np
-from numpy.typing import NDArray
 
 from mien.data.atomic import write_bytes
-from mien.evaluate.matching import LabelledFaces
-from mien.evaluate.report_pictures import FeatureMap, MappedFace, NeighbourStrip, RegionExamples
 from mien.evaluate.scoring import Result
 from mien.evaluate.table import Table
 from mien.visualise.activation_overlay import overlay
@@ -27,7 +23,8 @@ from mien.visualise.evaluation_figures import (
 from mien.visualise.evaluation_summary import Ranking, styles_of
 from mien.visualise.evaluation_verdict import Verdict, headline
 
-_FACE_PX = 128
+if TYPE_CHECKING:
+    from mien.evaluate.report_pictures import FeatureMap, MappedFace, RegionExamples, ReportPictures
 
 
 @dataclass(frozen=True)
@@ -128,6 +125,21 @@ def figures_of(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def fields_of(pictures: ReportPictures) -> dict[str, Any]:
+    """The page's fields that show features and faces."""
+    return {
+        "maps": tuple(map_of(name, found) for name, found in pictures.maps),
+        "map_unit": f"AU{pictures.action_unit}" if pictures.maps else "",
+        "region_system": pictures.system,
+        "regions": tuple(map(region_of, pictures.regions)),
+        "strip_system": pictures.system if pictures.strip else "",
+        "strip": tuple(
+            tuple(Face(picture_url(face.picture_HWC), face.words) for face in column)
+            for column in pictures.strip
+        ),
+    }
+
+
 def map_of(name: str, found: FeatureMap) -> Map:
     """One encoder's two pictures."""
     return Map(
@@ -147,17 +159,5 @@ def region_of(examples: RegionExamples) -> Region:
     return Region(examples.region, grid, hits, misses)
 
 
-def strip_of(strip: NeighbourStrip, data: LabelledFaces) -> tuple[tuple[Face, ...], ...]:
-    """A column a query: its face, then its neighbours'."""
-    return tuple(tuple(_face(data, int(row)) for row in column) for column in strip.rows_QK)
-
-
 def _mapped_face(face: MappedFace) -> Face:
     return Face(picture_url(overlay(face.picture_HWC, face.heat_HW)), ", ".join(face.words))
-
-
-def _face(data: LabelledFaces, row: int) -> Face:
-    picture: NDArray[np.uint8] = data.faces.read(np.array([row]), size_px=_FACE_PX)[0]
-    present = np.flatnonzero(data.frames.occurrence_NA[row] == 1)
-    words = " ".join(f"AU{data.frames.action_units[column]}" for column in present) or "no AU"
-    return Face(picture_url(picture), f"{data.frames.subject_N[row]}: {words}")

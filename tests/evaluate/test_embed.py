@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mien.evaluate.feature_table import FeatureKey, FeatureTable, FeatureTableError
+from mien.evaluate.embed import FeatureKey, FeatureTable, FeatureTableError
 
 KEYS = [FeatureKey("a.mp4", 0, 7, 0.28, "id1"), FeatureKey('b,"c.mp4', 1, 8, 0.32, "")]
 FEATURES = np.array([[0.1, -2.0], [1 / 3, 1e-20]], np.float32)
@@ -37,7 +37,7 @@ def test_csv_holds_the_same_numbers_exactly(tmp_path):
 def test_a_wider_feature_has_wider_names(tmp_path):
     with FeatureTable(tmp_path / "t.csv", feature_dim=1001):
         pass
-    assert (tmp_path / "t.csv").read_text().strip().endswith("f0999,f1000")
+    assert (tmp_path / "t.csv").read_text().strip().endswith('"f0999","f1000"')
 
 
 def test_another_ending_is_refused(tmp_path):

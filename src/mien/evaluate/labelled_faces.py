@@ -1,8 +1,11 @@
-"""Labels joined to the faces of a store: which picture shows which coded frame."""
+"""The faces of a labelled set: its coded frames cropped into a store, and its labels joined to the crops."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +14,47 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.data.accounts import DONE, SKIPPED, read_accounts
+from mien.data.accounts import DONE, SKIPPED, Account, read_accounts
+from mien.data.prepare import PrepareSettings
+from mien.data.remote_store import local_store
 from mien.data.store import TrackStore
-from mien.data.store_layout import ACCOUNTS, FRAMES
-from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
+from mien.data.store_layout import ACCOUNTS, FRAMES, MANIFEST, StoreHeader
+from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, LabelledSet
+from mien.datasets.published import Published, check_counts
+from mien.datasets.table import Table as OwnTable
 from mien.evaluate.features import StoredFaces
-from mien.evaluate.labelled_store import MAX_OFFSET_SECONDS, jobs_of, labels_outside
+from mien.evaluate.labelled_store import (
+    MAX_OFFSET_SECONDS,
+    FaceFinding,
+    jobs_of,
+    labels_outside,
+    prepare_labelled,
+    reasons_without_face,
+)
+from mien.evaluate.protocols import Fold, Protocol, load_protocol, protocol_for
+from mien.faces.landmarks_beside import FaceLandmarksBeside
+from mien.train.encoder_file import Encoder
+
+
+@dataclass(frozen=True)
+class FacesRequest:
+    """Which faces, checked."""
+
+    dataset: str  # its name in DATASETS
+    root: Path  # its folder, or the table
+    store: Path  # its cropped faces; made when not there
+    occurs_at: float | None  # intensity from which an action unit of a table counts as present
+    protocol: str | None  # a named list of subjects or a file; None: the set's own, or folds
+    num_folds: int  # where the set has neither list nor split
+    workers: int
+    finder: Path | None  # folder of the face finder's weights; None: the installed ones
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, *, default_store: Path) -> FacesRequest:
+        """From the flags of `mien.commands.labelled_set.add_labelled_set`."""
+        names = ("dataset", "root", "occurs_at", "protocol", "workers", "finder")
+        store = local_store(args.store or default_store, cache=args.store_cache)
+        return cls(store=store, num_folds=args.folds, **{name: getattr(args, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -35,6 +73,164 @@ class LabelledFaces:
     num_not_in_video: int = 0
     seconds_N: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+
+    def in_words(self, coded: LabelledFrames, reasons: dict[str, int]) -> str:
+        """How many of the coded frames have a face, and why others have none."""
+        used = f"{self.frames.num_frames:,} of {coded.num_frames:,} coded frames have a face"
+        listed = ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in reasons.items())
+        return used + (f" (without: {listed})" if listed else "")
+
+
+def labelled_set(request: FacesRequest) -> LabelledSet:
+    """The set at its place; DatasetError when it is laid out otherwise."""
+    cls = DATASETS.get(request.dataset)
+    if cls is OwnTable:
+        return OwnTable(request.root, occurs_at=request.occurs_at)
+    if request.occurs_at is not None:
+        raise ValueError(f"--occurs-at is for the data set `table`; {request.dataset} has its own rule")
+    return cls(request.root)
+
+
+def told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
+    """Frames and people, printed; lines on how they agree with the published counts, where there are any."""
+    say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
+    unread = getattr(labelled, "unread_columns", ())
+    if unread:
+        say(f"columns that are not read: {', '.join(unread)}")
+    published: Published | None = getattr(labelled, "published", None)
+    if published is None:
+        return []
+    lines = [str(check) for check in check_counts(frames, published)]
+    for line in lines:
+        say(line)
+    return lines
+
+
+def labelled_faces(
+    request: FacesRequest, frames: LabelledFrames, encoders: Sequence[Encoder]
+) -> tuple[LabelledFaces, dict[str, int]]:
+    """Prepared where that is not done yet; the encoders' contracts are compared before any work."""
+    encoder = encoders[0]
+    for other in encoders[1:]:
+        encoder.contract.require_same(other.contract, ours=encoder.source, theirs=other.source)
+    root = request.root.parent if request.root.is_file() else request.root
+    without_face: dict[str, int] = {}
+    if _is_to_be_prepared(request.store):
+        finding = _finding(encoder, request.finder)
+        encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
+        say(f"faces of the coded frames in {request.store}; what is not there yet is cropped now")
+        accounts = prepare_labelled(
+            frames,
+            root,
+            request.store,
+            finding,
+            workers=request.workers,
+            after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
+        )
+        without_face = dict(reasons_without_face(accounts))
+    store = TrackStore.open(request.store)
+    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
+    data = match_faces(frames, root, store)
+    late = data.warnings
+    if request.dataset == OwnTable.name:
+        late += tuple(require_agreeing_times(data))
+    num_without = data.num_without_face - data.num_not_in_video
+    say(f"{data.frames.num_frames:,} coded frames have a face, {num_without:,} have none")
+    if data.num_not_in_video:
+        say(f"{data.num_not_in_video:,} labels are of frames that their video does not have")
+        without_face["not_in_video"] = data.num_not_in_video
+    for line in late:
+        say(f"warning: {line}")
+    return data, without_face
+
+
+def _outcome(account: Account) -> str:
+    return f"{account.num_written:,} faces" + (f" ({account.message})" if account.message else "")
+
+
+def _is_to_be_prepared(store: Path) -> bool:
+    """A store of `mien prepare` is taken as it is; one of our own is looked over for what has changed."""
+    if not (store / MANIFEST).exists():
+        return True
+    return "frames" in StoreHeader.read(store).settings
+
+
+def _finding(encoder: Encoder, models: Path | None) -> FaceFinding:
+    """Faces are found as for the encoder's pretraining."""
+    beside = encoder.contract.detector == FaceLandmarksBeside.detector
+    return FaceFinding(PrepareSettings(landmarks="beside" if beside else "detect"), models)
+
+
+def protocol_of(request: FacesRequest, frames: LabelledFrames) -> Protocol:
+    """The asked one, the set's own, or folds."""
+    if request.protocol is not None:
+        return load_protocol(request.protocol)
+    return protocol_for(request.dataset, frames, num_folds=request.num_folds)
+
+
+def require_protocol(request: FacesRequest, frames: LabelledFrames) -> None:
+    """Before any face is looked for: ProtocolError when the protocol does not fit the labels."""
+    protocol_of(request, frames).folds(frames.subject_N)
+
+
+def folds_of(request: FacesRequest, frames: LabelledFrames) -> tuple[Protocol, list[Fold]]:
+    """The protocol, whose name is printed, and its folds."""
+    protocol = protocol_of(request, frames)
+    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
+    return protocol, protocol.folds(frames.subject_N)
+
+
+def tested_people(frames: LabelledFrames, folds: Sequence[Fold]) -> set[str]:
+    """Whoever is in the test part of some fold."""
+    return {str(subject) for fold in folds for subject in frames.subject_N[fold.test]}
+
+
+def say(line: str) -> None:
+    """A line of progress, at once."""
+    print(line, flush=True)
+
+
+def same_pictures(data: LabelledFaces) -> NDArray[np.int64]:
+    """(P, 2) rows with the same face, byte for byte, under different subjects; the earlier row first.
+
+    A person who is two people is on both sides of a split.
+    """
+    first: dict[bytes, int] = {}
+    pairs = []
+    for row, digest in enumerate(_digests(data.faces)):
+        earlier = first.setdefault(digest, row)
+        if data.frames.subject_N[earlier] != data.frames.subject_N[row]:
+            pairs.append((earlier, row))
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def warning_of_same_pictures(data: LabelledFaces) -> str:
+    """A sentence that names the first few pairs of `same_pictures`; "" when there is none."""
+    rows_P2 = same_pictures(data)
+    if not len(rows_P2):
+        return ""
+    named = "; ".join(" and ".join(_name(data.frames, row) for row in pair) for pair in rows_P2[:3].tolist())
+    return (
+        f"{len(rows_P2):,} faces of one person are, byte for byte, faces of another ({named}): if "
+        "these are one person under two names, models are tested on people whom they were fitted on."
+    )
+
+
+def _digests(faces: StoredFaces) -> list[bytes]:
+    """The hash of each row's crop."""
+    digest_N = [b""] * len(faces.track_N)
+    for track in np.unique(faces.track_N):  # a track's crops are read at once
+        rows = np.flatnonzero(faces.track_N == track)
+        jpegs = faces.store.read_jpegs(int(track), faces.position_N[rows].tolist())
+        for row, jpeg in zip(rows.tolist(), jpegs, strict=True):
+            digest_N[row] = hashlib.blake2b(jpeg, digest_size=16).digest()
+    return digest_N
+
+
+def _name(frames: LabelledFrames, row: int) -> str:
+    frame = frames.frame_N[row]
+    where = str(frames.path_N[row]) + (f", frame {frame}" if frame >= 0 else "")
+    return f"{where} ({frames.subject_N[row]})"
 
 
 def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> LabelledFaces:

@@ -67,10 +67,10 @@ def test_examples_are_of_different_people():
 def test_a_strip_is_one_video_in_time_with_neighbours_of_other_people(planted):
     frames, features_ND = planted(6, 30)
     strip = neighbour_strip(features_ND, frames, num_queries=5, num_neighbours=2)
-    queries = strip.rows_QK[:, 0]
+    queries = strip[:, 0]
     assert len(set(frames.videos()[queries])) == 1
     assert (np.diff(frames.seconds_N[queries]) > 0).all()
-    for row in strip.rows_QK:
+    for row in strip:
         assert len(set(frames.subject_N[row])) == 3
     with pytest.raises(ValueError, match="neighbours of other people"):
         neighbour_strip(features_ND, frames, num_neighbours=6)
