@@ -228,9 +228,9 @@ def test_a_wrong_argument_says_what_was_expected(faces, report, capsys, changes,
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "fit"])
-def test_a_protocol_that_does_not_fit_is_refused_before_any_face_is_looked_for(drawn, tmp_path, capsys, verb):
-    arguments = ["--dataset", "drawn", "--root", str(drawn / "drawn"), "--store", str(tmp_path / "store")]
-    arguments += ["--encoder", str(drawn / "a.safetensors"), "--out", str(tmp_path / "x.safetensors")]
+def test_a_protocol_that_does_not_fit_is_refused_before_any_face_is_looked_for(faces, tmp_path, capsys, verb):
+    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(tmp_path / "store")]
+    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "x.safetensors")]
     assert main([verb, *arguments, "--protocol", "bp4d-3fold"]) == 1
     assert "has no part for" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
