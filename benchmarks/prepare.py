@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.face_tracking import FaceTracking
+from mien.data.jobs import Finished, run_jobs
 from mien.data.prepare import PrepareSettings, Unwatched, prepare
 from mien.data.sources import Source, list_sources
-from mien.data.worker_pool import Finished, run_in_processes
 from mien.video import read_frames, write_video
 
 
@@ -85,7 +85,7 @@ def processor_seconds() -> float:
 
 
 def decode(sources: tuple[Source, ...], processes: int) -> int:
-    events = run_in_processes(Decode(), sources, workers=min(processes, len(sources)))
+    events = run_jobs(Decode(), sources, workers=processes)
     return sum(event.result for event in events if isinstance(event, Finished))
 
 

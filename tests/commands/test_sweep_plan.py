@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mien.commands.pretrain_settings import PretrainSettings
-from mien.commands.sweep_plan import plan_runs, read_sweep
+from mien.commands.sweep_runs import plan_runs, read_sweep
 from mien.config import SettingsError, load_recipe
 from mien.train.recipe import recipes_folder
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
 from mien.data.atomic import WriteError, naming_write_errors, write_bytes
-from mien.data.worker_pool import Died, Finished, Progress, Report, run_in_processes
+from mien.data.jobs import Died, Finished, Progress, Report, run_jobs
 from mien.detect.baseline import Baseline
 from mien.detect.camera import CameraError, camera_frames
 from mien.detect.detector import Detector
@@ -196,7 +196,7 @@ def _accounts(
         progress.has(account.name, num_frames=account.num_frames, troubled=not account.is_well)
         yield account
         return
-    for event in run_in_processes(work, media, workers=min(processes, len(media))):
+    for event in run_jobs(work, media, workers=processes):
         if isinstance(event, Progress):
             progress.is_at(event.job.name, event.report)
             continue

@@ -63,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
-    from mien.commands.side_by_side import names_in, slots_for, usable_cores
     from mien.config import build, override
+    from mien.data.jobs import device_environments
     from mien.evaluate.evaluation import Trial, Trials, embed_contestants, people_in_features, results_of
     from mien.evaluate.labelled_faces import (
         FacesRequest,
@@ -85,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
         given = " ".join(f"{percent:g}" for percent in args.shares)
         raise ValueError(f"--shares {given}: above 0 and at most 100 percent")
     settings = build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set")
-    devices = names_in(args.device) if "," in args.device else []
-    environments = [slot.environment for slot in slots_for(devices, 0, cores=usable_cores())]
+    environments = device_environments(args.device if "," in args.device else "", 0)
     contestants = _contestants(args)
     request = FacesRequest.of(args, default_store=args.out / "faces")
     labelled = labelled_set(request)

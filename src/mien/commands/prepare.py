@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from mien.data.jobs import usable_cores
 from mien.data.remote import is_url, path_or_url
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=path_or_url, required=True, metavar="STORE", help="the store's folder")
     parser.add_argument(
-        "--workers", type=int, default=_usable_cores(), help="processes (default: %(default)s)"
+        "--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
         "--cluster",
@@ -98,9 +98,3 @@ def _what_is_given(every: tuple, mine: tuple, num_other_files: int, shard: objec
     if len(mine) < len(every):
         words += f", {len(mine):,} of them in shard {shard}"
     return words + (f"; {num_other_files:,} other files left aside" if num_other_files else "")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -30,13 +30,15 @@ def writing_to(store: Path) -> Iterator[None]:
 
 
 @contextmanager
-def only_one(lock: Path, *, refusal: Exception) -> Iterator[None]:
-    """Hold the lock on the file `lock`, which is made; `refusal` is raised if another process holds it."""
-    file_lock = FileLock(lock, timeout=0)
+def only_one(lock: Path, *, refusal: Exception | None = None) -> Iterator[None]:
+    """Hold the lock on the file `lock`, which is created. If another process holds it, `refusal` is raised;
+    without one, wait.
+    """
+    file_lock = FileLock(lock, timeout=0 if refusal else -1)
     try:
         file_lock.acquire()
     except Timeout:
-        raise refusal from None
+        raise (refusal or TimeoutError(lock)) from None
     except NotImplementedError:
         pass
     except OSError as error:

@@ -16,6 +16,7 @@ from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
 from mien.data.assemble import assemble, unfinish
 from mien.data.atomic import WriteError, naming_write_errors, require_usable_name
+from mien.data.jobs import Event, Finished, Progress, Report, run_jobs
 from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Part, read_part, read_rows, write_part
@@ -31,7 +32,6 @@ from mien.data.store_writer import (
     skip_video,
     write_video,
 )
-from mien.data.worker_pool import Died, Finished, Progress, Report, run_here, run_in_processes
 from mien.faces.contract import CropContract
 from mien.faces.track import SlotFaces, TrackSettings
 from mien.video import VideoError, probe
@@ -150,7 +150,7 @@ def prepare(
         work = _PrepareVideo(store, tracking, settings.jpeg, settings.landmarks)
         unrecorded: list[Account] = []
         try:
-            events = _on_cluster(work, plan, cluster) if cluster else _events(work, plan, workers=workers)
+            events = _events(work, plan, workers=workers, cluster=cluster)
             with closing(_work_off(work, events, watcher=watcher)) as accounts:
                 for account in accounts:
                     if strict:
@@ -242,7 +242,7 @@ def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: fl
 
 def _work_off(
     work: _PrepareVideo,
-    events: Iterator[Progress[Source] | Finished[Source, Account] | Died[Source]],
+    events: Iterator[Event[Source, Account]],
     *,
     watcher: Watcher,
 ) -> Generator[Account]:
@@ -259,24 +259,12 @@ def _work_off(
 
 
 def _events(
-    work: _PrepareVideo, plan: Plan, *, workers: int
-) -> Iterator[Progress[Source] | Finished[Source, Account] | Died[Source]]:
-    """Sources over which a process died before come last, and however many die again, the run goes on."""
-    if not workers:
-        yield from run_here(work, plan.pending)
-        return
-    num_fresh = len(plan.pending) - plan.num_died
-    fresh, died = plan.pending[:num_fresh], plan.pending[num_fresh:]
-    yield from run_in_processes(work, fresh, workers=min(workers, len(fresh)))
-    yield from run_in_processes(work, died, workers=min(workers, len(died)), max_deaths_in_a_row=math.inf)
-
-
-def _on_cluster(
-    work: _PrepareVideo, plan: Plan, address: str
-) -> Iterator[Finished[Source, Account] | Died[Source]]:
-    from mien.data.ray_pool import run_on_ray
-
-    return run_on_ray(work, plan.pending, address=address)
+    work: _PrepareVideo, plan: Plan, *, workers: int, cluster: str
+) -> Iterator[Event[Source, Account]]:
+    """Sources that killed a worker in an earlier run come last, and may kill any number of workers again."""
+    num_fresh = len(plan.pending) if cluster else len(plan.pending) - plan.num_died
+    yield from run_jobs(work, plan.pending[:num_fresh], workers=workers, cluster=cluster)
+    yield from run_jobs(work, plan.pending[num_fresh:], workers=workers, max_deaths_in_a_row=math.inf)
 
 
 def _open_or_begin(store: Path, header: StoreHeader) -> None:

@@ -18,7 +18,7 @@ from mien import __version__
 from mien.backbones import build_backbone
 from mien.backbones.weights import load_public_weights
 from mien.config import to_dict
-from mien.data.worker_pool import Died, Finished, Report, run_in_processes
+from mien.data.jobs import Died, Finished, Report, run_jobs
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
@@ -326,9 +326,7 @@ class Trials:
         A process reads its pictures itself. It works on the GPU that its environment shows, else on the CPU.
         """
         work = _TryOne(self._for_other_processes())
-        for event in run_in_processes(
-            work, attempts, workers=min(len(environments), len(attempts)), environments=environments
-        ):
+        for event in run_jobs(work, attempts, workers=len(environments), environments=environments):
             if isinstance(event, (Finished, Died)):
                 yield event
 

@@ -23,6 +23,7 @@ from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
 from mien.data.assemble import assemble
 from mien.data.atomic import naming_write_errors
+from mien.data.jobs import Died, Finished, Report, WorkersDieError, run_jobs
 from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, read_part
@@ -30,7 +31,6 @@ from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
 from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path
 from mien.data.store_writer import skip_video, write_video
-from mien.data.worker_pool import Died, Finished, Report, WorkersDieError, run_here, run_in_processes
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
@@ -147,9 +147,8 @@ def prepare_labelled(
         _open_or_begin(store, header)
         jobs = [job for job in every if not _is_done(store, job)]
         work = _PrepareJob(store, finding)
-        events = run_in_processes(work, jobs, workers=workers) if workers and jobs else run_here(work, jobs)
         died: list[Died[Job]] = []
-        for event in events:
+        for event in run_jobs(work, jobs, workers=workers):
             if isinstance(event, Finished):
                 after_video(event.result)
             elif isinstance(event, Died):

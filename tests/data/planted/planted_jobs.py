@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 
@@ -35,6 +36,14 @@ class Process:
     def __call__(self, job, report):
         report({"pid": os.getpid(), "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]})
         return job
+
+
+class Sleep:
+    """Reports its process, then takes the job's seconds."""
+
+    def __call__(self, job, report):
+        report(os.getpid())
+        time.sleep(job)
 
 
 class DiskFull:

@@ -1,0 +1,450 @@
+"""A sweep file, its runs at equal budgets, and how they are trained, scored and tabulated."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mien.backbones import build_backbone
+from mien.commands.pretrain_settings import PretrainSettings
+from mien.config import Settings, SettingsError, build, load_recipe, override
+from mien.data.jobs import Died, Environment, Progress, Report, run_jobs
+from mien.data.labels import action_unit_columns, read_frame_labels
+from mien.data.lock import only_one
+from mien.data.store import TrackStore
+from mien.evaluate.predictions import write_predictions
+from mien.evaluate.readout import ScoredFrames, readout_predictions, score_encoder, scored_frames
+from mien.registry import nearest
+from mien.train.encoder_file import load_encoder
+from mien.train.recipe import find_recipe, recipes_folder, to_toml
+from mien.train.tensor_file import write_bytes_atomically
+
+LEFT_TO_OTHERS = 3  # exit status when only runs are missing that another sweep is working on
+SCORES = ("auc", "f1", "auc_video_centred", "identity_accuracy")
+COSTS = ("rows", "rows_per_second", "memory_mb")
+_PRINTED = ("loss", "auc", "f1", "identity_accuracy")
+
+
+class SweepError(ValueError):
+    """A sweep that cannot run as asked."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One `[[runs]]` table: a run for each seed."""
+
+    name: str
+    method: dict[str, Any] = field(default_factory=dict)  # replaces the recipe's [method]
+    set: tuple[str, ...] = ()  # section.key=value, after the sweep's own
+    rate: float = 0.0  # learning rate of a step, whatever its number of clips; 0: the sweep's
+    rows: int = 0  # 0: the sweep's
+    seeds: tuple[int, ...] = ()  # empty: the sweep's
+    start: str = ""  # the run of the same seed whose encoder this one starts from; "": the recipe's weights
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all runs share. Budgets are in encoder rows: pictures through the backbone with gradient."""
+
+    recipe: str
+    rows: int
+    rows_per_step: int
+    runs: tuple[RunSpec, ...]
+    seeds: tuple[int, ...] = (0,)
+    set: tuple[str, ...] = ()
+    rate: float = 0.0  # 0: the recipe's
+    occurs_at: float = 2.0  # a label of --score-labels counts as present from here
+    score_every_frames: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "rows_per_step", "score_every_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        names = [run.name for run in self.runs]
+        if not names or not self.seeds or len(set(names)) < len(names):
+            raise ValueError(f"runs {names}, seeds {self.seeds}: at least one of each, no name twice")
+        seeds_of = {run.name: set(run.seeds or self.seeds) for run in self.runs if not run.start}
+        for run in self.runs:
+            if run.start and not set(run.seeds or self.seeds) <= seeds_of.get(run.start, set()):
+                raise ValueError(
+                    f"run {run.name!r}: start = {run.start!r} is no run of these seeds without a start itself"
+                )
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run whose budget has become steps."""
+
+    name: str
+    seed: int
+    recipe: Settings
+    method_name: str
+    clips_per_step: int
+    rows_per_step: int
+    steps: int
+    needs_labels: bool
+    start: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.name}-seed{self.seed}"
+
+    @property
+    def rows(self) -> int:
+        """Encoder rows in all: the budget, rounded up to whole steps."""
+        return self.steps * self.rows_per_step
+
+    @property
+    def settings_hash(self) -> str:
+        """Distinguishes a finished run from one of the same name with other settings."""
+        return hashlib.sha256((to_toml(self.recipe) + self.start).encode()).hexdigest()[:12]
+
+
+def read_sweep(name_or_path: str) -> tuple[Sweep, str]:
+    """The sweep of a TOML file or of a shipped one's name, and its path; SettingsError if it is wrong."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not path.is_file():
+        shipped = {file.stem: file for file in (recipes_folder() / "sweeps").glob("*.toml")}
+        if name_or_path not in shipped:
+            raise SettingsError(f"no sweep {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
+        path = shipped[name_or_path]
+    content = load_recipe(path)
+    runs = content.pop("runs", [])
+    if not isinstance(runs, list):
+        raise SettingsError(f"{path}: runs: expected [[runs]] tables, got {runs!r}")
+    specs = tuple(build(RunSpec, run, where=f"{path} [[runs]] {number}") for number, run in enumerate(runs))
+    return build(Sweep, {**content, "runs": specs}, where=str(path)), str(path)
+
+
+def plan_runs(sweep: Sweep, *, where: str) -> list[PlannedRun]:
+    """Every run of every seed. All runs of one seed come before the next, so a partial table is useful."""
+    base = load_recipe(find_recipe(sweep.recipe))
+    all_seeds = dict.fromkeys(seed for run in sweep.runs for seed in (run.seeds or sweep.seeds))
+    return [
+        _plan(sweep, run, seed, base, where=f"{where}, run {run.name!r}")
+        for seed in all_seeds
+        for run in sweep.runs
+        if seed in (run.seeds or sweep.seeds)
+    ]
+
+
+def _plan(sweep: Sweep, run: RunSpec, seed: int, base: Mapping[str, Any], *, where: str) -> PlannedRun:
+    recipe = override({**base, **({"method": run.method} if run.method else {})}, [*sweep.set, *run.set])
+    settings = PretrainSettings.from_recipe(recipe, where=where)
+    rows_per_clip = _rows_per_clip(settings)
+    clips_per_step = max(2, sweep.rows_per_step // rows_per_clip)
+    rows_per_step = clips_per_step * rows_per_clip
+    steps = math.ceil((run.rows or sweep.rows) / rows_per_step)
+    rate = run.rate or sweep.rate or settings.optimiser.rate_per_64_clips * settings.data.clips_per_step / 64
+    fitted = {
+        "data.clips_per_step": clips_per_step,
+        "run.steps": steps,
+        "run.seed": seed,
+        "optimiser.rate_per_64_clips": rate * 64 / clips_per_step,
+    }
+    recipe = override(recipe, [f"{key}={value!r}" for key, value in fitted.items()])
+    PretrainSettings.from_recipe(recipe, where=where)
+    labelled = bool(settings.method_class.clip_request(settings.method).label_columns)
+    sizes = (clips_per_step, rows_per_step, steps)
+    return PlannedRun(run.name, seed, recipe, settings.method_name, *sizes, labelled, run.start)
+
+
+def _rows_per_clip(settings: PretrainSettings) -> int:
+    """As the method reports them, asked of one with the smallest backbone."""
+    method_settings = settings.fit_to_corpus(num_videos=1).method
+    with torch.random.fork_rng(devices=[]):
+        method = settings.method_class(build_backbone("resnet18", width=1), method_settings)  # type: ignore[call-arg]
+    return method.encoder_rows(1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep reads and writes."""
+
+    store: Path
+    out: Path
+    labels: Path | None = None
+    score_store: Path | None = None
+    score_labels: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.score_store is None) != (self.score_labels is None):
+            raise SweepError("--score-store and --score-labels go together: name both, or neither")
+
+    def folder(self, run_key: str) -> Path:
+        """Folder of a run."""
+        return self.out / "runs" / run_key
+
+    def log(self, run: PlannedRun) -> Path:
+        """What the run printed."""
+        return self.out / "logs" / f"{run.key}.log"
+
+    def results(self) -> pd.DataFrame:
+        """results.csv as text, so that rewriting it changes no digit; empty before the first run."""
+        path = self.out / "results.csv"
+        return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+
+    def is_done(self, run: PlannedRun) -> bool:
+        """Whether results.csv contains the run; SweepError where it does with other settings."""
+        hashes = {
+            line["settings_hash"]
+            for line in self.results().to_dict("records")
+            if (line["run"], line["seed"]) == (run.name, str(run.seed))
+        }
+        if hashes and run.settings_hash not in hashes:
+            raise SweepError(
+                f"{self.out / 'results.csv'} contains run {run.key} with other settings; name another --out, "
+                f"or remove that line and {self.folder(run.key)}"
+            )
+        return bool(hashes)
+
+
+def run_sweep(
+    sweep: Sweep,
+    planned: Sequence[PlannedRun],
+    mine: Sequence[PlannedRun],
+    places: Places,
+    *,
+    environments: Sequence[Environment] = ({},),
+    max_minutes: float = 0.0,
+) -> int:
+    """Train and score the runs `mine` that are not in results.csv yet; the exit status.
+
+    0: it contains all of `mine` now. LEFT_TO_OTHERS: all but those that another sweep is working on. 1: else.
+
+    `planned`: all runs of the sweep, in the order of the table. A run that was killed is continued once more
+    after the others; one that fails is reported and left out. environments: one per process that trains.
+    No run starts after `max_minutes` (0: no limit).
+    """
+    for run in planned:
+        if run.needs_labels and places.labels is None:
+            raise SweepError(f"run {run.name!r} trains on labels: name a table of them by --labels")
+    for name in ("logs", "recipes", "locks", "runs"):
+        (places.out / name).mkdir(parents=True, exist_ok=True)
+    work = _TrainAndScore(sweep, tuple(run.key for run in planned), places)
+    deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
+    todo = [run for run in mine if not places.is_done(run)]
+    elsewhere: set[str] = set()
+    # Runs that start from another's encoder come second, after a killed run has had its second attempt.
+    for part in ([run for run in todo if not run.start], [run for run in todo if run.start]):
+        killed = _work_off(work, _until(deadline, part), environments, elsewhere)
+        for run in killed:
+            _say(f"{run.key} was killed; it is continued now that the others are done")
+        for run in _work_off(work, _until(deadline, killed), environments, elsewhere):
+            _say(f"{run.key} was killed again; see {places.log(run)}")
+    missing = {run.key for run in mine if not places.is_done(run)}
+    if time.monotonic() > deadline and missing:
+        _say(f"--max-minutes {max_minutes:g} are over; the same command continues")
+    if left := missing & elsewhere:
+        _say(f"another sweep is working on {', '.join(sorted(left))}; the same command adds them later")
+    results = places.results()
+    if len(results):
+        numbers = pd.read_csv(places.out / "results.csv")
+        write_bytes_atomically(places.out / "summary.md", summary_table(numbers).encode())
+        _say(f"{len(results)} runs in {places.out / 'results.csv'}; means over seeds in summary.md beside it")
+    return 0 if not missing else LEFT_TO_OTHERS if missing == left else 1
+
+
+def summary_table(results: pd.DataFrame) -> str:
+    """Markdown, the best mean AUC first where there are scores; `±` is the standard deviation over seeds."""
+    scores = [name for name in SCORES if name in results.columns]
+    runs = results.groupby("run", sort=False)
+    means, spreads, counts = runs[[*scores, *COSTS]].mean(), runs[scores].std(), runs.size()
+    if "auc" in scores:
+        means = means.sort_values("auc", ascending=False)
+    header = ["run", "seeds", *scores, *COSTS]
+    lines = [header, ["---"] * len(header)]
+    for run, mean in means.iterrows():
+        cells = [_score(mean[name], spreads.loc[run, name]) for name in scores]
+        lines.append([str(run), str(counts[run]), *cells, *(f"{mean[name]:.0f}" for name in COSTS)])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _score(mean: float, spread: float) -> str:
+    if pd.isna(mean):
+        return "undefined"
+    return f"{mean:.3f}" if pd.isna(spread) else f"{mean:.3f} ± {spread:.3f}"
+
+
+def _until(deadline: float, runs: Sequence[PlannedRun]) -> Iterator[PlannedRun]:
+    yield from itertools.takewhile(lambda _run: time.monotonic() <= deadline, runs)
+
+
+def _work_off(
+    work: _TrainAndScore,
+    runs: Iterable[PlannedRun],
+    environments: Sequence[Environment],
+    elsewhere: set[str],
+) -> list[PlannedRun]:
+    """The runs that were killed. Those that another sweep is working on are added to `elsewhere`."""
+    killed = []
+    for event in run_jobs(
+        work, runs, workers=len(environments), environments=environments, max_deaths_in_a_row=math.inf
+    ):
+        if isinstance(event, Progress):
+            _say(event.report)
+        elif isinstance(event, Died):
+            if event.by_exception:
+                _say(f"{event.job.key} failed: {event.how}")
+            else:
+                killed.append(event.job)
+        elif event.result is None:
+            elsewhere.add(event.job.key)
+        elif event.result < 0:
+            killed.append(event.job)
+        elif event.result:
+            log = work.places.log(event.job)
+            last = ["no output", *log.read_text(encoding="utf-8", errors="replace").splitlines()][-1]
+            _say(f"{event.job.key} failed ({event.result}): {last}; see {log}")
+    return killed
+
+
+class _TakenError(Exception):
+    """Another sweep is working on the run."""
+
+
+@dataclass(frozen=True)
+class _TrainAndScore:
+    """The work of one process: runs, each trained in a process of its own that may start one per device."""
+
+    sweep: Sweep
+    order: tuple[str, ...]  # keys of all runs, as the table lists them
+    places: Places
+
+    def __call__(self, run: PlannedRun, report: Report, /) -> int | None:
+        """Exit code of the training; None: another sweep is working on the run or has done it."""
+        try:
+            with only_one(self.places.out / "locks" / run.key, refusal=_TakenError()):
+                return None if self.places.is_done(run) else self._do(run, report)
+        except _TakenError:
+            return None
+
+    def _do(self, run: PlannedRun, report: Report) -> int:
+        start = f"{run.start}-seed{run.seed}" if run.start else ""
+        weights = self.places.folder(start) / "encoder.safetensors" if start else None
+        if weights and not weights.is_file():
+            report(f"{run.key} starts from {start}, which is not done: the same command does it then")
+            return 0
+        place = f"[{self.order.index(run.key) + 1}/{len(self.order)}]"
+        report(f"{place} {run.key}: {run.steps} steps of {run.rows_per_step} rows")
+        exit_code, memory_mb = _train(run, self.places, weights)
+        if exit_code == 0:
+            line = {**_measured(run, self.places), "memory_mb": round(memory_mb), **self._scores(run)}
+            self._add_line(line)
+            scores = [f"{name} {line[name]:.3f}" for name in _PRINTED if name in line]
+            report(f"    {run.key}: {', '.join(scores)}")
+        return exit_code
+
+    @cached_property
+    def _labelled(self) -> tuple[list[str], ScoredFrames] | None:
+        """Action units and frames of the labelled store, where there is one."""
+        places = self.places
+        if places.score_store is None or places.score_labels is None:
+            return None
+        store = TrackStore.open(places.score_store)
+        columns = action_unit_columns(places.score_labels)
+        labels = read_frame_labels(places.score_labels, columns, store)
+        every = self.sweep.score_every_frames
+        return columns, scored_frames(store, labels, occurs_at=self.sweep.occurs_at, every_frames=every)
+
+    def _scores(self, run: PlannedRun) -> dict[str, float]:
+        """Means, then one AUC per action unit; nothing without labels. The predictions are kept."""
+        if self._labelled is None:
+            return {}
+        columns, frames = self._labelled
+        path = self.places.folder(run.key) / "encoder.safetensors"
+        encoder = load_encoder(path)
+        scores = score_encoder(encoder, frames)
+        predictions = readout_predictions(
+            frames,
+            scores.out_of_fold,
+            outputs=tuple(columns),
+            system=run.key,
+            encoder=encoder,
+            encoder_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            settings=run.recipe,
+        )
+        write_predictions(self.places.out / "predictions" / f"{run.key}.parquet", predictions)
+        return scores.means | {
+            f"auc_{name}": float(auc) for name, auc in zip(columns, scores.auc_A, strict=True)
+        }
+
+    def _add_line(self, line: Mapping[str, Any]) -> None:
+        with only_one(self.places.out / ".lock"):
+            new = {name: "" if pd.isna(value) else str(value) for name, value in line.items()}
+            lines = [*self.places.results().to_dict("records"), new]
+            places = {key: place for place, key in enumerate(self.order)}
+            lines.sort(key=lambda one: places.get(f"{one['run']}-seed{one['seed']}", len(places)))
+            content = pd.DataFrame(lines).to_csv(index=False).encode()
+            write_bytes_atomically(self.places.out / "results.csv", content)
+
+
+def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, float]:
+    """Exit code, and peak memory in MB of the largest process. Where we are stopped, so is the training."""
+    recipe = places.out / "recipes" / f"{run.key}.toml"
+    write_bytes_atomically(recipe, to_toml(run.recipe).encode())
+    words = ["--store", str(places.store), "--out", str(places.folder(run.key)), "--resume", "auto"]
+    if run.needs_labels:
+        words.append(f"data.labels={json.dumps(str(places.labels))}")
+    if weights:
+        words.append(f"backbone.weights={json.dumps(str(weights))}")
+    with places.log(run).open("a") as stream:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "mien", "pretrain", str(recipe), *words],
+            stderr=stream,
+            start_new_session=True,  # so that Ctrl-C reaches it once, through us
+        )
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        stopped.set()
+        process.terminate()  # it finishes its step and saves
+
+    before = signal.signal(signal.SIGTERM, stop)
+    _, status, usage = os.wait4(process.pid, 0)
+    signal.signal(signal.SIGTERM, before)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if stopped.is_set():
+        sys.exit(128 + signal.SIGTERM)
+    return process.returncode, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
+    lines = [json.loads(line) for line in (places.folder(run.key) / "log.jsonl").read_text().splitlines()]
+    settled = lines[len(lines) // 4 :]  # the first steps warm caches up
+    seconds = float(np.mean([line["seconds_per_step"] for line in settled]))
+    return {
+        "run": run.name,
+        "method": run.method_name,
+        "seed": run.seed,
+        "settings_hash": run.settings_hash,
+        "rows": run.rows,
+        "steps": run.steps,
+        "clips_per_step": run.clips_per_step,
+        "loss": lines[-1]["loss"],
+        "warnings": "; ".join(lines[-1]["warnings"]),
+        "rows_per_second": round(run.rows_per_step / seconds, 1),
+        "minutes": round(sum(line["seconds_per_step"] for line in lines) * run.steps / len(lines) / 60, 2),
+    }
+
+
+def _say(text: str) -> None:
+    print(f"sweep: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,373 @@
+"""Independent jobs over local processes or a Ray cluster. A worker that dies costs its job, not the run."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Job_contra = TypeVar("Job_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+Report = Callable[[Any], None]
+Environment = Mapping[str, str]
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_MAX_DEATHS_IN_A_ROW = 5
+_RAY_RETRIES = 2  # of a job whose worker died; a third death gives the job up
+_RAY_JOBS_PER_CORE = 2  # submitted ahead of being worked on
+# Read by Ray at import. 0 makes its processes use 127.0.0.1 only; ray.init has no argument for that.
+_RAY_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+class WorkersDieError(OSError):
+    """Workers died one after another: the machine or the program is at fault, not the jobs."""
+
+
+class MissingRayError(ValueError):
+    """Ray is not installed."""
+
+
+class ClusterAddressError(ValueError):
+    """A local cluster would listen beyond this machine."""
+
+
+class Work(Protocol[Job_contra, Result_co]):
+    """What a worker does with a job. Work, jobs and results are pickled."""
+
+    def __call__(self, job: Job_contra, report: Report, /) -> Result_co:
+        """The result. An OSError ends the whole run, any other exception fails this job alone."""
+
+
+@dataclass(frozen=True)
+class Progress(Generic[Job]):
+    """What the work reported about a job that is running."""
+
+    job: Job
+    report: Any
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Job, Result]):
+    """A job with its result."""
+
+    job: Job
+    result: Result
+
+
+@dataclass(frozen=True)
+class Died(Generic[Job]):
+    """A job whose worker died (by a signal: out of memory, a crash) or that raised an exception."""
+
+    job: Job
+    how: str
+    by_exception: bool = False
+
+
+Event: TypeAlias = Progress[Job] | Finished[Job, Result] | Died[Job]
+
+
+def run_jobs(
+    work: Work[Job, Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    cluster: str = "",
+    environments: Sequence[Environment] = (_ONE_THREAD,),
+    max_deaths_in_a_row: float = _MAX_DEATHS_IN_A_ROW,
+) -> Iterator[Event[Job, Result]]:
+    """Events of all jobs, in the order in which they happen. `jobs` is read as workers become free.
+
+    workers: processes; 0 runs the jobs in this process; their exceptions are raised, reports dropped.
+    cluster: address of a Ray cluster to use instead, see `_run_on_ray`; the arguments below do not apply.
+    environments: variables that the processes get in turn, in addition to ours.
+    An OSError of the work is raised here and stops the other workers. WorkersDieError after
+    `max_deaths_in_a_row` workers in a row were killed.
+    """
+    if cluster:
+        return _run_on_ray(work, jobs, address=cluster)
+    if not workers:
+        return (Finished(job, work(job, lambda _report: None)) for job in jobs)
+    return _run_in_processes(work, iter(jobs), workers, environments, max_deaths_in_a_row)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_environments(devices: str, workers: int) -> list[dict[str, str]]:
+    """Variables for each of `workers` processes (0: one per device) that share devices and cores.
+
+    devices: names separated by commas, `cpu`, `cuda` or `cuda:N` with N counting the GPUs visible here;
+    empty: every process uses what it finds. ValueError for another name.
+    """
+    visible = [_visible(name.strip()) for name in devices.split(",") if name.strip()]
+    count = workers or max(1, len(visible))
+    threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // count))} if count > 1 else {}
+    return [{**threads, **(visible[number % len(visible)] if visible else {})} for number in range(count)]
+
+
+def _visible(device: str) -> dict[str, str]:
+    kind, _, number = device.partition(":")
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise ValueError(f"device {device!r}: expected cpu or cuda:N, as in --devices cuda:0,cuda:1")
+    ours = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    index = int(number or 0)
+    if ours and index >= len(ours):
+        raise ValueError(f"device {device!r}: this process sees {len(ours)} GPUs ({','.join(ours)})")
+    return {"CUDA_VISIBLE_DEVICES": ours[index] if ours else str(index)}
+
+
+def _run_in_processes(
+    work: Work[Job, Result],
+    waiting: Iterator[Job],
+    workers: int,
+    environments: Sequence[Environment],
+    max_deaths_in_a_row: float,
+) -> Iterator[Event[Job, Result]]:
+    pool: dict[Connection, _Worker[Job]] = {}
+    deaths_in_a_row = 0
+    try:
+        packed = pickle.dumps(work)
+        for number, job in enumerate(itertools.islice(waiting, workers)):
+            worker = _Worker(job, environments[number % len(environments)])
+            pool[worker.connection] = worker
+        for worker in pool.values():  # after all were started, so that they import at the same time
+            worker.begin(packed)
+        while pool:
+            for connection in wait(list(pool)):
+                worker = pool[connection]  # type: ignore[index]
+                event = worker.next_event()
+                yield event
+                if isinstance(event, Progress):
+                    continue
+                killed = isinstance(event, Died) and not event.by_exception
+                deaths_in_a_row = deaths_in_a_row + 1 if killed else 0
+                if deaths_in_a_row >= max_deaths_in_a_row:
+                    assert isinstance(event, Died)
+                    raise WorkersDieError(
+                        f"{deaths_in_a_row} processes in a row died, the last one {event.how}. Fewer workers "
+                        "need less memory (--workers 1); what is finished is kept, the same command goes on."
+                    )
+                del pool[worker.connection]
+                for job in itertools.islice(waiting, 1):
+                    successor = worker.go_on(packed, job)
+                    pool[successor.connection] = successor
+                    break
+                else:
+                    worker.dismiss()
+    finally:
+        for worker in pool.values():
+            worker.process.terminate()
+        for worker in pool.values():
+            worker.dismiss()
+
+
+class _Worker(Generic[Job]):
+    """A process that does one job at a time, and the job."""
+
+    def __init__(self, job: Job, environment: Environment) -> None:
+        self.job = job
+        self.environment = environment
+        context = multiprocessing.get_context("spawn")  # a fork does not survive threads
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _environment(environment):
+            self.process.start()
+        theirs.close()  # so that the death of the process ends the connection
+
+    def begin(self, packed: bytes) -> None:
+        """Send the work and the first job; returns when the process has read the work, or has died."""
+        # Not as arguments of the process: we would wait forever for one that dies before reading.
+        with suppress(OSError):
+            self.connection.send_bytes(packed)
+            self.connection.send(self.job)
+
+    def go_on(self, packed: bytes, job: Job) -> _Worker[Job]:
+        """Send the next job; to a new process if this one has died."""
+        try:
+            self.connection.send(job)
+        except OSError:
+            self.process.join()
+            successor = _Worker(job, self.environment)
+            successor.begin(packed)
+            return successor
+        self.job = job
+        return self
+
+    def next_event(self) -> Event[Job, Any]:
+        try:
+            kind, content = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return Died(self.job, _how_it_ended(self.process.exitcode))
+        if kind == "error":
+            raise content
+        if kind == "fault":
+            self.process.join()
+            return Died(self.job, content, by_exception=True)
+        return Progress(self.job, content) if kind == "progress" else Finished(self.job, content)
+
+    def dismiss(self) -> None:
+        self.connection.close()
+        self.process.join()
+
+
+def _serve(connection: Connection) -> None:
+    """The main function of a worker. It ends with the connection, and when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _use_one_opencv_thread()
+    work: Work[Any, Any] = pickle.loads(connection.recv_bytes())  # noqa: S301  our parent's, not from a file
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("finished", work(job, lambda report: connection.send(("progress", report)))))
+        except OSError as error:
+            connection.send(("error", error))
+        except Exception as error:
+            connection.send(("fault", f"{type(error).__name__}: {error}"))
+            raise
+
+
+def _use_one_opencv_thread() -> None:
+    import cv2  # here, because commands import this module to print their help
+
+    cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"exit code {exit_code}"
+
+
+@contextmanager
+def _environment(values: Environment) -> Iterator[None]:
+    """Variables for processes that are started inside; restored afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _run_on_ray(
+    work: Work[Job, Result], jobs: Iterable[Job], *, address: str
+) -> Iterator[Event[Job, Result]]:
+    """The jobs over the Ray cluster (extra `ray`) at `address`, one core each.
+
+    `local` starts a cluster of this machine's cores that ends with the run and listens on loopback only;
+    `auto` or HOST:PORT joins one. All machines must see the same folders. Reports are dropped. Ray retries
+    jobs whose workers die. WorkersDieError where workers cannot import the work; MissingRayError.
+    """
+    ray = _ray(address)
+    with _cluster(ray, address):
+        ahead = max(1, int(_RAY_JOBS_PER_CORE * ray.cluster_resources().get("CPU", 1)))
+        task = ray.remote(num_cpus=1, max_retries=_RAY_RETRIES)(_in_ray_worker)
+        shared_work, here = ray.put(work), str(Path.cwd())
+        waiting, running = iter(jobs), dict[Any, Job]()
+        try:
+            while True:
+                for job in itertools.islice(waiting, ahead - len(running)):
+                    running[task.remote(shared_work, job, here)] = job
+                if not running:
+                    return
+                (done,), _ = ray.wait(list(running), num_returns=1)
+                yield _ray_event(ray, done, running.pop(done))
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def _ray_event(ray: ModuleType, done: Any, job: Job) -> Finished[Job, Any] | Died[Job]:
+    try:
+        kind, content = ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise WorkersDieError(
+            f"a worker could not load its work: {error.cause}. Every machine of the cluster needs the same "
+            "mien and the same folders; finished jobs are kept, and the same command goes on."
+        ) from error
+    except ray.exceptions.RayError as error:
+        how = str(error).strip().partition("\n")[0]
+        return Died(job, f"{_RAY_RETRIES + 1} workers were lost over it; the last: {how}")
+    if kind == "error":
+        raise content
+    return Died(job, content, by_exception=True) if kind == "fault" else Finished(job, content)
+
+
+def _in_ray_worker(work: Work[Any, Any], job: Any, folder: str) -> tuple[str, Any]:
+    _use_one_opencv_thread()
+    os.chdir(folder)  # relative paths are the driver's
+    try:
+        return "finished", work(job, lambda _report: None)
+    except OSError as error:
+        return "error", error
+    except Exception as error:  # noqa: BLE001  reported by the driver as the job's own fault
+        return "fault", f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
+    """Joined or started, and left at the end; a cluster that this process is in already stays."""
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    ray.init(address, log_to_driver=False, **options)
+    try:
+        listens_on = ray.util.get_node_ip_address()
+        if address == "local" and not ip_address(listens_on).is_loopback:
+            raise ClusterAddressError(
+                f"Ray would listen on {listens_on}, not only on loopback: it was imported before mien. "
+                f"Set {_RAY_CLUSTERS}=0 in the environment, or join a cluster by its address."
+            )
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _ray(address: str) -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    if address == "local":
+        os.environ.setdefault(_RAY_CLUSTERS, "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingRayError(
+            "a cluster takes Ray, which is not installed here: pip install 'mien[ray]', on every machine"
+        ) from error
+    module: ModuleType = ray
+    return module
