@@ -15,8 +15,8 @@ import torch
 
 from mien import cli
 from mien.commands import sweep
-from mien.data.lock import only_one
 from mien.data.store import TrackStore
+from mien.io import only_one
 
 RECIPE = """
 [method]

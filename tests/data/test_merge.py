@@ -5,11 +5,10 @@ import shutil
 import pytest
 from planted_tracking import prepare_planted
 
-from mien.data.lock import writing_to
 from mien.data.merge import merge, missing_shards
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
-from mien.data.store_layout import StoreError
+from mien.data.store_layout import StoreError, writing_to
 from mien.faces.contract import ContractMismatchError
 
 

@@ -17,12 +17,11 @@ from planted_tracking import prepare_planted
 
 from mien.data.accounts import format_accounts
 from mien.data.jobs import WorkersDieError
-from mien.data.lock import writing_to
 from mien.data.parts import Fingerprint
 from mien.data.prepare import PrepareSettings, StrictError, plan_work
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
-from mien.data.store_layout import StoreError
+from mien.data.store_layout import StoreError, writing_to
 from mien.data.store_writer import JpegSettings
 from mien.faces.contract import ContractMismatchError
 

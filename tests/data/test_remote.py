@@ -20,7 +20,6 @@ from planted_tracking import PlantedTracking, Silent, prepare_planted
 
 from mien import cli
 from mien.data import remote
-from mien.data.atomic import WriteError
 from mien.data.parts import read_part
 from mien.data.prepare import PrepareSettings, plan_work, prepare
 from mien.data.remote import MissingDriverError, RemoteError, list_remote, look_at
@@ -28,6 +27,7 @@ from mien.data.remote_store import local_store
 from mien.data.sources import SourceError, list_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError
+from mien.io import WriteError
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,9 @@ import pytest
 from planted_finding import Dying
 
 from mien.data.jobs import WorkersDieError
-from mien.data.lock import writing_to
 from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
-from mien.data.store_layout import StoreError
+from mien.data.store_layout import StoreError, writing_to
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_faces import (
     match_faces,

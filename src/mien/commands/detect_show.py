@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from av.error import FFmpegError
 
-from mien.data.atomic import WriteError
 from mien.detect.media import Medium
 from mien.detect.table import Detections
 from mien.faces.tracked import UNREADABLE
+from mien.io import WriteError
 from mien.video import VideoError
 
 _TOLD = 3  # problems

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
-from mien.data.atomic import WriteError, naming_write_errors, write_bytes
 from mien.data.jobs import Died, Finished, Progress, Report, run_jobs
 from mien.detect.baseline import Baseline
 from mien.detect.camera import CameraError, camera_frames
@@ -37,8 +36,8 @@ from mien.detect.recording import (
 from mien.detect.smoothing import Smoothing
 from mien.detect.table_formats import FORMATS
 from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.io import WriteError, naming_write_errors, write_bytes
 from mien.train.stop import StopRequest
-from mien.train.tensor_file import DiskError, write_bytes_atomically
 from mien.video import Frame
 
 _NAMED = 10  # files at the end
@@ -99,7 +98,7 @@ class _DetectMedium:
                 resume=plan.resume,
                 report=report,
             )
-        except (WriteError, DiskError) as error:
+        except WriteError as error:
             return Account(medium.name, NOT_WRITTEN, message=str(error))
         if not account.num_frames:
             return account
@@ -168,7 +167,7 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
         finally:
             metadata = detector.metadata | what_was_cut_short(cut_short)
             parquet.finish(metadata)
-    write_bytes_atomically(paths[2], (json.dumps({"table": metadata}, indent=2) + "\n").encode())
+    write_bytes(paths[2], (json.dumps({"table": metadata}, indent=2) + "\n").encode())
     print(f"{paths[0]}: {bar.n:,} rows")
     for problem in problems:
         raise problem

@@ -27,14 +27,13 @@ from mien.commands.pretrain_settings import PretrainSettings
 from mien.config import Settings, SettingsError, build, load_recipe, override
 from mien.data.jobs import Died, Environment, Progress, Report, run_jobs
 from mien.data.labels import action_unit_columns, read_frame_labels
-from mien.data.lock import only_one
 from mien.data.store import TrackStore
 from mien.evaluate.predictions import write_predictions
 from mien.evaluate.readout import ScoredFrames, readout_predictions, score_encoder, scored_frames
+from mien.io import only_one, write_bytes
 from mien.registry import nearest
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import find_recipe, recipes_folder, to_toml
-from mien.train.tensor_file import write_bytes_atomically
 
 LEFT_TO_OTHERS = 3  # exit status when only runs are missing that another sweep is working on
 SCORES = ("auc", "f1", "auc_video_centred", "identity_accuracy")
@@ -258,7 +257,7 @@ def run_sweep(
     results = places.results()
     if len(results):
         numbers = pd.read_csv(places.out / "results.csv")
-        write_bytes_atomically(places.out / "summary.md", summary_table(numbers).encode())
+        write_bytes(places.out / "summary.md", summary_table(numbers).encode())
         _say(f"{len(results)} runs in {places.out / 'results.csv'}; means over seeds in summary.md beside it")
     return 0 if not missing else LEFT_TO_OTHERS if missing == left else 1
 
@@ -394,13 +393,13 @@ class _TrainAndScore:
             places = {key: place for place, key in enumerate(self.order)}
             lines.sort(key=lambda one: places.get(f"{one['run']}-seed{one['seed']}", len(places)))
             content = pd.DataFrame(lines).to_csv(index=False).encode()
-            write_bytes_atomically(self.places.out / "results.csv", content)
+            write_bytes(self.places.out / "results.csv", content)
 
 
 def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, float]:
     """Exit code, and peak memory in MB of the largest process. Where we are stopped, so is the training."""
     recipe = places.out / "recipes" / f"{run.key}.toml"
-    write_bytes_atomically(recipe, to_toml(run.recipe).encode())
+    write_bytes(recipe, to_toml(run.recipe).encode())
     words = ["--store", str(places.store), "--out", str(places.folder(run.key)), "--resume", "auto"]
     if run.needs_labels:
         words.append(f"data.labels={json.dumps(str(places.labels))}")

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.accounts import Account, accounts_table
-from mien.data.atomic import replacing
 from mien.data.parts import Part, list_parts, read_part, read_rows
 from mien.data.store_layout import (
     ACCOUNTS,
@@ -31,8 +30,7 @@ from mien.data.store_layout import (
     StoreHeader,
     crops_path,
 )
-
-_ROWS_OF_A_GROUP = 1 << 16
+from mien.io import ParquetRows, replacing
 
 
 def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
@@ -140,34 +138,10 @@ def _index_rows(rows: pa.Table) -> NDArray[np.void]:
     return index
 
 
-class _GroupedWriter:
-    """A Parquet file from many small tables; its row groups do not depend on how the rows were handed in."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._pending: list[pa.Table] = []
-        self._num_pending = 0
-
-    def add(self, table: pa.Table) -> None:
-        self._pending.append(table)
-        self._num_pending += table.num_rows
-        if self._num_pending >= _ROWS_OF_A_GROUP:
-            together = pa.concat_tables(self._pending).combine_chunks()
-            whole = self._num_pending // _ROWS_OF_A_GROUP * _ROWS_OF_A_GROUP
-            self._writer.write_table(together.slice(0, whole), row_group_size=_ROWS_OF_A_GROUP)
-            self._pending = [together.slice(whole)]
-            self._num_pending -= whole
-
-    def close(self) -> None:
-        if self._num_pending:
-            self._writer.write_table(pa.concat_tables(self._pending).combine_chunks())
-        self._writer.close()
-
-
 @dataclass(frozen=True)
 class _Outputs:
-    manifest: _GroupedWriter
-    frames: _GroupedWriter
+    manifest: ParquetRows
+    frames: ParquetRows
     index: Any  # a binary file
     accounts: Path
     accounts_csv: Path
@@ -190,8 +164,12 @@ def _outputs(store: Path, *, num_rows: int) -> Iterator[_Outputs]:
                 "shape": (num_rows,),
             },
         )
-        manifest = _GroupedWriter(paths[0], MANIFEST_SCHEMA)
+        manifest = _rows(paths[0], MANIFEST_SCHEMA)
         stack.callback(manifest.close)
-        frames = _GroupedWriter(paths[1], FRAMES_SCHEMA)
+        frames = _rows(paths[1], FRAMES_SCHEMA)
         stack.callback(frames.close)
         yield _Outputs(manifest, frames, index, *paths[3:])
+
+
+def _rows(path: Path, schema: pa.Schema) -> ParquetRows:
+    return ParquetRows(path, schema, rows_per_group=1 << 16, compression="zstd")

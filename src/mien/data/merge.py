@@ -10,8 +10,6 @@ from pathlib import Path
 
 from mien.data.accounts import Account
 from mien.data.assemble import assemble, unfinish
-from mien.data.atomic import naming_write_errors
-from mien.data.lock import writing_to
 from mien.data.parts import list_parts
 from mien.data.store_layout import (
     HEADER,
@@ -21,7 +19,9 @@ from mien.data.store_layout import (
     StoreHeader,
     crops_path,
     part_path,
+    writing_to,
 )
+from mien.io import naming_write_errors
 
 
 def merge(shards: Sequence[Path], store: Path) -> list[Account]:

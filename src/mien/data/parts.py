@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.data.accounts import Account
-from mien.data.atomic import replacing
 from mien.data.store_layout import PARTS, TEMPORARY, StoreError, part_path
+from mien.io import replacing
 
 _METADATA_KEY = b"mien"
 

@@ -15,15 +15,21 @@ from typing import Any, Literal, Protocol
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
 from mien.data.assemble import assemble, unfinish
-from mien.data.atomic import WriteError, naming_write_errors, require_usable_name
 from mien.data.jobs import Event, Finished, Progress, Report, run_jobs
-from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Part, read_part, read_rows, write_part
 from mien.data.remote import RemoteError
 from mien.data.source_files import at_hand, fingerprint_of, is_same, is_there
 from mien.data.sources import WHOLE, Shard, Source
-from mien.data.store_layout import HEADER, TEMPORARY, StoreError, StoreHeader, crops_path, part_path
+from mien.data.store_layout import (
+    HEADER,
+    TEMPORARY,
+    StoreError,
+    StoreHeader,
+    crops_path,
+    part_path,
+    writing_to,
+)
 from mien.data.store_writer import (
     JpegSettings,
     identities_of_tracks,
@@ -34,6 +40,7 @@ from mien.data.store_writer import (
 )
 from mien.faces.contract import CropContract
 from mien.faces.track import SlotFaces, TrackSettings
+from mien.io import WriteError, naming_write_errors, require_usable_name
 from mien.video import VideoError, probe
 
 _SECONDS_BETWEEN_REPORTS = 0.3

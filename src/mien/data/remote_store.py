@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mien.data.atomic import naming_write_errors, replacing
 from mien.data.remote import RemoteFile, copy_here, is_url, list_remote
 from mien.data.store_layout import CROPS, HEADER, LOCK, MANIFEST, PARTS, TEMPORARY, StoreError
+from mien.io import naming_write_errors, replacing
 
 SUMS = "SHA256SUMS"  # as sha256sum writes it; every file named there is checked against it
 _FETCHED = "fetched.jsonl"  # a line a file that is here

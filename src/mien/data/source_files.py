@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mien.data.atomic import naming_write_errors
 from mien.data.parts import Fingerprint
 from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
 from mien.data.sources import Source
 from mien.data.store_layout import TEMPORARY
 from mien.faces.landmarks_beside import landmarks_path
+from mien.io import naming_write_errors
 
 
 @contextmanager

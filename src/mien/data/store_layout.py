@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from mien import __version__
-from mien.data.atomic import write_bytes
 from mien.faces.contract import CropContract
+from mien.io import only_one, write_bytes
 
 FORMAT_VERSION = 1
 
@@ -137,3 +139,15 @@ def crops_path(video: str) -> str:
 def part_path(video: str) -> str:
     """Where the rows of a video lie, relative to the store; the file is there exactly when it is done."""
     return f"{PARTS}/{video}.parquet"
+
+
+@contextmanager
+def writing_to(store: Path) -> Iterator[None]:
+    """Hold the store's lock; StoreError if another process holds it."""
+    store.mkdir(parents=True, exist_ok=True)
+    refusal = StoreError(
+        f"another process is writing to {store}: wait for it, or give each job its own store "
+        "(--shard i/n, and `mien merge` at the end)"
+    )
+    with only_one(store / LOCK, refusal=refusal):
+        yield

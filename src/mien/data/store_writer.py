@@ -14,7 +14,6 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account, why_nothing_written
-from mien.data.atomic import naming_write_errors, replacing
 from mien.data.identities import identities_of
 from mien.data.jpeg_tar import JpegTar
 from mien.data.parts import Fingerprint, Part, read_part, write_part
@@ -29,6 +28,7 @@ from mien.data.store_layout import (
 )
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
+from mien.io import naming_write_errors, replacing
 from mien.video import VideoError
 
 _ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # a row of FRAMES_SCHEMA

@@ -124,7 +124,7 @@ class AuModel:
 
 
 def save_au_model(path: Path | str, model: AuModel) -> None:
-    """Write the file, at once or not at all; DiskError when the disk is full or refuses."""
+    """Write the file, at once or not at all; WriteError when the disk is full or refuses."""
     tensors, record = _content(model)
     plain = record.to_dict()
     sha256 = content_sha256(tensors, plain)

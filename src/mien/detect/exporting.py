@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.data.atomic import replacing, write_bytes
 from mien.detect.au_model import AuModel
 from mien.detect.engines import (
     EXPORTED_SUFFIX,
@@ -35,6 +34,7 @@ from mien.detect.engines import (
     sha256_of,
 )
 from mien.detect.network import PixelNetwork, input_pixels
+from mien.io import replacing, write_bytes
 from mien.registry import nearest
 
 _BATCH = 32

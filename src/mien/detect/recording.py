@@ -17,8 +17,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from mien.data.atomic import naming_write_errors, require_usable_name
-from mien.data.lock import only_one
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
@@ -28,7 +26,7 @@ from mien.detect.rows import FaceRow
 from mien.detect.table_formats import FORMATS
 from mien.detect.table_writers import CsvTable, ParquetTable
 from mien.faces.tracked import UNREADABLE as UNREADABLE_FRAME
-from mien.train.tensor_file import write_bytes_atomically
+from mien.io import naming_write_errors, only_one, require_usable_name, write_bytes
 from mien.video import VideoError, VideoInfo, probe
 
 UNDER_WAY, WHOLE, DAMAGED, UNREADABLE, DIED = "under way", "whole", "damaged", "unreadable", "died"
@@ -81,7 +79,7 @@ def record_medium(
     """Write `out/NAME.csv`, `out/NAME.parquet` and `out/NAME.json`.
 
     RecordingError where these are there and `resume` is false, were begun with other settings, or are being
-    written by another process. WriteError or DiskError where they cannot be written.
+    written by another process. WriteError where they cannot be written.
     """
     files = _files(medium, detector, out, csv_format)
     with naming_write_errors(out / f"{medium.name}.*"):
@@ -208,7 +206,7 @@ class _Files:
 
     def _write(self, account: Account) -> None:
         plain = {"account": asdict(account), "table": self.metadata, "inputs": self._inputs}
-        write_bytes_atomically(self.json, (json.dumps(plain, indent=2) + "\n").encode())
+        write_bytes(self.json, (json.dumps(plain, indent=2) + "\n").encode())
 
     def _require_same(self, begun: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.metadata))

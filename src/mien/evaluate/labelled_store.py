@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
 from mien.data.assemble import assemble
-from mien.data.atomic import naming_write_errors
 from mien.data.jobs import Died, Finished, Report, WorkersDieError, run_jobs
-from mien.data.lock import writing_to
 from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, read_part
 from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
-from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path
+from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path, writing_to
 from mien.data.store_writer import skip_video, write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
@@ -39,6 +37,7 @@ from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.models import find_models
 from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
+from mien.io import naming_write_errors
 from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
 
 NOT_CODED = "not_coded"

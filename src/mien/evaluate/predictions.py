@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.data.atomic import replacing
 from mien.facs import action_unit
+from mien.io import replacing
 
 _KEY = b"mien predictions"
 _FORMAT = 1

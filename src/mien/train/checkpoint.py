@@ -55,7 +55,7 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimiser: Optimizer) -> 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `step-NNNNNNNNN.safetensors` into `folder`, then remove all but the newest `keep`.
 
-    The older ones go only after the new one is safely on the disk. DiskError when it cannot be written.
+    The older ones go only after the new one is safely on the disk. WriteError when it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:09d}.safetensors"

@@ -67,7 +67,7 @@ def save_encoder(
     inputs: InputContract,
     training: Mapping[str, Any],
 ) -> None:
-    """Write an encoder file, at once or not at all; DiskError when the disk is full or refuses.
+    """Write an encoder file, at once or not at all; WriteError when the disk is full or refuses.
 
     `training` is kept as it is (JSON types): settings, steps, store, versions.
     """

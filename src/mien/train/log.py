@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mien.train.tensor_file import DiskError, write_bytes_atomically
+from mien.io import WriteError, write_bytes
 
 
 class LogWindow:
@@ -106,11 +106,11 @@ class JsonLines:
         """Lines of later steps than `after_step`, and a half-written last one, are removed."""
         if path.exists():
             kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= after_step]
-            write_bytes_atomically(path, "".join(line + "\n" for line in kept).encode())
+            write_bytes(path, "".join(line + "\n" for line in kept).encode())
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Append one line; DiskError when the disk is full."""
+        """Append one line; WriteError when the disk is full."""
         finite = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
@@ -119,7 +119,7 @@ class JsonLines:
             self._file.write(json.dumps(finite) + "\n")
             self._file.flush()
         except OSError as error:
-            raise DiskError(f"cannot write {self._file.name}: {error.strerror}") from error
+            raise WriteError.of(Path(self._file.name), error) from error
 
     def sync(self) -> None:
         """On the disk when this returns: done before a checkpoint that relies on the lines."""

@@ -13,9 +13,10 @@ except ImportError:  # Windows: nobody is kept out
     fcntl = None  # type: ignore[assignment]
 
 from mien.config import Settings, SettingsError, load_recipe
+from mien.io import WriteError, write_bytes
 from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
 from mien.train.recipe import differing_keys, to_toml
-from mien.train.tensor_file import DiskError, TensorFileError, write_bytes_atomically
+from mien.train.tensor_file import TensorFileError
 
 MAY_CHANGE = frozenset(  # how the work is done and watched, not what is learnt
     {
@@ -77,7 +78,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise DiskError(f"cannot write into {self.path}: {error.strerror}") from error
+            raise WriteError.of(self.path, error) from error
         try:
             if fcntl is not None:
                 fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +87,7 @@ class RunFolder:
                 f"another process is writing to {self.path}; wait for it or stop it"
             ) from error
         header = "# The resolved settings of this run; `mien pretrain` takes this file as a recipe.\n\n"
-        write_bytes_atomically(self.settings, (header + to_toml(settings)).encode())
+        write_bytes(self.settings, (header + to_toml(settings)).encode())
 
     def end(self) -> None:
         """Let other processes in."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from mien.io import write_bytes
 
 _RECORD = "mien"
 
@@ -20,18 +20,14 @@ class TensorFileError(ValueError):
     """A file that is not what its reader needs; the message says what it is and what was expected."""
 
 
-class DiskError(OSError):
-    """A file that could not be written; what stood there before stands there still."""
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], *, kind: str) -> None:
     """Write `tensors` and the JSON-able `record` to `path`; a reader sees the old or the new, never half.
 
-    DiskError when the disk is full or refuses.
+    WriteError when the disk is full or refuses.
     """
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     content = save(plain, metadata={_RECORD: json.dumps({"kind": kind, **record})})
-    write_bytes_atomically(path, content)
+    write_bytes(path, content)
 
 
 def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,22 +48,6 @@ def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str,
         holds = f"a {found}" if found else "tensors, but no record of mien's"
         raise TensorFileError(f"{path} holds {holds}; expected a {kind}")
     return tensors, record
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one move, on the disk when this returns; DiskError if that fails."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise DiskError(f"cannot write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}") from error
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -92,11 +72,3 @@ def _require_safetensors(path: Path, *, kind: str) -> None:
             f"was not opened; {expected}"
         )
     raise TensorFileError(f"{path} is {'not a safetensors file' if head else 'empty'}; {expected}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

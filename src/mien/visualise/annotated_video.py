@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.data.atomic import write_bytes
 from mien.detect.statistics import unit_columns
+from mien.io import write_bytes
 from mien.video import Frame, read_frames, read_image
 from mien.visualise.contact_sheet import jpeg
 from mien.visualise.detection_data import Tabular, table_of, thresholds_of, units_of

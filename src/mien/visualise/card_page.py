@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jinja2
 
-from mien.data.atomic import write_bytes
 from mien.detect.card import Card
+from mien.io import write_bytes
 
 
 def write_card_page(card: Card, path: Path) -> None:

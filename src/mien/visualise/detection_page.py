@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from mien.data.atomic import write_bytes
 from mien.detect.statistics import unit_statistics
+from mien.io import write_bytes
 from mien.video import read_image
 from mien.visualise.contact_sheet import jpeg, picture_url
 from mien.visualise.detection_data import (

@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mien.data.atomic import write_bytes
 from mien.detect.statistics import co_occurrence, co_occurrence_of_counts, pair_counts, unit_statistics
 from mien.detect.table import Detections
+from mien.io import write_bytes
 from mien.visualise.detection_data import units_of
 from mien.visualise.page_parts import hash_of, part, printable, template
 

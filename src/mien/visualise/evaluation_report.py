@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.data.atomic import write_bytes
 from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.scoring import Comparison, Result, compare, in_order, long_rows
 from mien.evaluate.table import Table, as_csv, as_latex, as_markdown
@@ -23,6 +22,7 @@ from mien.evaluate.tables import (
     person_table,
     summary_table,
 )
+from mien.io import write_bytes
 from mien.visualise.evaluation_summary import identity_plane, ranking_of, styles_of
 from mien.visualise.evaluation_verdict import headline, in_words, told, verdict_of
 from mien.visualise.report_page import ReportPage, fields_of, figures_of, write_report_page

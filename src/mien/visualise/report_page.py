@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jinja2
 
-from mien.data.atomic import write_bytes
+from mien.io import write_bytes
 from mien.evaluate.scoring import Result
 from mien.evaluate.table import Table
 from mien.visualise.activation_overlay import overlay

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, Account, add_up
 from mien.data.assemble import runs_of
-from mien.data.atomic import write_bytes
 from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES
 from mien.data.summary import StoreSummary
+from mien.io import write_bytes
 from mien.video import SLOTS_PER_SECOND
 from mien.visualise.contact_sheet import contact_sheet, jpeg, mean_crop, png, sheet_of_tracks, spread
 from mien.visualise.svg_charts import histogram, timeline

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.atomic import replacing
 from mien.decoding import open_container
+from mien.io import replacing
 
 Picture = NDArray[np.uint8]
 

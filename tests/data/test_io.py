@@ -8,10 +8,10 @@ import shutil
 import pytest
 from planted_tracking import PlantedTracking
 
-from mien.data.atomic import WriteError, replacing, write_bytes
 from mien.data.parts import Fingerprint
 from mien.data.sources import Source
 from mien.data.store_writer import JpegSettings, write_video
+from mien.io import WriteError, only_one, replacing, write_bytes
 
 
 def test_a_temporary_that_vanished_leaves_the_file_as_it_was(tmp_path):
@@ -63,7 +63,7 @@ def limited(monkeypatch, code):
     def refuse(*_given):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("mien.data.atomic.os.fsync", refuse)
+    monkeypatch.setattr("mien.io.os.fsync", refuse)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,28 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path):
         replacing(tmp_path / "a", temporary_folder=tmp_path / "tmp"),
     ):
         (tmp_path / "missing.csv").read_bytes()
+
+
+def test_a_lock_whose_file_was_removed_lets_go_of_no_other_one(tmp_path):
+    lock = tmp_path / "table.lock"
+    first, second = (only_one(lock, refusal=RuntimeError(name)) for name in ("first", "second"))
+    first.__enter__()
+    lock.unlink()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="third"), only_one(lock, refusal=RuntimeError("third")):
+        pass
+    second.__exit__(None, None, None)
+
+
+def test_a_lock_of_a_file_that_is_removed_before_it_is_locked_is_not_held(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="no locks of POSIX")
+    lock, flock = tmp_path / "table.lock", fcntl.flock
+
+    def too_late(file, how):
+        lock.unlink(missing_ok=True)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with pytest.raises(RuntimeError, match="gone"), only_one(lock, refusal=RuntimeError("gone")):
+        pass

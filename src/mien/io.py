@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside, flushed to the disk, then renamed."""
+"""Writing files: whole or not at all, by one process at a time, Parquet from many small tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+_NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # errors of file systems without locks
 _ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -71,18 +76,22 @@ def require_usable_name(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, temporary_folder: Path) -> Iterator[Path]:
-    """A path in `temporary_folder` to write to; becomes `path` at the end, is removed on any error.
+def replacing(path: Path, *, temporary_folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path to write to; it is renamed to `path` at the end, and removed on any error.
+
+    It has a unique name in `temporary_folder`, or is `.NAME.part` beside `path`, for files of one writer.
 
     WriteError where the disk takes no more, or where the temporary file is not there at the end (another
     process cleared the folder, say); `path` is then as it was. OSErrors inside that name a file elsewhere
-    pass. `temporary_folder` lies on the file system of `path`. Data and directory are flushed, so that after
+    pass. `temporary_folder` is on the file system of `path`. Data and directory are flushed, so that after
     a power cut the file is the old one or the new one.
     """
     require_usable_name(path)
-    temporary = temporary_folder / f"{uuid.uuid4().hex}{path.suffix}"
+    temporary = path.with_name(f".{path.name}.part")
+    if temporary_folder:
+        temporary = temporary_folder / f"{uuid.uuid4().hex}{path.suffix}"
     with _naming_own_errors(path, temporary):
-        temporary_folder.mkdir(parents=True, exist_ok=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -94,10 +103,60 @@ def replacing(path: Path, *, temporary_folder: Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
-def write_bytes(path: Path, content: bytes, *, temporary_folder: Path) -> None:
+def write_bytes(path: Path, content: bytes, *, temporary_folder: Path | None = None) -> None:
     """`content` as the whole of `path`. WriteError."""
     with replacing(path, temporary_folder=temporary_folder) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def only_one(lock: Path, *, refusal: Exception | None = None) -> Iterator[None]:
+    """Hold the lock on the file `lock`, which is created. A killed process holds none.
+
+    If another process holds it, `refusal` is raised; without one, wait. On a file system without locks (some
+    clusters' scratch) nobody is kept out.
+    """
+    file_lock = FileLock(lock, timeout=0 if refusal else -1)
+    try:
+        file_lock.acquire()
+    except Timeout:
+        raise (refusal or TimeoutError(lock)) from None
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+class ParquetRows:
+    """A Parquet file from many small tables. Its row groups do not depend on how the rows are passed in."""
+
+    def __init__(self, path: Path, schema: pa.Schema, *, rows_per_group: int, compression: str) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression=compression)
+        self._rows_per_group = rows_per_group
+        self._pending: list[pa.Table] = []
+        self._num_pending = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Append rows."""
+        self._pending.append(table)
+        self._num_pending += table.num_rows
+        if self._num_pending >= self._rows_per_group:
+            together = pa.concat_tables(self._pending).combine_chunks()
+            whole = self._num_pending // self._rows_per_group * self._rows_per_group
+            self._writer.write_table(together.slice(0, whole), row_group_size=self._rows_per_group)
+            self._pending = [together.slice(whole)]
+            self._num_pending -= whole
+
+    def close(self) -> None:
+        """Write what is pending."""
+        if self._num_pending:
+            self._writer.write_table(pa.concat_tables(self._pending).combine_chunks())
+        self._writer.close()
 
 
 @contextmanager
