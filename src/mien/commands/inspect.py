@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
     import pyarrow.parquet as pq
 
     from mien.data.accounts import format_accounts, read_accounts
-    from mien.data.remote_store import local_store
-    from mien.data.store import TrackStore
+    from mien.data.store import TrackStore, local_store
     from mien.data.store_layout import ACCOUNTS
     from mien.data.summary import StoreSummary
     from mien.visualise.store_page import write_store_page

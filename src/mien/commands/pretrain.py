@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete or out of its minutes, 128 + n when signal n ended it early."""
     from mien.commands.pretraining import pretrain
     from mien.config import load_recipe, override
-    from mien.data.remote_store import local_store
+    from mien.data.store import local_store
     from mien.train.ranks import LostRankError
     from mien.train.recipe import find_recipe
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,22 @@ import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
-from mien.data.store_layout import INDEX, INDEX_DTYPE, MANIFEST, StoreError, StoreHeader
+from mien.data.remote import RemoteFile, copy_here, is_url, list_remote
+from mien.data.store_layout import (
+    HEADER,
+    INDEX,
+    INDEX_DTYPE,
+    LOCK,
+    MANIFEST,
+    TEMPORARY,
+    StoreError,
+    StoreHeader,
+)
 from mien.faces.contract import CropContract
+from mien.io import naming_write_errors, only_one, replacing
 
+SUMS = "SHA256SUMS"  # as sha256sum writes it; the files that it names are checked
+_FILES_AT_ONCE = 8  # copied from a URL
 _OPEN_FILES = 256  # crop files that one process keeps open
 
 
@@ -146,6 +161,37 @@ class TrackStore:
         return largest if size_px is None else size_px
 
 
+def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
+    """The folder of a store: itself, or a copy in `cache` (else $MIEN_CACHE) of a finished one behind a URL.
+
+    A copy that was interrupted is completed; a store that has changed is copied into another folder.
+    StoreError if no cache is named, the store is not finished, or a file differs from its SHA-256.
+    RemoteError and WriteError.
+    """
+    if not is_url(store):
+        return Path(store)
+    chosen = cache or os.environ.get("MIEN_CACHE")
+    if not chosen:
+        raise StoreError(
+            f"{store}: a store behind a URL is copied once into a folder that you name; give --store-cache "
+            "DIR or set MIEN_CACHE"
+        )
+    url = str(store).rstrip("/")
+    files = [file for file in list_remote(url) if file.name.split("/")[0] != TEMPORARY]
+    for name in (HEADER, MANIFEST):
+        if name not in {file.name for file in files}:
+            raise StoreError(f"{url} is no finished store: it has no {name}")
+    state = hashlib.sha256(
+        repr([url, *((f.name, f.size_bytes, f.version) for f in files)]).encode()
+    ).hexdigest()
+    folder = Path(chosen) / f"{url.rpartition('/')[2]}-{state[:12]}"
+    with naming_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder / LOCK):  # other processes of the same run find it complete
+            _fetch([file for file in files if not (folder / file.name).exists()], folder)
+    return folder
+
+
 class _OpenFiles:
     """File handles by path, the least recently used closed. Reads go by offset, so a fork may share them."""
 
@@ -183,3 +229,30 @@ def _decode_into(frame_HWC: NDArray[np.uint8], jpeg: bytes) -> None:
         frame_HWC[...] = decoded
     else:
         cv2.resize(decoded, (size, size), dst=frame_HWC, interpolation=cv2.INTER_AREA)
+
+
+def _fetch(files: list[RemoteFile], folder: Path) -> None:
+    """Copy files into a store's folder, the manifest last: without one it is no finished store."""
+
+    def fetch(file: RemoteFile) -> None:
+        with replacing(folder / file.name, temporary_folder=folder / TEMPORARY) as temporary:
+            digest = copy_here(file.url, temporary, size_bytes=file.size_bytes)
+            if sums.get(file.name, digest) != digest:
+                raise StoreError(f"{file.url}: its SHA-256 is not the one in {SUMS}; copy the store anew")
+
+    sums: dict[str, str] = {}
+    for file in files:
+        if file.name == SUMS:
+            fetch(file)
+    if (folder / SUMS).exists():
+        lines = (line.split(maxsplit=1) for line in (folder / SUMS).read_text().splitlines())
+        sums = {name.removeprefix("*").removeprefix("./"): digest for digest, name in lines}
+    rest = [file for file in files if file.name not in (SUMS, MANIFEST)]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        try:
+            list(pool.map(fetch, rest))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for file in files:
+        if file.name == MANIFEST:
+            fetch(file)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, SKIPPED, Account, read_accounts
 from mien.data.prepare import PrepareSettings
-from mien.data.remote_store import local_store
+from mien.data.store import local_store
 from mien.data.store import TrackStore
 from mien.data.store_layout import ACCOUNTS, FRAMES, MANIFEST, StoreHeader
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, LabelledSet
