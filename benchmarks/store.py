@@ -26,9 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from mien.data.jpeg_tar import JpegTar
 from mien.data.sources import list_sources
-from mien.data.store_writer import JpegSettings
+from mien.data.store_writer import JpegSettings, JpegTar
 
 CLIP_LEN, STRIDE = 9, 2
 SPAN = (CLIP_LEN - 1) * STRIDE + 1

@@ -23,7 +23,6 @@ from hypothesis import HealthCheck, settings
 
 from mien import cli
 from mien.backbones import build_backbone
-from mien.data.jpeg_tar import JpegTar
 from mien.data.store import TrackStore
 from mien.data.store_layout import (
     FRAMES,
@@ -34,6 +33,7 @@ from mien.data.store_layout import (
     StoreHeader,
     crops_path,
 )
+from mien.data.store_writer import JpegTar
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract, save_encoder

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted_tracking import CROP_SIZE_PX, PlantedTracking, prepare_planted, sum_of_frame
 
-from mien.data.assemble import runs_of
-from mien.data.store import TrackStore
+from mien.data.parts import runs_of
+from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import StoreError
-from mien.data.summary import StoreSummary
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.data.assemble import assemble
-from mien.data.parts import Fingerprint
+from mien.data.parts import Fingerprint, assemble
 from mien.data.sources import Source
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreHeader

@@ -27,9 +27,8 @@ def run(args: argparse.Namespace) -> int:
     import pyarrow.parquet as pq
 
     from mien.data.accounts import format_accounts, read_accounts
-    from mien.data.store import TrackStore, local_store
+    from mien.data.store import StoreSummary, TrackStore, local_store
     from mien.data.store_layout import ACCOUNTS
-    from mien.data.summary import StoreSummary
     from mien.visualise.store_page import write_store_page
 
     store = TrackStore.open(local_store(args.store, cache=args.store_cache))

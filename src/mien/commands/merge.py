@@ -19,8 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Merge and print the accounts."""
     from mien.data.accounts import format_accounts
     from mien.data.merge import merge, missing_shards
-    from mien.data.store import TrackStore
-    from mien.data.summary import StoreSummary
+    from mien.data.store import StoreSummary, TrackStore
 
     missing = missing_shards(args.shards)
     if missing:

@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.data.face_tracking import FaceTracking
     from mien.data.prepare import PrepareSettings, prepare
     from mien.data.sources import Shard, list_sources
-    from mien.data.store import TrackStore
-    from mien.data.summary import StoreSummary
+    from mien.data.store import StoreSummary, TrackStore
 
     _refuse_address(args.out)
     shard = Shard.parse(args.shard)

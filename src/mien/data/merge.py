@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien.data.accounts import Account
-from mien.data.assemble import assemble, unfinish
-from mien.data.parts import list_parts
+from mien.data.parts import assemble, list_parts, unfinish
 from mien.data.store_layout import (
     HEADER,
     MANIFEST,

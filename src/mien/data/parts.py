@@ -1,20 +1,44 @@
-"""Parts: what is known of one prepared video, as one file. It is there exactly when the video is done."""
+"""Parts: one file per finished video, and the tables of a store that are assembled from all parts.
+
+The same parts give the same bytes, in whatever order they were written.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from mien.data.accounts import Account
-from mien.data.store_layout import PARTS, TEMPORARY, StoreError, part_path
-from mien.io import replacing
+from mien.data.accounts import Account, accounts_table
+from mien.data.store_layout import (
+    ACCOUNTS,
+    ACCOUNTS_CSV,
+    FRAMES,
+    FRAMES_SCHEMA,
+    INDEX,
+    INDEX_DTYPE,
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    PARTS,
+    TEMPORARY,
+    StoreError,
+    StoreHeader,
+    crops_path,
+    part_path,
+)
+from mien.io import ParquetRows, replacing
 
 _METADATA_KEY = b"mien"
 
@@ -98,3 +122,145 @@ def list_parts(store: Path) -> Iterator[tuple[str, Path]]:
         for path in root.rglob("*.parquet")
     )
     yield from sorted(videos)
+
+
+def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
+    """Write manifest, frames, index and accounts of a store from its parts; the accounts, sorted by video.
+
+    `unrecorded` are accounts of files that have no part.
+
+    The manifest goes first and comes last: a store that has one is whole.
+    """
+    min_run_frames = StoreHeader.read(store).min_run_frames
+    paths = [path for _, path in list_parts(store)]
+    parts = [read_part(path) for path in paths]
+    accounts = sorted([*(part.account for part in parts), *unrecorded], key=lambda account: account.video)
+    unfinish(store)
+    with _outputs(store, num_rows=sum(account.num_positions for account in accounts)) as outputs:
+        pq.write_table(accounts_table(accounts), outputs.accounts)
+        pa.csv.write_csv(accounts_table(accounts), outputs.accounts_csv)
+        for tracks, rows in _numbered(parts, paths, min_run_frames=min_run_frames):
+            outputs.manifest.add(tracks)
+            outputs.frames.add(rows)
+            outputs.index.write(_index_rows(rows).tobytes())
+    return accounts
+
+
+def unfinish(store: Path) -> None:
+    """Take the manifest away: from here to the end of `assemble` the store counts as unfinished."""
+    (store / MANIFEST).unlink(missing_ok=True)
+
+
+def runs_of(slots: NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
+    """(start position, length) of each stretch of consecutive slots; `slots` ascends strictly.
+
+    >>> runs_of(np.array([4, 5, 6, 9]))
+    [(0, 3), (3, 1)]
+    """
+    edges = np.flatnonzero(np.diff(slots) != 1) + 1
+    bounds = [0, *edges.tolist(), len(slots)] if len(slots) else []
+    return [(start, end - start) for start, end in pairwise(bounds)]
+
+
+def _numbered(
+    parts: Sequence[Part], paths: Sequence[Path], *, min_run_frames: int
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """(manifest rows, frame rows) of each part that has tracks, with the numbers they have in the store."""
+    identities = sorted({identity for part in parts for identity in part.identity_of_track.values()})
+    identity_numbers = {identity: number for number, identity in enumerate(identities)}
+    video_number, first_track, first_row = 0, 0, 0
+    for part, path in zip(parts, paths, strict=True):
+        if not part.identity_of_track:
+            continue
+        frames = read_rows(path)
+        tracks = [
+            _manifest_row(part, number, rows, min_run_frames=min_run_frames)
+            for number, rows in _by_track(frames)
+        ]
+        for place, track in enumerate(tracks):
+            track["track"] = first_track + place
+            track["identity_number"] = identity_numbers[track["identity"]]
+            track["video_number"] = video_number
+            track["first_row"] = first_row
+            first_row += track["num_frames"]
+        lengths = [track["num_frames"] for track in tracks]
+        numbers = np.repeat(np.arange(first_track, first_track + len(tracks), dtype=np.int32), lengths)
+        yield (
+            pa.Table.from_pylist(tracks, schema=MANIFEST_SCHEMA),
+            frames.set_column(0, FRAMES_SCHEMA.field("track"), pa.array(numbers)),
+        )
+        video_number += 1
+        first_track += len(tracks)
+
+
+def _by_track(frames: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """(number in the video, rows) of each track, in the order in which they lie."""
+    numbers = frames["track"].to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    for start, end in pairwise(edges):
+        yield int(numbers[start]), frames.slice(start, end - start)
+
+
+def _manifest_row(part: Part, number: int, rows: pa.Table, *, min_run_frames: int) -> dict[str, Any]:
+    runs = runs_of(rows["slot"].to_numpy())
+    short = [length for _, length in runs if length < min_run_frames]
+    seconds = rows["seconds"].to_numpy()
+    video = part.account.video
+    return {
+        "track_id": f"{video}#{number}",
+        "identity": part.identity_of_track[number],
+        "video": video,
+        "source_path": part.account.source_path,
+        "frames_per_second": part.frames_per_second,
+        "num_frames": rows.num_rows,
+        "runs": [{"start": start, "length": length} for start, length in runs if length >= min_run_frames],
+        "num_short_runs": len(short),
+        "num_frames_in_short_runs": sum(short),
+        "first_seconds": float(seconds[0]),
+        "last_seconds": float(seconds[-1]),
+        "crops": crops_path(video),
+    }
+
+
+def _index_rows(rows: pa.Table) -> NDArray[np.void]:
+    index = np.empty(rows.num_rows, INDEX_DTYPE)
+    for name in INDEX_DTYPE.names or ():
+        index[name] = rows[name].to_numpy()
+    return index
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    manifest: ParquetRows
+    frames: ParquetRows
+    index: Any  # a binary file
+    accounts: Path
+    accounts_csv: Path
+
+
+@contextmanager
+def _outputs(store: Path, *, num_rows: int) -> Iterator[_Outputs]:
+    """The files under way; they take their places at the end, the manifest last."""
+    with ExitStack() as stack:
+        paths = [
+            stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
+            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # closed from the end
+        ]
+        index = stack.enter_context(paths[2].open("wb"))
+        np.lib.format.write_array_header_1_0(
+            index,
+            {
+                "descr": np.lib.format.dtype_to_descr(INDEX_DTYPE),
+                "fortran_order": False,
+                "shape": (num_rows,),
+            },
+        )
+        manifest = _rows(paths[0], MANIFEST_SCHEMA)
+        stack.callback(manifest.close)
+        frames = _rows(paths[1], FRAMES_SCHEMA)
+        stack.callback(frames.close)
+        yield _Outputs(manifest, frames, index, *paths[3:])
+
+
+def _rows(path: Path, schema: pa.Schema) -> ParquetRows:
+    return ParquetRows(path, schema, rows_per_group=1 << 16, compression="zstd")

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.data.blur import blur
 from mien.layers.gather import rank, world_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -35,6 +34,9 @@ class Normalisation(NamedTuple):
 
 IMAGENET = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
+REACH_DEVIATIONS = 2.5  # half the width of the blur's kernel
+LARGEST_PX = 2.0  # deviation of the blur, of a 224-pixel view
 
 
 @dataclass(frozen=True)
@@ -325,3 +327,25 @@ def _normalise(colours: Tensor, normalisation: Normalisation) -> Tensor:
     """Colours in [0, 1] on the last axis -> zero mean and unit deviation, of ImageNet say."""
     mean, std = _mean_and_std(colours.device, normalisation)
     return (colours - mean) / std
+
+
+def blur(views_BTCHW: Tensor, deviation_px_B: Tensor) -> Tensor:
+    """The views with row b blurred by its deviation, the same for its T frames; 0 leaves a row as it is.
+
+    Edges are reflected, so a view of one colour stays so.
+    """
+    B, T, C, H, W = views_BTCHW.shape
+    reach_px = max(1, math.ceil(REACH_DEVIATIONS * LARGEST_PX * H / 224))
+    kernel_BK = gaussian_kernels(deviation_px_B, reach_px=reach_px).to(views_BTCHW)
+    planes = views_BTCHW.transpose(0, 1).reshape(T, B * C, H, W)
+    for shape, pad in (((1, -1), (reach_px, reach_px, 0, 0)), ((-1, 1), (0, 0, reach_px, reach_px))):
+        weights = kernel_BK.repeat_interleave(C, dim=0).view(B * C, 1, *shape)
+        planes = F.conv2d(F.pad(planes, pad, mode="reflect"), weights, groups=B * C)
+    return planes.view(T, B, C, H, W).transpose(0, 1)
+
+
+def gaussian_kernels(deviation_px_B: Tensor, *, reach_px: int) -> Tensor:
+    """(B, 2 reach + 1) rows that sum to 1; a one in the middle where the deviation is 0."""
+    distance_K = torch.arange(-reach_px, reach_px + 1, device=deviation_px_B.device)
+    scaled_BK = distance_K / deviation_px_B.clamp_min(1e-3)[:, None]
+    return torch.softmax(-0.5 * scaled_BK.square(), dim=1)

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
-from mien.data.assemble import assemble
 from mien.data.jobs import Died, Finished, Report, WorkersDieError, run_jobs
 from mien.data.merge import require_same_settings
-from mien.data.parts import Fingerprint, read_part
+from mien.data.parts import Fingerprint, assemble, read_part
 from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
 from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path, writing_to

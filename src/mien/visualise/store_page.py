@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, Account, add_up
-from mien.data.assemble import runs_of
-from mien.data.store import TrackStore
+from mien.data.parts import runs_of
+from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import FRAMES
-from mien.data.summary import StoreSummary
 from mien.io import write_bytes
 from mien.video import SLOTS_PER_SECOND
 from mien.visualise.contact_sheet import contact_sheet, jpeg, mean_crop, png, sheet_of_tracks, spread

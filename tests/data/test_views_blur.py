@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import torch
 
-from mien.data.blur import blur, gaussian_kernels
+from mien.data.views import blur, gaussian_kernels
 
 
 def test_equals_opencv_with_the_same_kernel():
