@@ -246,9 +246,8 @@ def run_sweep(
     for part in ([run for run in todo if not run.start], [run for run in todo if run.start]):
         killed = _work_off(work, _until(deadline, part), environments, elsewhere)
         for run in killed:
-            _say(f"{run.key} was killed; it is continued now that the others are done")
-        for run in _work_off(work, _until(deadline, killed), environments, elsewhere):
-            _say(f"{run.key} was killed again; see {places.log(run)}")
+            _say(f"{run.key} is continued now that the others are done")
+        _work_off(work, _until(deadline, killed), environments, elsewhere)
     missing = {run.key for run in mine if not places.is_done(run)}
     if time.monotonic() > deadline and missing:
         _say(f"--max-minutes {max_minutes:g} are over; the same command continues")
@@ -301,13 +300,13 @@ def _work_off(
         if isinstance(event, Progress):
             _say(event.report)
         elif isinstance(event, Died):
-            if event.by_exception:
-                _say(f"{event.job.key} failed: {event.how}")
-            else:
+            _say(f"{event.job.key} failed: {event.how}")
+            if not event.by_exception:
                 killed.append(event.job)
         elif event.result is None:
             elsewhere.add(event.job.key)
         elif event.result < 0:
+            _say(f"{event.job.key} was killed by signal {-event.result}")
             killed.append(event.job)
         elif event.result:
             log = work.places.log(event.job)
