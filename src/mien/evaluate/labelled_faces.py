@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, SKIPPED, Account, read_accounts
 from mien.data.prepare import PrepareSettings
-from mien.data.store import local_store
-from mien.data.store import TrackStore
+from mien.data.store import TrackStore, local_store
 from mien.data.store_layout import ACCOUNTS, FRAMES, MANIFEST, StoreHeader
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, LabelledSet
 from mien.datasets.published import Published, check_counts

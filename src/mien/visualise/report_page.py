@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jinja2
 
-from mien.io import write_bytes
 from mien.evaluate.scoring import Result
 from mien.evaluate.table import Table
+from mien.io import write_bytes
 from mien.visualise.activation_overlay import overlay
 from mien.visualise.contact_sheet import picture_url
 from mien.visualise.evaluation_figures import (
