@@ -51,7 +51,8 @@ class LinearReadout:
 
     def scores(self, features_ND: Floats) -> Floats:
         """(N, A) real numbers, higher where the label is more likely 1."""
-        scores_NA: Floats = self.scaler.transform(features_ND) @ self.weights_DA + self.bias_A
+        standard_ND = self.scaler.transform(features_ND.astype(np.float64))  # it keeps single precision else
+        scores_NA: Floats = standard_ND @ self.weights_DA + self.bias_A
         return scores_NA
 
 
@@ -71,7 +72,7 @@ def fit_readout(features_ND: Floats, labels_NA: Floats, *, strength: float) -> L
             columns = np.flatnonzero(group_A == group)
             ridge = Ridge(strength * coded_N.sum(), solver="cholesky")
             ridge.fit(standard_ND[coded_N], labels_NA[coded_N][:, columns].astype(np.float64))
-            weights_DA[:, columns], bias_A[columns] = ridge.coef_.T, ridge.intercept_
+            weights_DA[:, columns], bias_A[columns] = np.atleast_2d(ridge.coef_).T, ridge.intercept_
     return LinearReadout(scaler, weights_DA, bias_A)
 
 
