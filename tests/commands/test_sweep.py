@@ -120,12 +120,12 @@ def test_list_says_what_would_run_and_runs_nothing(words, tmp_path, capsys):
 
 
 def test_several_devices_a_run_are_refused_where_each_is_given_one(words, tmp_path):
-    assert run([*words, "--devices", "cpu", "--list"]) == 0
+    assert run([*words, "--device", "cpu", "--list"]) == 0
     path = tmp_path / "sweep.toml"
     path.write_text(path.read_text().replace('name = "simclr"', 'name = "simclr"\nset = ["run.devices=2"]'))
     assert run([*words, "--list"]) == 0
-    with pytest.raises(ValueError, match="--devices cpu gives each run one device, but run 'simclr'"):
-        run([*words, "--devices", "cpu"])
+    with pytest.raises(ValueError, match="--device cpu gives each run one device, but run 'simclr'"):
+        run([*words, "--device", "cpu"])
 
 
 def test_runs_that_another_sweep_is_at_are_told_by_the_exit_status(words, tmp_path, capfd):

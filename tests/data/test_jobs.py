@@ -114,7 +114,7 @@ def test_devices_count_among_those_that_the_process_sees(monkeypatch):
 
 @pytest.mark.parametrize("name", ["gpu0", "cuda:x", "cuda:-1"])
 def test_another_device_is_refused_by_its_name(name):
-    with pytest.raises(ValueError, match="as in --devices cuda:0,cuda:1"):
+    with pytest.raises(ValueError, match="as in --device cuda:0,cuda:1"):
         device_environments(name, 0)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mien.data.jobs import usable_cores
 
 
 def add_workers(parser: argparse._ActionsContainer, *, of: str = "") -> None:
@@ -93,10 +94,3 @@ def add_identities(parser: argparse._ActionsContainer) -> None:
         help="who each file shows: a CSV with the columns path,identity, or a regular expression with one "
         "group that is searched for in the path, as '(P\\d+)_' (default: sub-folders, else one per file)",
     )
-
-
-def usable_cores() -> int:
-    """CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

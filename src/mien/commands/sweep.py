@@ -6,6 +6,8 @@ import argparse
 import signal
 from pathlib import Path
 
+from mien.commands.flags import add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SWEEP --store STORE --out FOLDER [--labels TABLE] [--score-store STORE --score-labels TABLE]."""
@@ -30,11 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="runs side by side (default: one, or one a device)",
+        help="runs side by side (default: one, or one per device)",
     )
-    parser.add_argument(
-        "--devices", default="", metavar="LIST", help="devices to distribute them over: cuda:0,cuda:1, or cpu"
-    )
+    add_device(parser, more=", or cuda:0,cuda:1 to distribute the runs")
     parser.add_argument(
         "--shard",
         default="1/1",
@@ -55,9 +55,10 @@ def run(args: argparse.Namespace) -> int:
     shard = Shard.parse(args.shard)
     mine = planned[shard.number - 1 :: shard.count]
     several = [run.name for run in mine if run.recipe.get("run", {}).get("devices", 1) > 1]
-    if args.devices and several:
+    device = "" if args.device == "auto" else args.device
+    if device and several:
         raise ValueError(
-            f"--devices {args.devices} gives each run one device, but run {several[0]!r} uses several "
+            f"--device {device} gives each run one device, but run {several[0]!r} uses several "
             "(run.devices): leave one of the two out"
         )
     if args.list:
@@ -73,6 +74,6 @@ def run(args: argparse.Namespace) -> int:
         planned,
         mine,
         Places(args.store, args.out, args.labels, args.score_store, args.score_labels),
-        environments=device_environments(args.devices, args.workers),
+        environments=device_environments(device, args.workers),
         max_minutes=args.max_minutes,
     )

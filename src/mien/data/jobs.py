@@ -126,7 +126,7 @@ def _visible(device: str) -> dict[str, str]:
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
     if kind != "cuda" or (number and not number.isdecimal()):
-        raise ValueError(f"device {device!r}: expected cpu or cuda:N, as in --devices cuda:0,cuda:1")
+        raise ValueError(f"device {device!r}: expected cpu or cuda:N, as in --device cuda:0,cuda:1")
     ours = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     index = int(number or 0)
     if ours and index >= len(ours):
