@@ -22,11 +22,10 @@ import psutil
 from mien.data.face_tracking import FaceTracking
 from mien.data.prepare import FrameProgress, PrepareSettings, Unwatched, prepare
 from mien.data.sources import list_sources
-from mien.detect.baseline import Baseline
 from mien.detect.detector import Detector
 from mien.detect.media import list_media
 from mien.detect.recording import record_medium
-from mien.detect.smoothing import Smoothing
+from mien.detect.signals import Baseline, Smoothing
 from mien.faces.track import SlotFaces
 from mien.video import read_frames, write_video
 

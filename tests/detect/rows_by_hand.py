@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.detect.rows import FaceRow, row_without_face
-from mien.faces.tracked import FrameFaces
+from mien.detect.table import FaceRow
 
 
 def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
@@ -18,7 +17,7 @@ def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
 def no_face_row(seconds, *, frame=None, name="clip.mp4"):
     """A row of a frame without a face."""
     number = round(seconds * 25) if frame is None else frame
-    return row_without_face(name, FrameFaces(number, seconds, (), "no_face"))
+    return FaceRow(name, number, seconds, None, 0.0, "no_face", None, None)
 
 
 def sigmoid(logit):

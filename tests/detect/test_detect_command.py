@@ -65,15 +65,13 @@ def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, ca
     assert not list(out.rglob(".*"))
 
 
-def test_the_same_command_goes_on_only_where_it_is_told_to(folder, beside_model, tmp_path, capsys):
+def test_the_same_command_again_leaves_finished_tables_as_they_are(folder, beside_model, tmp_path):
     out = tmp_path / "out"
     arguments = (folder / "anna", folder / "ben", "--model", beside_model, "--out", out)
     assert detect(*arguments) == 0
     first = {path: path.read_bytes() for path in out.rglob("*.parquet")}
     assert len(first) == 2
-    assert detect(*arguments) == 1
-    assert "is there already. Add --resume" in capsys.readouterr().err
-    assert detect(*arguments, "--resume") == 0
+    assert detect(*arguments) == 0
     assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == first
 
 
@@ -181,7 +179,7 @@ def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, 
     assert (out / "ben/one.html").is_file()
     assert (out / "overview.html").is_file()
     (out / "anna/one.html").rmdir()
-    assert detect(*arguments, "--resume") == 0
+    assert detect(*arguments) == 0
     assert (out / "anna/one.html").is_file()
 
 
@@ -192,10 +190,10 @@ def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp
     assert detect(*arguments) == 0
     shown = [out / "one.html", out / "one.annotated.mp4"]
     first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in shown]
-    assert detect(*arguments, "--resume") == 0
+    assert detect(*arguments) == 0
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in shown] == first
     write_beside(video, [[0, 1]] * 9, seed=1)
-    assert detect(*arguments, "--resume") == 0
+    assert detect(*arguments) == 0
     assert Detections.load(out / "one.parquet").num_frames == 9
     assert all(path.read_bytes() != before for path, (before, _) in zip(shown, first, strict=True))
 
@@ -207,8 +205,8 @@ def test_a_name_that_the_disk_cannot_take_costs_that_file_alone(beside_model, tm
     shutil.copyfile(folder / "one.mp4", folder / f"{'x' * 245}.mp4")
     write_beside(folder / "z.mp4", [[0]] * 5)
     arguments = (folder, "--model", beside_model, "--out", out, "--page")
-    for more in ((), ("--resume",)):
-        assert detect(*arguments, *more) == 1
+    for _again in range(2):
+        assert detect(*arguments) == 1
         said = capsys.readouterr().out
         assert f"not written: one.csv/two: cannot write {out / 'one.csv/two'}" in said
         assert "File name too long. Its name is too long for this disk: give the source a shorter" in said
@@ -272,7 +270,7 @@ def test_a_run_killed_outright_keeps_its_rows_and_goes_on_to_the_same_tables(bes
     kept = _num_lines(out / "long.csv")
     assert kept >= 300
     assert (whole / "long.csv").read_text().startswith((out / "long.csv").read_text())
-    assert detect(*arguments, "--out", out, "--resume") == 0
+    assert detect(*arguments, "--out", out) == 0
     for name in ("long.csv", "long.parquet"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
 

@@ -12,10 +12,9 @@ import pytest
 
 import mien
 from mien.data.face_tracking import FaceTracking
-from mien.detect.baseline import Baseline
 from mien.detect.detector import Detector
 from mien.detect.engines import open_engine
-from mien.detect.smoothing import Smoothing
+from mien.detect.signals import Baseline, Smoothing
 from mien.faces.contract import ContractMismatchError
 from mien.faces.track import track_frames
 from mien.video import VideoError

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from mien.detect.detector import Detector
-from mien.detect.frames import UNREADABLE as UNREADABLE_PICTURE
 from mien.detect.media import PICTURES, list_media
 from mien.detect.recording import DAMAGED, DIED, UNREADABLE, WHOLE, record_medium
 from mien.detect.table import Detections
+from mien.faces.tracked import UNREADABLE as UNREADABLE_PICTURE
 from tests.detect.mutated_media import write_mutated, write_seeds
 
 

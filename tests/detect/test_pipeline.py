@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mien.detect.pipeline import in_background
+from mien.detect.detector import in_background
 
 
 def test_items_come_in_order_and_are_made_ahead():

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import av
 import numpy as np
@@ -14,16 +15,23 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mien.detect.baseline import Baseline
 from mien.detect.detector import Detector
 from mien.detect.media import list_media
-from mien.detect.recording import DAMAGED, UNDER_WAY, UNREADABLE, WHOLE, RecordingError, record_medium
-from mien.detect.smoothing import Smoothing
-from mien.detect.table import Detections
-from mien.detect.table_layout import metadata_of
+from mien.detect.recording import (
+    DAMAGED,
+    UNDER_WAY,
+    UNREADABLE,
+    WHOLE,
+    Journal,
+    RecordingError,
+    record_medium,
+)
+from mien.detect.signals import Baseline, Smoothing
+from mien.detect.table import Detections, FaceRow, metadata_of
 from mien.faces.track import track_frames
 from mien.video import read_frames, write_video
 from tests.detect.beside_video import write_beside, write_points
+from tests.detect.rows_by_hand import no_face_row
 from tests.faces.planted_people import Planted, PlantedFinder, paint
 
 FACES = [[0], [0, 1], [], [1], [0, 2]] * 30
@@ -95,13 +103,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(video, beside_model, tmp_path, m
     seen = []
     resumed = detector_of(beside_model, **more)
     resumed._engine = _counted(resumed._engine, seen)
-    assert record(video, resumed, tmp_path / "out", resume=True) == whole
+    assert record(video, resumed, tmp_path / "out") == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert sum(seen) < (180 if more.get("faces") != "largest" else 120)  # what was read is not read again
 
 
-@pytest.mark.parametrize("resume", [True, False])
-def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_path, resume):
+def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_path):
     """Not even where its video looks changed, for which rows on the disk are otherwise begun anew."""
     whole = record(video, detector_of(beside_model), tmp_path / "whole")
     first, second = detector_of(beside_model), detector_of(beside_model)
@@ -112,7 +119,7 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
             os.utime(video, (0, 0))
             before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
             with pytest.raises(RecordingError) as error:
-                record(video, second, tmp_path / "out", resume=resume)
+                record(video, second, tmp_path / "out")
             refused.append(str(error.value))
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
         return network(crops)
@@ -122,7 +129,7 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
     assert record(video, first, tmp_path / "out") == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     (said,) = refused
-    assert ("another process is writing to it" if resume else "is there already") in said
+    assert "another process is writing to it" in said
     assert not list((tmp_path / "out").glob(".*"))
 
 
@@ -178,31 +185,42 @@ def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
     record(tmp_path / "cross.mp4", planted(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         record(tmp_path / "cross.mp4", planted(dies_at=10), tmp_path / "out")
-    record(tmp_path / "cross.mp4", planted(), tmp_path / "out", resume=True)
+    record(tmp_path / "cross.mp4", planted(), tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert Detections.load(tmp_path / "out/cross.parquet").faces == [0, 1]
 
 
-def test_results_that_are_there_are_not_overwritten(video, beside_model, tmp_path):
+def test_a_finished_file_is_left_as_it_is(video, beside_model, tmp_path):
     detector = detector_of(beside_model)
     record(video, detector, tmp_path / "out")
     before = contents(tmp_path / "out")
-    with pytest.raises(RecordingError, match=r"clip.json is there already. Add --resume"):
-        record(video, detector, tmp_path / "out")
-    account = record(video, detector, tmp_path / "out", resume=True)
+    account = record(video, detector, tmp_path / "out")
     assert (account.num_frames, contents(tmp_path / "out")) == (150, before)
+
+
+def test_tables_of_another_file_or_of_unknown_origin_are_not_overwritten(video, beside_model, tmp_path):
+    detector = detector_of(beside_model)
+    record(video, detector, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    other = write_beside(tmp_path / "elsewhere" / video.name, FACES[:40], seed=1)
+    with pytest.raises(RecordingError, match=r"clip.json is of another file, .*give another --out"):
+        record(other, detector, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    (tmp_path / "out/clip.json").unlink()
+    with pytest.raises(RecordingError, match=r"clip.csv is there already"):
+        record(video, detector, tmp_path / "out")
 
 
 def test_a_run_does_not_go_on_with_other_settings(video, beside_model, tmp_path):
     record(video, detector_of(beside_model), tmp_path / "out")
     with pytest.raises(RecordingError, match="smoothing: None there"):
-        record(video, detector_of(beside_model, smoothing=Smoothing(1.0)), tmp_path / "out", resume=True)
+        record(video, detector_of(beside_model, smoothing=Smoothing(1.0)), tmp_path / "out")
 
 
 def test_a_file_that_has_changed_is_read_again(video, beside_model, tmp_path):
     record(video, detector_of(beside_model), tmp_path / "out")
     write_beside(video, FACES[:40], seed=1)
-    assert record(video, detector_of(beside_model), tmp_path / "out", resume=True).num_frames == 40
+    assert record(video, detector_of(beside_model), tmp_path / "out").num_frames == 40
 
 
 def test_damage_ends_the_rows_and_is_told(video, beside_model, tmp_path):
@@ -317,4 +335,74 @@ def test_a_run_does_not_go_on_by_other_arithmetic(video, beside_model, tmp_path,
     plain["table"][setting] = other
     (out / "clip.json").write_text(json.dumps(plain))
     with pytest.raises(RecordingError, match=rf"{setting}: '{other}' there, '(cpu|torch)' now"):
-        record(video, detector_of(beside_model), out, resume=True)
+        record(video, detector_of(beside_model), out)
+
+
+def journal_rows(count):
+    generator = np.random.default_rng(0)
+    return [
+        no_face_row(frame / 30, frame=frame, name="a")
+        if frame % 4 == 3
+        else FaceRow(
+            "a",
+            frame,
+            frame / 30,
+            frame % 2,
+            0.9,
+            "",
+            generator.random(17, np.float32),
+            generator.random(3, np.float32),
+        )
+        for frame in range(count)
+    ]
+
+
+def kept_rows(path):
+    with closing(Journal(path)) as journal:
+        return list(journal.rows())
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for left, right in zip(found, expected, strict=True):
+        for name in ("input", "frame", "seconds", "face_id", "confidence", "reason"):
+            assert getattr(left, name) == getattr(right, name)
+        for name in ("place_17", "values_V"):
+            assert (getattr(left, name) is None) == (getattr(right, name) is None)
+            assert getattr(left, name) is None or np.array_equal(getattr(left, name), getattr(right, name))
+
+
+@pytest.fixture
+def journal_written(tmp_path):
+    expected = journal_rows(50)
+    with closing(Journal(tmp_path / "rows")) as journal:
+        for first in range(0, 50, 10):
+            journal.write(expected[first : first + 10])
+    return tmp_path / "rows", expected
+
+
+def test_rows_come_back_to_the_last_bit(journal_written):
+    path, expected = journal_written
+    assert_same(kept_rows(path), expected)
+
+
+@pytest.mark.parametrize("missing_bytes", [1, 7, 8, 100, 1500])
+def test_a_journal_cut_anywhere_goes_on_behind_its_last_whole_block(journal_written, missing_bytes):
+    path, expected = journal_written
+    content = path.read_bytes()
+    path.write_bytes(content[:-missing_bytes])
+    with closing(Journal(path)) as journal:
+        kept = list(journal.rows())
+        assert len(kept) == 40
+        journal.write(expected[40:])
+    assert_same(kept_rows(path), expected)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", bytes(5000)])
+def test_what_is_no_journal_is_begun_anew(tmp_path, content):
+    (tmp_path / "rows").write_bytes(content)
+    with closing(Journal(tmp_path / "rows")) as journal:
+        assert list(journal.rows()) == []
+        journal.write(journal_rows(5))
+        assert len(list(journal.rows())) == 5

@@ -8,10 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mien.detect.table import Detections, DetectionsError
-from mien.detect.table_formats import FORMATS
-from mien.detect.table_layout import TableLayout
-from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.detect.table import Detections, DetectionsError, TableLayout
+from mien.detect.writing import CsvTable, ParquetTable
 from tests.detect.rows_by_hand import face_row, no_face_row
 
 LAYOUT = TableLayout((4, 12), np.array([0.5, 0.2], np.float32), np.array([True, False]))
@@ -71,7 +69,7 @@ def test_what_is_saved_is_loaded(detections, tmp_path, suffix):
 
 
 def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
-    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    csv = CsvTable(tmp_path / "t.csv", LAYOUT)
     parquet = ParquetTable(tmp_path / "t.parquet", LAYOUT)
     for row in ROWS:
         csv.write([row])
@@ -89,7 +87,7 @@ def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
 
 
 def test_a_csv_is_whole_up_to_its_last_row_while_it_grows(tmp_path):
-    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    csv = CsvTable(tmp_path / "t.csv", LAYOUT)
     for count, row in enumerate(ROWS, start=1):
         csv.write([row])
         assert len(pd.read_csv(tmp_path / "t.csv")) == count
@@ -105,7 +103,7 @@ def test_a_table_given_up_leaves_no_parquet_file(tmp_path):
 
 def test_names_with_commas_quotes_and_line_ends_come_back(tmp_path):
     name = 'a, "b"\n<script>.mp4'
-    csv = CsvTable(tmp_path / "t.csv", FORMATS["mien"](LAYOUT))
+    csv = CsvTable(tmp_path / "t.csv", LAYOUT)
     csv.write([face_row(0.0, [0.5] * 4, name=name)])
     csv.close()
     assert pd.read_csv(tmp_path / "t.csv")["input"].tolist() == [name]

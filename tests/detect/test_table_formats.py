@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.detect.table_formats import FORMATS
-from mien.detect.table_layout import TableLayout
-from mien.detect.table_writers import CsvTable
+from mien.detect.table import TableLayout
+from mien.detect.writing import CsvTable
 from tests.detect.rows_by_hand import face_row, no_face_row
 
 UNITS, THRESHOLD = (12, 4), np.array([0.2, 0.5], np.float32)  # not in order
@@ -24,7 +23,7 @@ ROWS = [
 
 
 def write(path, name, layout):
-    table = CsvTable(path, FORMATS[name](layout))
+    table = CsvTable(path, layout, name)
     values = layout.num_values
     table.write([row if row.values_V is None else row.with_values(row.values_V[:values]) for row in ROWS])
     table.close()

@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mien",
         help="the CSV's columns; the Parquet file has mien's own (default: %(default)s)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with an earlier run of the same command")
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="files at a time (default: %(default)s)"
     )
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
     from mien.commands.detecting import DetectPlan, detect_camera, detect_media
-    from mien.detect.baseline import Baseline
+    from mien.detect.signals import Baseline
 
     if (args.camera is None) == (not args.media):
         raise ValueError("expected videos, pictures or folders, or --camera N; not both")
@@ -69,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
         landmarks=args.landmarks,
         face_models=args.models,
         threads=args.threads,
-        resume=args.resume,
         page=args.page,
         video=args.video,
     )

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from mien.commands.detect_show import show, show_overview
 from mien.commands.file_progress import FileProgress
 from mien.data.jobs import Died, Finished, Progress, Report, run_jobs
-from mien.detect.baseline import Baseline
 from mien.detect.camera import CameraError, camera_frames
 from mien.detect.detector import Detector
 from mien.detect.media import Medium, list_media
@@ -29,13 +28,12 @@ from mien.detect.recording import (
     NOT_WRITTEN,
     WHOLE,
     Account,
+    num_finished,
     record_medium,
-    refuse_conflicts,
     what_was_cut_short,
 )
-from mien.detect.smoothing import Smoothing
-from mien.detect.table_formats import FORMATS
-from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.detect.signals import Baseline, Smoothing
+from mien.detect.writing import CsvTable, ParquetTable
 from mien.io import WriteError, naming_write_errors, write_bytes
 from mien.train.stop import StopRequest
 from mien.video import Frame
@@ -59,7 +57,6 @@ class DetectPlan:
     landmarks: str = "detect"
     face_models: Path | None = None
     threads: int | None = None
-    resume: bool = False
     page: bool = False
     video: bool = False
 
@@ -95,7 +92,6 @@ class _DetectMedium:
                 detector,
                 plan.out,
                 csv_format=plan.csv_format,
-                resume=plan.resume,
                 report=report,
             )
         except WriteError as error:
@@ -122,7 +118,7 @@ def detect_media(plan: DetectPlan, given: Sequence[Path], *, processes: int) -> 
     listing = list_media(given, leave_out=plan.out)
     print(_what_is_given(listing.media, listing.num_other_files))
     detector = plan.detector()  # what is wrong with model or settings is told once, before any file
-    refuse_conflicts(listing.media, detector, plan.out, csv_format=plan.csv_format, resume=plan.resume)
+    num_finished(listing.media, detector, plan.out, csv_format=plan.csv_format)  # conflicts are raised
     with FileProgress() as progress:
         accounts = sorted(
             _accounts(plan, listing.media, processes, progress), key=lambda account: account.name
@@ -149,7 +145,7 @@ def detect_camera(plan: DetectPlan, index: int, *, seconds: float | None) -> int
     paths = [plan.out / f"{name}.{end}" for end in ("csv", "parquet", "json")]
     if any(path.exists() for path in paths):
         raise ValueError(f"{paths[0]} is there already; give another --out")
-    table = CsvTable(paths[0], FORMATS[plan.csv_format](detector.layout))
+    table = CsvTable(paths[0], detector.layout, plan.csv_format)
     parquet = ParquetTable(paths[1], detector.layout)
     problems: list[CameraError] = []
     cut_short: dict[int, float] = {}

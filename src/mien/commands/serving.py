@@ -26,8 +26,7 @@ from mien.detect.card import warning_of
 from mien.detect.detector import Detector
 from mien.detect.media import PICTURE_SUFFIXES, MediaFile, Medium
 from mien.detect.recording import UNREADABLE, record_medium
-from mien.detect.rows import FaceRow
-from mien.detect.table import Detections
+from mien.detect.table import Detections, FaceRow
 from mien.visualise.detection_data import units_of
 from mien.visualise.detection_page import write_detection_page
 from mien.visualise.serve_page import serve_page, serve_policy

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from queue import Full, Queue
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +19,32 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.config import to_dict
 from mien.data.face_tracking import FaceTracking
+from mien.decoding import Clock
 from mien.detect.au_model import AuModel, load_au_model
-from mien.detect.baseline import Baseline, neutral_of_file, without_first_seconds_neutral, without_neutral
 from mien.detect.card import unproven_units, warning_of
 from mien.detect.engines import open_engine
-from mien.detect.frames import largest_only, persons_of, picture_as_frame, timed_frames, until_damage
-from mien.detect.media import MediaFile, Medium, list_media
-from mien.detect.pipeline import SeenFrame, in_background, read_in_batches, rows_of_block
-from mien.detect.rows import FaceRow
-from mien.detect.smoothing import Smoothing, smooth
-from mien.detect.table import Detections
-from mien.detect.table_layout import TableLayout
+from mien.detect.media import Medium, list_media
+from mien.detect.persons import PersonLinker
+from mien.detect.signals import (
+    Baseline,
+    Smoothing,
+    neutral_of_file,
+    smooth,
+    without_first_seconds_neutral,
+    without_neutral,
+)
+from mien.detect.table import Detections, FaceRow, TableLayout
+from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import TrackSettings
+from mien.faces.tracked import UNREADABLE, FrameFaces, TrackedFace
 from mien.train.encoder_file import pick_device
-from mien.video import Frame, VideoError, probe
+from mien.video import SLOTS_PER_SECOND, Frame, ImageError, VideoError, probe
+
+T = TypeVar("T")
+Images = NDArray[np.uint8]
 
 _FRAMES_AHEAD = 64
+_MAX_FRAMES_PER_BLOCK = 256  # frames without a face are not held back for longer
 _TRACKING = TrackSettings(detect_every_frames=12)  # twice as often as for clips: nobody is to be missed
 
 
@@ -39,10 +52,10 @@ class Detector:
     """Action units in videos, pictures and live frames.
 
     model: an AU model or its file. engine: torch, or one that `mien export` made ready. baseline, smoothing:
-    off where None. faces: "all", or "largest" for one row a frame. landmarks: "detect", or "beside" for
-    points that lie beside the videos. face_models: the folder of the face models' weights, None for the
+    off where None. faces: "all", or "largest" for one row per frame. landmarks: "detect", or "beside" for
+    points that lie beside the videos. face_models: the folder of the face finder's weights, None for the
     installed ones. threads: of the engine. ContractMismatchError for a model whose faces were cropped
-    otherwise.
+    differently.
     """
 
     def __init__(
@@ -50,7 +63,7 @@ class Detector:
         model: AuModel | Path | str,
         *,
         engine: str = "torch",
-        device: str = "cpu",
+        device: str = "auto",
         batch_size: int = 32,
         baseline: Baseline | None = None,
         smoothing: Smoothing | None = None,
@@ -68,11 +81,9 @@ class Detector:
         self.baseline = baseline
         self.smoothing = smoothing
         self.faces = faces
-        self.layout = TableLayout(
-            self.model.units,
-            self.model.threshold_A,
-            None if self.model.intensity is None else self.model.intensity.coded_A,
-        )
+        coded_A = None if self.model.intensity is None else self.model.intensity.coded_A
+        self.layout = TableLayout(self.model.units, self.model.threshold_A, coded_A)
+        self._num_units = len(self.model.units)
         self._tracking = FaceTracking(_TRACKING, landmarks=landmarks, models=face_models)
         self.model.contract.require_same(
             self._tracking.contract, ours=self.model.source, theirs="faces found now"
@@ -83,7 +94,7 @@ class Detector:
         """Everything in a video, in pictures, in a folder, or in several of these, as one table in memory.
 
         A damaged video gives a row for each frame, a warning, and an entry in the metadata's `problems`; one
-        without any frame is a VideoError or an OSError. The metadata's `notes` say what was assumed or left
+        without any frame is a VideoError or an OSError. The metadata's `notes` list what was assumed or left
         out in reading videos.
         """
         given = [Path(media)] if isinstance(media, Path | str) else [Path(path) for path in media]
@@ -98,81 +109,93 @@ class Detector:
             notes += probe(medium.files[0].path).notes if medium.kind == "video" else ()
         for problem in problems:
             warnings.warn(problem, stacklevel=2)
-        metadata = self.metadata | ({"problems": problems} if problems else {})
-        metadata |= {"notes": notes} if notes else {}
-        return Detections(self.layout.table(rows), metadata)
+        more = {name: lines for name, lines in (("problems", problems), ("notes", notes)) if lines}
+        return Detections(self.layout.table(rows), self.metadata | more)
 
     def rows(self, source: Path | str | Medium, *, problems: list[str] | None = None) -> Iterator[FaceRow]:
         """One video's or one picture's rows as they come, in constant memory.
 
-        A damaged video ends early: what is wrong is appended to `problems`, or raised as VideoError behind
+        A damaged video ends early: what is wrong is appended to `problems`, or raised as VideoError after
         the last row where no list is given. With a baseline over the whole file the video is read twice.
         """
         medium = source if isinstance(source, Medium) else _medium(Path(source))
-        told: list[str] = [] if problems is None else problems
-        yield from self._finished_rows(medium, told)
-        if problems is None and told:
-            raise VideoError(told[0])
+        found: list[str] = [] if problems is None else problems
+        again = self._raw_rows(medium, [])  # starts only when its rows are asked for
+        yield from self.finish(self._raw_rows(medium, found), lambda: again, is_video=medium.kind == "video")
+        if problems is None and found:
+            raise VideoError(found[0])
 
     def blocks(
         self, medium: Medium, *, problems: list[str], skip_frames: int = 0
     ) -> Generator[list[FaceRow]]:
         """The rows of whole frames, some at a time, before baseline and smoothing.
 
-        Decoding and tracking run in another thread. The network does not see the first `skip_frames` frames.
+        Each block is one call of the network with `batch_size` faces or more. Where blocks begin depends only
+        on the frames after the last block: a run that goes on there gives the same bits as one that never
+        stopped. Decoding and tracking run in another thread. The network does not see the first `skip_frames`
+        frames.
         """
         frames = self._seen(medium, problems, skip_frames)
         with closing(in_background(frames, ahead=_FRAMES_AHEAD)) as tracked:
-            yield from read_in_batches(tracked, self._read_crops, batch_size=self.batch_size)
+            block: list[tuple[str, FrameFaces]] = []
+            num_faces = 0
+            for seen in tracked:
+                block.append(seen)
+                num_faces += len(seen[1].faces)
+                if num_faces >= self.batch_size or len(block) >= _MAX_FRAMES_PER_BLOCK:
+                    yield self._rows_of(block)
+                    block, num_faces = [], 0
+            if block:
+                yield self._rows_of(block)
 
     def finish(
-        self, rows: Iterable[FaceRow], *, is_video: bool = True, cut_short: dict[int, float] | None = None
+        self,
+        rows: Iterable[FaceRow],
+        again: Callable[[], Iterable[FaceRow]],
+        *,
+        is_video: bool = True,
+        cut_short: dict[int, float] | None = None,
     ) -> Iterator[FaceRow]:
-        """Raw rows less their first seconds' neutral, then smoothed, as far as these are asked for.
+        """Raw rows less each face's neutral, then smoothed, where the detector has a baseline and smoothing.
 
-        `cut_short` is given the seconds of each face's neutral that the end of the rows cut short.
+        For a neutral of the whole file `rows` are read to their end, and then `again` gives them once more.
+        `cut_short` receives the seconds of each neutral of first seconds that the last row cut short.
         """
+        num_units = self._num_units
         finished: Iterator[FaceRow] = iter(rows)
         if not is_video:
             return finished
         if self.baseline is not None and self.baseline.kind == "first":
             finished = without_first_seconds_neutral(
-                finished, self.baseline, num_units=self._num_units, cut_short=cut_short
+                finished, self.baseline, num_units=num_units, cut_short=cut_short
             )
-        return self._smoothed(finished)
-
-    def finish_file(
-        self, rows: Iterable[FaceRow], again: Iterable[FaceRow], *, is_video: bool = True
-    ) -> Iterator[FaceRow]:
-        """The same with the neutral of the whole file: its rows are gone through twice."""
-        assert self.baseline is not None
-        if not is_video:
-            return iter(again)
-        neutral = neutral_of_file(rows, self.baseline, num_units=self._num_units)
-        return self._smoothed(without_neutral(row, neutral, num_units=self._num_units) for row in again)
+        elif self.baseline is not None:
+            neutral = neutral_of_file(finished, self.baseline, num_units=num_units)
+            finished = (without_neutral(row, neutral, num_units=num_units) for row in again())
+        return finished if self.smoothing is None else smooth(finished, self.smoothing, num_units=num_units)
 
     def stream(
         self,
-        frames: Iterable[NDArray[np.uint8] | tuple[float, NDArray[np.uint8]] | Frame],
+        frames: Iterable[Images | tuple[float, Images] | Frame],
         *,
         cut_short: dict[int, float] | None = None,
     ) -> Iterator[FaceRow]:
-        """The rows of live frames (uint8 RGB, H x W x 3) as they come: alone they are taken for 25 a second,
-        in pairs with their time in seconds.
+        """The rows of live frames (uint8 RGB, H x W x 3) as they come.
 
-        A face is looked at at once. A baseline of the first seconds, and half of a centred smoothing's time,
-        delay the rows; where the frames end, what is held back comes at once, and `cut_short` is given the
-        seconds of each face's neutral that was cut short. ValueError for a baseline over a whole file.
+        Frames come alone, and count as 25 per second, or in pairs with their time in seconds. A face is read
+        at once. A baseline of the first seconds, and half of a centred smoothing's time, delay the rows; when
+        the frames end, the rows held back come at once, and `cut_short` receives the seconds of each neutral
+        that was cut short. ValueError for a baseline over a whole file.
         """
         if self.baseline is not None and self.baseline.kind == "file":
             raise ValueError("a live stream has no whole file to take a baseline from: use first:SECONDS")
-        tracked = persons_of(self._tracking.frames(timed_frames(frames)), patience_seconds=0.0)
-        blocks = (rows_of_block([("", frame)], self._read_crops) for frame in self._chosen(tracked))
-        yield from self.finish((row for block in blocks for row in block), cut_short=cut_short)
+        tracked = PersonLinker(patience_seconds=0.0).link(self._tracking.frames(_timed(frames)))
+        rows = (row for frame in tracked for row in self._rows_of([("", self._chosen(frame))]))
+        yield from self.finish(rows, lambda: (), cut_short=cut_short)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the table says of how it came about; JSON."""
+        """How the table was made; JSON."""
         return {
             "mien_version": __version__,
             "model": {
@@ -194,54 +217,147 @@ class Detector:
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
 
-    @property
-    def _num_units(self) -> int:
-        return len(self.model.units)
-
-    def _finished_rows(self, medium: Medium, problems: list[str]) -> Iterator[FaceRow]:
-        is_video = medium.kind == "video"
-        if is_video and self.baseline is not None and self.baseline.kind == "file":
-            return self.finish_file(
-                self._raw_rows(medium, []), self._raw_rows(medium, problems), is_video=is_video
-            )
-        return self.finish(self._raw_rows(medium, problems), is_video=is_video)
-
     def _raw_rows(self, medium: Medium, problems: list[str]) -> Iterator[FaceRow]:
         with closing(self.blocks(medium, problems=problems)) as blocks:
             for block in blocks:
                 yield from block
 
-    def _smoothed(self, rows: Iterator[FaceRow]) -> Iterator[FaceRow]:
-        if self.smoothing is None:
-            return rows
-        return smooth(rows, self.smoothing, num_units=self._num_units)
-
-    def _seen(self, medium: Medium, problems: list[str], skip_frames: int) -> Iterator[SeenFrame]:
+    def _seen(
+        self, medium: Medium, problems: list[str], skip_frames: int
+    ) -> Iterator[tuple[str, FrameFaces]]:
+        """The file's name as given, and each frame of it; what ends a video early goes to `problems`."""
         if medium.kind == "pictures":
-            return self._pictures(medium.files[skip_frames:], problems)
-        return islice(self._video(medium.files[0], problems), skip_frames, None)
-
-    def _pictures(self, files: Sequence[MediaFile], problems: list[str]) -> Iterator[SeenFrame]:
-        for file in files:
-            (frame,) = self._chosen(iter([picture_as_frame(file.path, self._tracking, problems)]))
-            yield file.shown, frame
-
-    def _video(self, file: MediaFile, problems: list[str]) -> Iterator[SeenFrame]:
-        tracked = until_damage(self._tracking.every_frame(file.path), problems)
+            for file in medium.files[skip_frames:]:
+                yield file.shown, self._chosen(self._picture(file.path, problems))
+            return
+        (file,) = medium.files
+        frames = _until_damage(self._tracking.every_frame(file.path), problems)
         if self._tracking.landmarks == "detect":
-            tracked = persons_of(tracked)
-        return ((file.shown, frame) for frame in self._chosen(tracked))
+            frames = PersonLinker().link(frames)
+        for frame in islice(frames, skip_frames, None):
+            yield file.shown, self._chosen(frame)
 
-    def _chosen(self, frames: Iterator[Any]) -> Iterator[Any]:
-        return map(largest_only, frames) if self.faces == "largest" else frames
+    def _picture(self, path: Path, problems: list[str]) -> FrameFaces:
+        """A picture as a frame; one that cannot be read has no face and says so."""
+        try:
+            faces, reason = self._tracking.picture(path)
+        except (ImageError, LandmarksError, OSError) as error:
+            problems.append(str(error))
+            return FrameFaces(0, 0.0, (), UNREADABLE)
+        return FrameFaces(0, 0.0, faces, reason)
 
-    def _read_crops(self, crops_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _chosen(self, frame: FrameFaces) -> FrameFaces:
+        """The frame with all its faces, or with the largest one."""
+        if self.faces == "all" or len(frame.faces) < 2:
+            return frame
+        return replace(frame, faces=(max(frame.faces, key=_area),))
+
+    def _rows_of(self, block: Sequence[tuple[str, FrameFaces]]) -> list[FaceRow]:
+        """One row per face, and one for every frame without."""
+        crops = [face.crop_HWC for _, frame in block for face in frame.faces]
+        values = iter(self._values(np.stack(crops)) if crops else ())
+        rows: list[FaceRow] = []
+        for name, frame in block:
+            at = (name, frame.frame_index, frame.seconds)
+            for face in frame.faces:
+                place_17 = _place(face)
+                rows.append(FaceRow(*at, face.track_number, face.score, "", place_17, next(values)))
+            if not frame.faces:
+                rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))
+        return rows
+
+    def _values(self, crops_NHWC: Images) -> NDArray[np.float32]:
+        """(N, V) probabilities, and intensities where the model has them."""
         readings = self.model.read(self._engine(crops_NHWC))
         if readings.intensity_NA is None:
-            return readings.probability_NA.astype(np.float32)
-        return np.concatenate([readings.probability_NA, readings.intensity_NA], axis=1).astype(np.float32)
+            return readings.probability_NA
+        return np.concatenate([readings.probability_NA, readings.intensity_NA], axis=1)
+
+
+def in_background(items: Iterator[T], *, ahead: int) -> Generator[T]:
+    """The same items, made in another thread up to `ahead` early; its errors are raised here.
+
+    Closing the generator ends the thread and closes `items`.
+    """
+    made: Queue[tuple[str, Any]] = Queue(maxsize=ahead)
+    stop = threading.Event()
+
+    def put(kind: str, thing: Any) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                made.put((kind, thing), timeout=0.1)
+                return
+
+    def make() -> None:
+        try:
+            for item in items:
+                put("item", item)
+                if stop.is_set():
+                    break
+            put("end", None)
+        except BaseException as error:  # noqa: BLE001 -- raised again where the items are used
+            put("error", error)
+        finally:
+            if isinstance(items, Generator):
+                items.close()
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, thing = made.get()
+            if kind == "error":
+                raise thing
+            if kind == "end":
+                return
+            yield thing
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _medium(path: Path) -> Medium:
     (medium,) = list_media([path]).media
     return medium
+
+
+def _until_damage(frames: Iterator[FrameFaces], problems: list[str]) -> Iterator[FrameFaces]:
+    try:
+        yield from frames
+    except (VideoError, LandmarksError, OSError) as error:
+        problems.append(str(error))
+
+
+def _timed(frames: Iterable[Images | tuple[float, Images] | Frame]) -> Iterator[Frame]:
+    """Frames of a program; ValueError where a picture is not (H, W, 3) uint8.
+
+    Times that do not increase are continued, as those of a file are.
+    """
+    clock = Clock(1 / SLOTS_PER_SECOND)
+    for number, given in enumerate(frames):
+        if isinstance(given, Frame):
+            yield replace(given, seconds=clock.seconds(given.seconds))
+            continue
+        seconds, image_HWC = given if isinstance(given, tuple) else (number / SLOTS_PER_SECOND, given)
+        image_HWC = np.asarray(image_HWC)
+        if image_HWC.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] != 3:
+            raise ValueError(
+                f"frame {number}: expected a (height, width, 3) uint8 RGB picture, got "
+                f"{image_HWC.dtype} {image_HWC.shape}"
+            )
+        yield _frame(clock.seconds(float(seconds)), number, np.ascontiguousarray(image_HWC))
+
+
+def _frame(seconds: float, number: int, image_HWC: Images) -> Frame:
+    return Frame(seconds, number, lambda: image_HWC)
+
+
+def _area(face: TrackedFace) -> float:
+    left, top, right, bottom = face.box_xyxy_px
+    return (right - left) * (bottom - top)
+
+
+def _place(face: TrackedFace) -> NDArray[np.float32]:
+    """(17,): the columns PLACE."""
+    pose = (face.yaw_degrees, face.pitch_degrees, face.roll_degrees)
+    return np.array([*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose], np.float32)

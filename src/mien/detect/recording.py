@@ -1,8 +1,8 @@
-"""One medium into its files: a CSV and a Parquet table that grow as it is read, and what became of it.
+"""One video (or all pictures) into NAME.csv, NAME.parquet and NAME.json, resumable at any point.
 
-NAME.json is written first and says `under way`; a journal beside holds the rows (mien.detect.journal). A run
-that goes on takes the rows from there through baseline and smoothing again, tracks from the beginning, and
-shows the network only what lies behind: what comes out is what one run would have written, bit for bit.
+NAME.json is written first and says `under way`; `.NAME.rows` keeps the raw rows, before baseline and
+smoothing. A run that goes on takes those rows through baseline and smoothing again, tracks from the beginning
+and gives the network only the frames after them: its tables are those of one run, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
-from mien.detect.journal import Journal
 from mien.detect.media import Medium
-from mien.detect.rows import FaceRow
-from mien.detect.table_formats import FORMATS
-from mien.detect.table_writers import CsvTable, ParquetTable
+from mien.detect.table import FaceRow
+from mien.detect.writing import CsvTable, ParquetTable
 from mien.faces.tracked import UNREADABLE as UNREADABLE_FRAME
 from mien.io import naming_write_errors, only_one, require_usable_name, write_bytes
 from mien.video import VideoError, VideoInfo, probe
@@ -39,7 +39,7 @@ Report = Callable[[FrameProgress], None]
 
 
 class RecordingError(ValueError):
-    """Results are there already, or were begun with other settings; names the file and the way out."""
+    """Tables that this run may not touch: of other settings, another file or another process."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class Account:
     num_with_face: int = 0
     num_faces: int = 0  # different ids
     message: str = ""  # what is wrong, where something is
-    not_shown: str = ""  # why its page or annotated copy is not there, where these were asked for
+    not_shown: str = ""  # why its page or annotated copy is missing, where these were asked for
     notes: str = ""  # what was assumed or left out in reading it: other streams, times, HDR
 
     @property
     def is_well(self) -> bool:
-        """Whether it was read whole, and is shown as far as that was asked for."""
+        """Whether it was read whole, and shown as asked."""
         return self.status == WHOLE and not self.not_shown
 
     @property
     def is_finished(self) -> bool:
-        """Whether a run that goes on has nothing left to do here."""
+        """Whether a later run has nothing left to do here."""
         return self.status != UNDER_WAY
 
 
@@ -73,129 +73,188 @@ def record_medium(
     out: Path,
     *,
     csv_format: str = "mien",
-    resume: bool = False,
     report: Report = lambda _progress: None,
 ) -> Account:
-    """Write `out/NAME.csv`, `out/NAME.parquet` and `out/NAME.json`.
+    """Write `out/NAME.csv`, `out/NAME.parquet` and `out/NAME.json`, going on where an earlier call stopped.
 
-    RecordingError where these are there and `resume` is false, were begun with other settings, or are being
+    RecordingError where these were begun with other settings, are not from this function, or are being
     written by another process. WriteError where they cannot be written.
     """
-    files = _files(medium, detector, out, csv_format)
+    files = _Files(medium, detector, out, csv_format)
     with naming_write_errors(out / f"{medium.name}.*"):
         files.require_usable_names()
-        files.refuse_conflict(resume=resume)
+        files.refuse_conflict()
         with files.held():
-            files.refuse_conflict(resume=resume)  # another process may have begun, or ended, in between
-            before = files.begin()
-            return _record(files, medium, detector, csv_format, report) if before is None else before
+            files.refuse_conflict()  # another process may have begun, or ended, in between
+            finished = files.finished()
+            return _record(files, medium, detector, csv_format, report) if finished is None else finished
+
+
+def num_finished(media: Iterable[Medium], detector: Detector, out: Path, *, csv_format: str) -> int:
+    """How many media an earlier run finished. RecordingError where `record_medium` would raise it for one."""
+    finished = 0
+    for medium in media:
+        with suppress(OSError):  # that medium alone cannot be written: `record_medium` says why
+            files = _Files(medium, detector, out, csv_format)
+            files.refuse_conflict()
+            finished += files.finished() is not None
+    return finished
+
+
+def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
+    """Table metadata on neutrals from fewer seconds than asked for; {} where there are none."""
+    named = {str(face_id): seconds for face_id, seconds in sorted(seconds_of_face.items())}
+    return {"baseline_cut_short": named} if named else {}
 
 
 def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
+    files.begin()
     try:
         info = probe(medium.files[0].path) if medium.kind == "video" else None
     except (VideoError, OSError) as error:
         return files.end(Account(medium.name, UNREADABLE, message=str(error)))
     files.metadata |= {"notes": list(info.notes)} if info and info.notes else {}
-    problems: list[str] = []
-    tally = _Tally(report, info, num_files=len(medium.files))
-    with Journal(files.journal, num_values=detector.layout.num_values) as journal:
-        raw = _raw_rows(journal, detector, medium, problems, tally)
-        cut_short: dict[int, float] = {}
-        finished = _finished_rows(raw, journal, detector, medium, cut_short)
-        csv = CsvTable(files.csv, FORMATS[csv_format](detector.layout))
+    tally = _Tally(medium, info, report)
+    cut_short: dict[int, float] = {}
+    with closing(Journal(files.journal)) as journal:
+        raw = _raw_rows(journal, detector, medium, tally)
+        finished = detector.finish(raw, journal.rows, is_video=info is not None, cut_short=cut_short)
+        csv = CsvTable(files.csv, detector.layout, csv_format)
         parquet = ParquetTable(files.parquet, detector.layout)
         with closing(csv), closing(parquet):
-            for rows in _some(finished):
+            while rows := list(islice(finished, _ROWS_AT_ONCE)):
                 csv.write(rows)
                 parquet.write(rows)
             files.metadata |= what_was_cut_short(cut_short)
             parquet.finish(files.metadata)
-    return files.end(tally.account(medium, problems))
+    return files.end(tally.account())
 
 
-def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
-    """What a table's metadata say of neutrals of less than the seconds asked for; {} where none is."""
-    named = {str(face_id): seconds for face_id, seconds in sorted(seconds_of_face.items())}
-    return {"baseline_cut_short": named} if named else {}
+def _raw_rows(journal: Journal, detector: Detector, medium: Medium, tally: _Tally) -> Iterator[FaceRow]:
+    """The journal's rows, then those of the frames after them, which are kept there before they go on."""
+    for _frame, group in groupby(journal.rows(), key=lambda row: (row.input, row.frame)):
+        rows = list(group)
+        tally.add(rows)
+        if medium.kind == "pictures":
+            tally.problems += [
+                f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_FRAME
+            ]
+        yield from rows
+    blocks = detector.blocks(medium, problems=tally.problems, skip_frames=tally.num_frames)
+    with closing(blocks):
+        for block in blocks:
+            journal.write(block)
+            tally.add(block)
+            yield from block
 
 
-def refuse_conflicts(
-    media: Iterable[Medium], detector: Detector, out: Path, *, csv_format: str, resume: bool
-) -> None:
-    """RecordingError where `record_medium` would raise it for one of them."""
-    for medium in media:
-        with suppress(OSError):  # that medium alone cannot be written: `record_medium` says why
-            _files(medium, detector, out, csv_format).refuse_conflict(resume=resume)
+class Journal:
+    """Raw rows on disk: one line of JSON per block of whole frames, out of this process when `write` returns.
+
+    JSON keeps every bit of a float. A line that a killed process left unfinished is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab")
+        self._file.truncate(_whole_bytes(path))
+
+    def write(self, block: Sequence[FaceRow]) -> None:
+        """Append the rows of whole frames."""
+        self._file.write(json.dumps([_plain(row) for row in block]).encode() + b"\n")
+        self._file.flush()
+
+    def rows(self) -> Iterator[FaceRow]:
+        """All rows, from the first; memory holds one block."""
+        with self._path.open("rb") as file:
+            for line in file:
+                for *fields, place, values in json.loads(line):
+                    yield FaceRow(*fields, _array(place), _array(values))
+
+    def close(self) -> None:
+        """No more rows. The file stays."""
+        self._file.close()
 
 
-def read_account(path: Path) -> tuple[Account, dict[str, Any]] | None:
-    """The account and the whole of NAME.json; None where there is none that can be read."""
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Account(**plain["account"]), plain
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _whole_bytes(path: Path) -> int:
+    whole = 0
+    with path.open("rb") as file, suppress(ValueError):
+        for line in file:
+            if not line.endswith(b"\n") or not isinstance(json.loads(line), list):
+                break
+            whole += len(line)
+    return whole
 
 
-def _files(medium: Medium, detector: Detector, out: Path, csv_format: str) -> _Files:
-    return _Files(out, medium, {"csv_format": csv_format, **detector.metadata})
+def _plain(row: FaceRow) -> list[Any]:
+    arrays = [None if part is None else part.tolist() for part in (row.place_17, row.values_V)]
+    return [row.input, row.frame, row.seconds, row.face_id, row.confidence, row.reason, *arrays]
+
+
+def _array(plain: list[float] | None) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    return None if plain is None else np.array(plain, np.float32)
 
 
 class _Files:
-    """The files of one medium, and what NAME.json says of them."""
+    """The files of one medium, and the contents of NAME.json."""
 
-    def __init__(self, out: Path, medium: Medium, metadata: Mapping[str, Any]) -> None:
-        stem = out / medium.name
-        self.csv, self.parquet = (stem.with_name(f"{stem.name}.{end}") for end in ("csv", "parquet"))
-        self.json = stem.with_name(f"{stem.name}.json")
-        self.journal = stem.with_name(f".{stem.name}.rows")
-        self.lock = stem.with_name(f".{stem.name}.lock")
-        self.metadata = dict(metadata)
+    def __init__(self, medium: Medium, detector: Detector, out: Path, csv_format: str) -> None:
+        folder, name = (out / medium.name).parent, (out / medium.name).name
+        self.csv, self.parquet, self.json = (folder / f"{name}.{end}" for end in ("csv", "parquet", "json"))
+        self.journal, self._lock = folder / f".{name}.rows", folder / f".{name}.lock"
+        self.metadata: dict[str, Any] = {"csv_format": csv_format, **detector.metadata}
         self._name = medium.name
         self._paths = [file.path for file in medium.files]
 
     def require_usable_names(self) -> None:
         """WriteError where the disk cannot take one of the names."""
-        for path in (self.csv, self.journal, self.lock, self.json, self.parquet):
+        for path in (self.csv, self.journal, self._lock, self.json, self.parquet):
             require_usable_name(path)
             require_usable_name(path.with_name(f".{path.name}.part"))
 
-    def refuse_conflict(self, *, resume: bool) -> None:
-        """RecordingError where files are there that this run may not touch."""
-        there = [path for path in (self.json, self.csv, self.parquet, self.journal) if path.exists()]
-        if there and not resume:
-            raise RecordingError(
-                f"{there[0]} is there already. Add --resume to go on with an earlier run, or give another "
-                "--out."
-            )
-        found = read_account(self.json)
+    def refuse_conflict(self) -> None:
+        """RecordingError where there are files that this run may not touch."""
+        found = self._read()
         if found is not None:
-            self._require_same(found[1].get("table", {}))
+            self._require_same_settings(found.get("table", {}))
+            self._require_same_file(found.get("inputs", []))
+            return
+        for path in (self.json, self.csv, self.parquet):
+            if path.exists():
+                raise RecordingError(
+                    f"{path} is there already, and {self.json.name} does not say how it was made: move it "
+                    "away, or give another --out."
+                )
+
+    def finished(self) -> Account | None:
+        """The account of an earlier run that read these very files to their end."""
+        found = self._read()
+        if found is None or not self._are_same(found.get("inputs", [])):
+            return None
+        account = Account(**found["account"])
+        return account if account.is_finished else None
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from these files; RecordingError where one is at them."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        """Keep other processes from these files; RecordingError where one is writing them."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
         refusal = RecordingError(
             f"{self.csv}: another process is writing to it: wait for it, or give another --out"
         )
-        with only_one(self.lock, refusal=refusal):
+        with only_one(self._lock, refusal=refusal):
             yield
-            with suppress(OSError):  # on Windows it goes by itself
-                self.lock.unlink()
+            with suppress(OSError):  # Windows removes it by itself
+                self._lock.unlink()
 
-    def begin(self) -> Account | None:
-        """Make ready, within `held`; the account where all is done already."""
-        found = read_account(self.json)
-        if found is not None and _are_same(self._paths, found[1].get("inputs", [])):
-            return found[0] if found[0].is_finished else None
-        self.journal.unlink(missing_ok=True)
-        self._write(Account(self._name, UNDER_WAY))
-        return None
+    def begin(self) -> None:
+        """Make ready, within `held`: rows of files that have changed since are dropped."""
+        found = self._read()
+        if found is None or not self._are_same(found.get("inputs", [])):
+            self.journal.unlink(missing_ok=True)
+            self._write(Account(self._name, UNDER_WAY))
 
     def end(self, account: Account) -> Account:
-        """Say what became of it; the journal is no longer needed."""
+        """Write the account; the journal is no longer needed."""
         self._write(account)
         self.journal.unlink(missing_ok=True)
         return account
@@ -208,7 +267,33 @@ class _Files:
         plain = {"account": asdict(account), "table": self.metadata, "inputs": self._inputs}
         write_bytes(self.json, (json.dumps(plain, indent=2) + "\n").encode())
 
-    def _require_same(self, begun: Mapping[str, Any]) -> None:
+    def _read(self) -> dict[str, Any] | None:
+        """The content of NAME.json; None where there is none that this class wrote."""
+        try:
+            plain: dict[str, Any] = json.loads(self.json.read_text(encoding="utf-8"))
+            Account(**plain["account"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return plain
+
+    def _are_same(self, begun: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the files are still those of the earlier run."""
+        try:
+            pairs = list(zip(self._paths, begun, strict=True))
+            return all(Fingerprint(**before).matches(path) for path, before in pairs)
+        except (OSError, TypeError, ValueError):
+            return False
+
+    def _require_same_file(self, begun: Sequence[Mapping[str, Any]]) -> None:
+        before = {str(one.get("path")) for one in begun}
+        if before & {str(path.absolute()) for path in self._paths} or self._are_same(begun):
+            return
+        raise RecordingError(
+            f"{self.json} is of another file, {', '.join(sorted(before)[:1])}, not of {self._paths[0]}: give "
+            "another --out."
+        )
+
+    def _require_same_settings(self, begun: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.metadata))
         differing = [
             key for key in now if key != "mien_version" and json.dumps(begun.get(key)) != json.dumps(now[key])
@@ -223,87 +308,52 @@ class _Files:
 class _Tally:
     """Counts frames, rows and faces on their way to the journal, and reports progress."""
 
-    def __init__(self, report: Report, info: VideoInfo | None, *, num_files: int) -> None:
+    def __init__(self, medium: Medium, info: VideoInfo | None, report: Report) -> None:
         self.num_frames = 0
+        self.problems: list[str] = []
         self._num_rows = 0
         self._num_with_face = 0
         self._ids: set[tuple[str, int]] = set()
-        self._report, self._num_files = report, num_files
-        self._seconds = info.duration_seconds if info else 0.0
-        self._notes = "; ".join(info.notes) if info else ""
+        self._medium, self._info, self._report = medium, info, report
         self._reported_at = 0.0
         self._first_seconds: float | None = None
 
-    def add(self, rows: Iterable[FaceRow]) -> None:
+    def add(self, rows: Sequence[FaceRow]) -> None:
         """Rows of whole frames."""
-        last = None
-        for (_name, _frame), of_frame in groupby(rows, key=lambda row: (row.input, row.frame)):
-            self.num_frames += 1
-            for row in of_frame:
-                last = row
-                self._first_seconds = row.seconds if self._first_seconds is None else self._first_seconds
-                self._num_rows += 1
-                if row.face_id is not None:
-                    self._num_with_face += 1
-                    self._ids.add((row.input, row.face_id))
-        if last is not None and time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
+        with_face = [(row.input, row.face_id) for row in rows if row.face_id is not None]
+        self.num_frames += len({(row.input, row.frame) for row in rows})
+        self._num_rows += len(rows)
+        self._num_with_face += len(with_face)
+        self._ids.update(with_face)
+        if self._first_seconds is None:
+            self._first_seconds = rows[0].seconds
+        if time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
             self._reported_at = time.monotonic()
-            self._report(FrameProgress(self.num_frames, self._share(last)))
+            share = self._share(rows[-1].seconds - self._first_seconds)
+            self._report(FrameProgress(self.num_frames, share))
 
-    def account(self, medium: Medium, problems: list[str]) -> Account:
+    def account(self) -> Account:
         """How it ended."""
-        readable = self.num_frames - (len(problems) if medium.kind == "pictures" else 0)
-        status: Any = WHOLE if not problems else DAMAGED if readable else UNREADABLE
+        problems, is_video = self.problems, self._info is not None
+        readable = self.num_frames - (0 if is_video else len(problems))
+        status = WHOLE if not problems else DAMAGED if readable else UNREADABLE
         message = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
         return Account(
-            medium.name,
+            self._medium.name,
             status,
             num_frames=self.num_frames,
             num_rows=self._num_rows,
             num_with_face=self._num_with_face,
             num_faces=len(self._ids),
             message=message,
-            notes=self._notes,
+            notes="; ".join(self._info.notes) if self._info else "",
         )
 
-    def _share(self, row: FaceRow) -> float:
-        if self._num_files > 1:
-            return self.num_frames / self._num_files
-        passed = row.seconds - (self._first_seconds or 0.0)
-        return min(1.0, passed / self._seconds) if self._seconds > 0 else 0.0
-
-
-def _raw_rows(
-    journal: Journal, detector: Detector, medium: Medium, problems: list[str], tally: _Tally
-) -> Iterator[FaceRow]:
-    """The journal's rows, then those of the frames behind them, which are kept there before they go on."""
-    for _frame, group in groupby(journal.rows(), key=lambda row: (row.input, row.frame)):
-        rows = list(group)
-        tally.add(rows)
-        if medium.kind == "pictures":
-            problems += [f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_FRAME]
-        yield from rows
-    done = tally.num_frames
-    with closing(detector.blocks(medium, problems=problems, skip_frames=done)) as blocks:
-        for block in blocks:
-            journal.write(block)
-            tally.add(block)
-            yield from block
-
-
-def _finished_rows(
-    raw: Iterator[FaceRow], journal: Journal, detector: Detector, medium: Medium, cut_short: dict[int, float]
-) -> Iterator[FaceRow]:
-    is_video = medium.kind == "video"
-    baseline = detector.baseline
-    if not is_video or baseline is None or baseline.kind == "first":
-        return detector.finish(raw, is_video=is_video, cut_short=cut_short)
-    return detector.finish_file(raw, journal.rows(), is_video=is_video)
-
-
-def _some(rows: Iterator[FaceRow]) -> Iterator[list[FaceRow]]:
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        yield some
+    def _share(self, passed_seconds: float) -> float:
+        if len(self._medium.files) > 1:
+            return self.num_frames / len(self._medium.files)
+        length_seconds = self._info.duration_seconds if self._info else 0.0
+        return min(1.0, passed_seconds / length_seconds) if length_seconds > 0 else 0.0
 
 
 def _fingerprint(path: Path) -> Fingerprint:
@@ -311,13 +361,3 @@ def _fingerprint(path: Path) -> Fingerprint:
         return Fingerprint.take(path)
     except OSError:
         return Fingerprint.of_unreadable(path)
-
-
-def _are_same(paths: Sequence[Path], begun: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the files are still those of the earlier run."""
-    if len(paths) != len(begun):
-        return False
-    try:
-        return all(Fingerprint(**before).matches(path) for path, before in zip(paths, begun, strict=True))
-    except (OSError, TypeError):
-        return False

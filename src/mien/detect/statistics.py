@@ -1,27 +1,34 @@
-"""What a table of detections says in a few numbers: how often, how long, how strongly, what together.
+"""A table of detections in a few numbers and pictures: how often, how long, how strongly, what together.
 
-Everything here takes the table itself: one row a frame and face, `success` 0 for a frame without a face.
+Everything here takes the table as pandas: one row per frame and face, `success` 0 for a frame without a face.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mien.decoding import rising_seconds
+from mien.facs import action_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _UNIT = re.compile(r"AU\d\d+")
+_MAX_COLUMNS = 2000  # of the heat map; a longer video is averaged
+_MAX_GROUPS = 6  # of bars
 
 
 @dataclass(frozen=True, eq=False)
 class FaceRows:
-    """The rows of one face in one file, N in number, with what the whole file says of their times."""
+    """The rows of one face in one file, N in number, with their times from all frames of the file."""
 
     input: str
     face_id: int
@@ -37,23 +44,15 @@ def unit_columns(table: pd.DataFrame) -> list[str]:
 
 
 def unit_statistics(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a file, face and action unit.
+    """One row per file, face and action unit.
 
     Columns: `input, face_id, unit`; `seconds_seen` (of the face), `share_present` (of the time seen, 0 to 1),
     `episodes` (runs of neighbouring frames in which it is present; a frame without this face ends one),
     `mean_episode_seconds` (NaN without one), `mean_probability` (over the time seen). For a picture, and for
     a video of one frame, the times are NaN. Empty where no face was found.
     """
-    columns = [
-        "input",
-        "face_id",
-        "unit",
-        "seconds_seen",
-        "share_present",
-        "episodes",
-        "mean_episode_seconds",
-        "mean_probability",
-    ]
+    columns = ["input", "face_id", "unit", "seconds_seen", "share_present", "episodes"]
+    columns += ["mean_episode_seconds", "mean_probability"]
     found = [row for face in faces_of(table) for row in _rows_of_face(face, unit_columns(table))]
     return pd.DataFrame(found, columns=columns)
 
@@ -65,7 +64,7 @@ def co_occurrence(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_counts(table: pd.DataFrame) -> NDArray[np.float64]:
-    """A x A: in how many rows both units are present; on the diagonal, in how many the one is."""
+    """A x A: in how many rows both units are present; on the diagonal, the rows with that unit."""
     seen = table[table["success"] == 1]
     present_NA = seen[[f"{unit}_present" for unit in unit_columns(table)]].to_numpy(dtype=np.float64)
     both_AA: NDArray[np.float64] = present_NA.T @ present_NA
@@ -73,7 +72,7 @@ def pair_counts(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def co_occurrence_of_counts(both_AA: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shares that `co_occurrence` gives, of the counts of one table or of many added up."""
+    """The shares of `co_occurrence`, from the counts of one table or the sum of many."""
     alone_A = np.diag(both_AA)
     either_AA = alone_A[:, None] + alone_A[None, :] - both_AA
     with np.errstate(invalid="ignore"):
@@ -93,7 +92,7 @@ def faces_of(table: pd.DataFrame) -> Iterator[FaceRows]:
 
 
 def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How long each frame is shown: until the next; one alone: 1.
+    """How long each frame is shown: until the next; a frame alone: 1.
 
     The last one, and where the next time is no later, the median of the others.
     """
@@ -107,24 +106,67 @@ def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def rising_times(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
     """The frames' times as they are where they rise; else seconds after the first: `Frame.seconds`."""
-    steps = np.diff(timestamp_F)
-    if (steps > 0).all():
+    if (np.diff(timestamp_F) > 0).all():
         return timestamp_F
     return rising_seconds(timestamp_F, period_seconds=float(frame_seconds(timestamp_F)[-1]))
 
 
 def episodes_of(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> list[tuple[int, int]]:
     """(first, last) of each run of rows that are present and whose places follow one another."""
-    starts = present_N & ~_joined(present_N, place_N)
-    ends = present_N & ~np.append(_joined(present_N, place_N)[1:], False)
-    return list(zip(np.flatnonzero(starts).tolist(), np.flatnonzero(ends).tolist(), strict=True))
+    number_N = np.cumsum(np.diff(place_N, prepend=place_N[:1]) != 1)  # rises where a place is left out
+    number_N = np.where(present_N, number_N, -1)
+    changes = np.flatnonzero(np.diff(number_N)) + 1
+    runs = np.split(np.arange(len(present_N)), changes)
+    return [(int(run[0]), int(run[-1])) for run in runs if len(run) and present_N[run[0]]]
 
 
-def _joined(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a row goes on the run of the row before it."""
-    joined = np.zeros(len(present_N), bool)
-    joined[1:] = present_N[1:] & present_N[:-1] & (np.diff(place_N) == 1)
-    return joined
+def plot_timeline(of_file: pd.DataFrame, of_face: pd.DataFrame) -> Figure:
+    """A face's probabilities over time, one line per unit; marked where the unit is present."""
+    from matplotlib.figure import Figure
+
+    names = unit_columns(of_face)
+    frames = of_file.drop_duplicates("frame")
+    times = pd.Series(rising_times(frames["timestamp"].to_numpy(np.float64)), index=frames["frame"])
+    seconds_N = times[of_face["frame"]].to_numpy()
+    edges, values_AC = _binned(seconds_N, of_face[names].to_numpy(np.float64).T)
+    _, present_AC = _binned(seconds_N, of_face[[f"{n}_present" for n in names]].to_numpy(np.float64).T)
+    figure = Figure(figsize=(10, 1.2 + 0.35 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values_AC, vmin=0, vmax=1, cmap="magma")
+    for unit, present_C in enumerate(present_AC):
+        on_C = np.nan_to_num(present_C) >= 0.5
+        for first, last in episodes_of(on_C, np.arange(len(on_C))):
+            axes.hlines(unit + 0.15, edges[first], edges[last + 1], colors="deepskyblue", linewidth=2.5)
+    _name_units(axes, names, at=np.arange(len(names)) + 0.5)
+    axes.set_xlabel("seconds")
+    face_id = of_face["face_id"].iloc[0]
+    axes.set_title(f"face {face_id}; a line: above the unit's threshold", loc="left", fontsize="medium")
+    figure.colorbar(mesh, ax=axes, label="probability")
+    return figure
+
+
+def plot_summary(table: pd.DataFrame) -> Figure:
+    """The share of frames in which each unit is present, of the 6 faces (or files) with the most rows."""
+    from matplotlib.figure import Figure
+
+    names = unit_columns(table)
+    seen = table.dropna(subset=["face_id"])
+    by = "input" if table["input"].nunique() > 1 else "face_id"
+    counts = seen[by].value_counts()
+    groups = sorted(counts.index[:_MAX_GROUPS])
+    figure = Figure(figsize=(8, 1.6 + (0.2 + 0.14 * len(groups)) * len(names)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(groups)
+    for at, group in enumerate(groups):
+        present_NA = seen.loc[seen[by] == group, [f"{name}_present" for name in names]]
+        places_A = np.arange(len(names)) - 0.4 + (at + 0.5) * height
+        label = f"{'' if by == 'input' else 'face '}{group}, {counts[group]:,} rows"
+        axes.barh(places_A, present_NA.to_numpy(np.float64).mean(axis=0), height, label=label)
+    _name_units(axes, names, at=np.arange(len(names)))
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of rows in which the unit is present")
+    figure.legend(loc="outside upper left", frameon=False, ncols=2)
+    return figure
 
 
 def _rows_of_face(face: FaceRows, units: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -135,14 +177,27 @@ def _rows_of_face(face: FaceRows, units: list[str]) -> Iterator[tuple[Any, ...]]
         probability = float(np.average(face.rows[unit].to_numpy(np.float64), weights=face.seconds_N))
         seconds_present = float(face.seconds_N[present_N].sum())
         num_episodes = len(episodes_of(present_N, face.place_N))
-        mean_episode = seconds_present / num_episodes if num_episodes else np.nan
-        yield (
-            face.input,
-            face.face_id,
-            unit,
-            np.nan if is_picture else seconds_seen,
-            seconds_present / seconds_seen,
-            num_episodes,
-            np.nan if is_picture else mean_episode,
-            probability,
-        )
+        mean_episode = seconds_present / num_episodes if num_episodes and not is_picture else np.nan
+        seen = np.nan if is_picture else seconds_seen
+        share = seconds_present / seconds_seen
+        yield face.input, face.face_id, unit, seen, share, num_episodes, mean_episode, probability
+
+
+def _name_units(axes: Axes, names: Sequence[str], *, at: NDArray[Any]) -> None:
+    axes.set_yticks(at, [f"{name} {action_unit(int(name.removeprefix('AU'))).name}" for name in names])
+    axes.invert_yaxis()
+
+
+def _binned(
+    seconds_N: NDArray[np.float64], values_AN: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Edges in seconds, and the mean value between them; NaN where the face was away."""
+    step = float(np.median(np.diff(seconds_N))) if len(seconds_N) > 1 else 0.04
+    span = float(seconds_N[-1] - seconds_N[0]) + max(step, 1e-3)
+    count = int(np.clip(round(span / max(step, 1e-3)), 1, _MAX_COLUMNS))
+    bins_N = np.minimum(((seconds_N - seconds_N[0]) / span * count + 1e-6).astype(int), count - 1)
+    sums_AC = np.stack([np.bincount(bins_N, values_N, minlength=count) for values_N in values_AN])
+    numbers_C = np.bincount(bins_N, minlength=count)
+    with np.errstate(invalid="ignore"):
+        means_AC = sums_AC / np.where(numbers_C, numbers_C, np.nan)
+    return seconds_N[0] + np.linspace(0, span, count + 1), means_AC

@@ -1,27 +1,42 @@
-"""The table of detections in memory: over Arrow and pandas, saved and loaded, shown and plotted."""
+"""What a table of detections is: its rows, its columns, and the table in memory over Arrow and pandas."""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-
-from mien.detect.rows import PLACE
-from mien.detect.table_layout import metadata_of, with_metadata
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIRST = ("input", "frame", "timestamp", "face_id", "success", "confidence", "reason", *PLACE)
+BOX = ("box_left", "box_top", "box_right", "box_bottom")  # px of the picture as shown
+POINTS = tuple(f"point{point}_{axis}" for point in range(5) for axis in "xy")  # eyes, nose tip, mouth corners
+POSE = ("yaw", "pitch", "roll")  # degrees
+PLACE = (*BOX, *POINTS, *POSE)
+
+METADATA_KEY = b"mien"  # of the Arrow schema: JSON
+
+_TYPES = {
+    "input": pa.string(),
+    "frame": pa.int64(),
+    "timestamp": pa.float64(),
+    "face_id": pa.int32(),
+    "success": pa.int8(),
+    "confidence": pa.float32(),
+    "reason": pa.string(),
+}
 _ROWS_SHOWN = 5
 
 
@@ -30,8 +45,98 @@ class DetectionsError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
+class FaceRow:
+    """A face in a frame, or a frame without one and the reason why.
+
+    `values_V` are the model's A probabilities and, where it has them, A intensities (0 to 5) after them.
+    """
+
+    input: str  # the file's name as given
+    frame: int  # position in presentation order, from 0; lost frames count
+    seconds: float  # the file's own time; strictly increasing from frame to frame
+    face_id: int | None  # None exactly where there is no face
+    confidence: float  # 0 to 1
+    reason: str  # "" where there is a face
+    place_17: NDArray[np.float32] | None  # the columns PLACE
+    values_V: NDArray[np.float32] | None
+
+    def with_values(self, values_V: NDArray[np.float32]) -> FaceRow:
+        """The same face with other values."""
+        return replace(self, values_V=values_V)
+
+
+@dataclass(frozen=True, eq=False)
+class TableLayout:
+    """The columns of one model's tables."""
+
+    units: tuple[int, ...]
+    threshold_A: NDArray[np.float32]
+    coded_A: NDArray[np.bool_] | None  # which units have an intensity; None: a model without intensities
+
+    @property
+    def with_intensity(self) -> bool:
+        """Whether there are columns of intensities."""
+        return self.coded_A is not None
+
+    @property
+    def num_values(self) -> int:
+        """V of `FaceRow.values_V`."""
+        return len(self.units) * (2 if self.with_intensity else 1)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Names and types, in order."""
+        names = [f"AU{unit:02d}" for unit in self.units]
+        types = _TYPES | dict.fromkeys((*PLACE, *names), pa.float32())
+        types |= dict.fromkeys([f"{name}_present" for name in names], pa.int8())
+        if self.with_intensity:
+            types |= dict.fromkeys([f"{name}_intensity" for name in names], pa.float32())
+        return pa.schema(types)
+
+    def probability(self, row: FaceRow) -> NDArray[np.float32]:
+        """(A,), of a row with a face."""
+        assert row.values_V is not None
+        return row.values_V[: len(self.units)]
+
+    def present(self, row: FaceRow) -> NDArray[np.bool_]:
+        """(A,): above the unit's threshold."""
+        above_A: NDArray[np.bool_] = self.probability(row) > self.threshold_A
+        return above_A
+
+    def intensity(self, row: FaceRow) -> NDArray[np.float32] | None:
+        """(A,), 0 to 5, NaN for units without; None for a model without."""
+        assert row.values_V is not None
+        return row.values_V[len(self.units) :] if self.with_intensity else None
+
+    def table(self, rows: Sequence[FaceRow]) -> pa.Table:
+        """The rows as an Arrow table; null where a frame without a face has no value."""
+        A = len(self.units)
+        no_face_N = np.array([row.face_id is None for row in rows], bool)
+        values_NV = np.zeros((len(rows), self.num_values), np.float32)
+        place_N17 = np.zeros((len(rows), len(PLACE)), np.float32)
+        for at, row in enumerate(rows):
+            if row.face_id is not None:
+                place_N17[at], values_NV[at] = row.place_17, row.values_V
+        present_NA = (values_NV[:, :A] > self.threshold_A).astype(np.int8)
+        columns: list[Any] = [
+            [row.input for row in rows],
+            [row.frame for row in rows],
+            [row.seconds for row in rows],
+            [row.face_id for row in rows],
+            (~no_face_N).astype(np.int8),
+            np.array([row.confidence for row in rows], np.float32),
+            [row.reason for row in rows],
+        ]
+        blocks = (place_N17, values_NV[:, :A], present_NA, values_NV[:, A:])
+        arrays = [pa.array(column, type) for column, type in zip(columns, _TYPES.values(), strict=True)]
+        for values_N in (values_N for block in blocks for values_N in block.T):
+            arrays.append(pa.array(np.ascontiguousarray(values_N), mask=no_face_N | np.isnan(values_N)))
+        return pa.table(arrays, schema=self.schema)
+
+
+@dataclass(frozen=True, eq=False)
 class Detections:
-    """One row a frame and face, and one for each frame without a face (`success` 0).
+    """One row per frame and face, and one for each frame without a face (`success` 0).
 
     Columns: input, frame, timestamp (s), face_id, success, confidence, reason, box_*, point*_* (px), yaw,
     pitch, roll (degrees), AU01 ... (probability), AU01_present ... (0/1) and, where the model has them,
@@ -43,7 +148,7 @@ class Detections:
 
     def to_arrow(self) -> pa.Table:
         """The Arrow table, with the metadata in its schema."""
-        return self.table.replace_schema_metadata(with_metadata(self.table.schema, self.metadata).metadata)
+        return self.table.replace_schema_metadata({METADATA_KEY: json.dumps(self.metadata).encode()})
 
     def to_pandas(self) -> pd.DataFrame:
         """A data frame; face_id and AU01_present are nullable integers, the rest NaN without a face."""
@@ -70,7 +175,7 @@ class Detections:
             table = _read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
         except pa.ArrowException as error:
             raise DetectionsError(f"{path}: not a table that can be read: {error}") from error
-        missing = [name for name in _FIRST if name not in table.column_names]
+        missing = [name for name in (*_TYPES, *PLACE) if name not in table.column_names]
         if missing:
             raise DetectionsError(
                 f"{path}: no table of detections in mien's columns; {missing[0]} is missing"
@@ -85,46 +190,54 @@ class Detections:
 
     @property
     def inputs(self) -> list[str]:
-        """The files that the rows are of; face ids count anew in each."""
+        """The files of the rows; face ids start anew in each."""
         return [str(name) for name in self.table["input"].unique().to_pylist()]
 
     @property
     def faces(self) -> list[int]:
-        """The ids of the faces, those seen first first."""
+        """The ids of the faces, in order of appearance."""
         return [int(face_id) for face_id in self.table["face_id"].drop_null().unique().to_pylist()]
 
     @property
     def num_frames(self) -> int:
-        """How many frames the rows are of."""
+        """How many frames the rows cover."""
         return int(self.table.group_by(["input", "frame"]).aggregate([]).num_rows)
 
     def of_input(self, name: str) -> Detections:
         """The rows of one file; DetectionsError where there is none of that name."""
         if name not in self.inputs:
             raise DetectionsError(f"no file {name!r} in the table; there are {self.inputs}")
-        return Detections(self.table.filter(pc.equal(self.table["input"], name)), self.metadata)
+        return replace(self, table=self.table.filter(pc.equal(self.table["input"], name)))
 
     def face(self, face_id: int) -> Detections:
         """The rows of one face; DetectionsError where no face has that id."""
         if face_id not in self.faces:
             raise DetectionsError(f"no face {face_id} in the table; there are {self.faces}")
-        chosen = pc.equal(self.table["face_id"], face_id)
-        return Detections(self.table.filter(chosen), self.metadata)
+        return replace(self, table=self.table.filter(pc.equal(self.table["face_id"], face_id)))
 
     def plot_timeline(self, face_id: int | None = None) -> Figure:
         """A face's action units over time as a heat map, present ones marked; None: the face seen longest.
 
-        DetectionsError where the rows are of several files: choose one with `of_input`.
+        DetectionsError where the rows are of several files (choose one with `of_input`) or without a face.
         """
-        from mien.detect.plots import plot_timeline
+        from mien.detect.statistics import plot_timeline
 
-        return plot_timeline(self, face_id)
+        self._require_faces()
+        if len(self.inputs) > 1:
+            raise DetectionsError(f"rows of several files: choose one with of_input, as {self.inputs[0]!r}")
+        chosen = int(self.to_pandas()["face_id"].value_counts().index[0]) if face_id is None else face_id
+        return plot_timeline(self.to_pandas(), self.face(chosen).to_pandas())
 
     def plot_summary(self) -> Figure:
-        """How often each action unit was present, a bar a face; a bar a file where there are several."""
-        from mien.detect.plots import plot_summary
+        """How often each action unit was present, one bar per face; per file where there are several."""
+        from mien.detect.statistics import plot_summary
 
-        return plot_summary(self)
+        self._require_faces()
+        return plot_summary(self.to_pandas())
+
+    def _require_faces(self) -> None:
+        if not self.faces:
+            raise DetectionsError("no face in the table: nothing to draw")
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -138,27 +251,23 @@ class Detections:
     def _repr_html_(self) -> str:
         shown = ["frame", "timestamp", "face_id", "success", *self.columns]
         rows = self.table.slice(0, _ROWS_SHOWN).to_pandas()[shown]
-        facts = self.metadata.get("model", {})
-        words = f"{self!r}; model {facts.get('file', 'unknown')}"
+        words = f"{self!r}; model {self.metadata.get('model', {}).get('file', 'unknown')}"
         return f"<p>{html.escape(words)}</p>{rows.to_html(index=False, na_rep='', float_format='%.3g')}"
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, Any]:
+    """The metadata of a table's Parquet file; {} where there is none."""
+    plain: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return plain
 
 
 def _read_csv(path: Path) -> pa.Table:
     """The CSV in the types of the Parquet table."""
     with path.open(encoding="utf-8") as file:
         names = file.readline().rstrip("\n").split(",")
-    types = {name: _type(name) for name in names}
-    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=False, null_values=[""])
+    other = {name: pa.int8() if name.endswith("_present") else pa.float32() for name in names}
+    options = pa_csv.ConvertOptions(column_types=other | _TYPES, strings_can_be_null=False, null_values=[""])
     return pa_csv.read_csv(path, convert_options=options)
-
-
-def _type(name: str) -> pa.DataType:
-    if name in ("input", "reason"):
-        return pa.string()
-    if name == "success" or name.endswith("_present"):
-        return pa.int8()
-    special = {"frame": pa.int64(), "face_id": pa.int32(), "timestamp": pa.float64()}
-    return special.get(name, pa.float32())
 
 
 def _metadata_beside(path: Path) -> dict[str, Any]:

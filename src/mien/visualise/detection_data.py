@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.detect.statistics import faces_of, frame_seconds, rising_times, unit_columns
-from mien.detect.table_layout import metadata_of as schema_metadata
+from mien.detect.table import metadata_of as schema_metadata
 from mien.facs import ACTION_UNITS
 
 LEVELS = 254  # a probability p is kept as round(254 p): within 0.002

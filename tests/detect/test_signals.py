@@ -1,12 +1,94 @@
-"""Smoothing is a mean of logits over the face's frames within a time, in bounded memory."""
+"""The baseline lowers a face's own neutral to 5 %; smoothing is a mean of logits over time."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mien.detect.smoothing import Smoothing, _Window, smooth
+from mien.detect.signals import (
+    Baseline,
+    Smoothing,
+    _Window,
+    neutral_of_file,
+    smooth,
+    without_first_seconds_neutral,
+    without_neutral,
+)
 from tests.detect.rows_by_hand import face_row, logit, no_face_row, sigmoid
+
+
+def test_the_median_of_the_first_seconds_comes_to_read_5_percent():
+    rest, smile = [0.6, 0.01, 1.5], [0.95, 0.4, 4.0]  # two units, one intensity
+    rows = [face_row(t / 25, rest if t < 70 else smile) for t in range(100)]
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:2"), num_units=2))
+    assert [row.frame for row in found] == list(range(100))
+    assert np.allclose(found[0].values_V, [0.05, 0.01, 0.0], atol=1e-6)
+    expected = sigmoid(logit(0.95) - (logit(0.6) - logit(0.05)))
+    assert np.allclose(found[-1].values_V, [expected, 0.4, 2.5], atol=1e-6)
+
+
+def test_every_face_has_a_neutral_of_its_own_from_when_it_comes():
+    rows = []
+    for t in range(200):
+        rows.append(face_row(t / 25, [0.5], face_id=0))
+        if t >= 90:
+            rows.append(face_row(t / 25, [0.8], face_id=1))
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), num_units=1))
+    assert [(row.frame, row.face_id) for row in found] == [(row.frame, row.face_id) for row in rows]
+    assert np.allclose([row.values_V[0] for row in found], 0.05, atol=1e-6)
+
+
+def test_no_more_than_the_first_seconds_are_held_back():
+    given = []
+
+    def rows():
+        for t in range(500):
+            given.append(t)
+            yield face_row(t / 25, [0.5], face_id=t // 100) if t % 7 else no_face_row(t / 25)
+
+    for at, _row in enumerate(without_first_seconds_neutral(rows(), Baseline.parse("first:2"), num_units=1)):
+        assert len(given) - at <= 2 * 25 + 2
+
+
+@pytest.mark.parametrize("percentile", [5, 10, 50, 95])
+def test_a_file_s_percentile_is_that_of_all_its_logits(percentile):
+    generator = np.random.default_rng(percentile)
+    values = np.column_stack([sigmoid(generator.normal(0, 3, (4000, 2))), generator.uniform(0, 5, 4000)])
+    rows = [face_row(t / 25, values[t]) for t in range(4000)]
+    found = neutral_of_file(rows, Baseline.parse(f"file:{percentile}"), num_units=2)
+    expected = np.percentile(np.column_stack([logit(values[:, :2]), values[:, 2]]), percentile, axis=0)
+    assert np.allclose(found[0], expected, atol=0.05)
+
+
+def test_intensities_that_the_model_does_not_give_stay_away():
+    rows = [face_row(t / 25, [0.5, np.nan]) for t in range(50)]
+    neutral = neutral_of_file(rows, Baseline.parse("file"), num_units=1)
+    assert all(np.isnan(without_neutral(row, neutral, num_units=1).values_V[1]) for row in rows)
+
+
+def test_frames_without_a_face_pass():
+    rows = [no_face_row(0.0), face_row(0.04, [0.5]), no_face_row(0.08)]
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:5"), num_units=1))
+    assert [row.face_id for row in found] == [None, 0, None]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "first", "first:", "first:x", "first:-1", "file:101", "file:x", "last:3"]
+)
+def test_what_is_no_baseline_is_refused_with_what_is(text):
+    with pytest.raises(ValueError, match=r"expected first:SECONDS \(as first:5\), file"):
+        Baseline.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [(1, {0: 0.0}), (24, {0: 0.96}), (25, {}), (26, {}), (27, {})],  # a lone frame's length is not known
+)
+def test_first_seconds_are_cut_short_where_frames_do_not_last_as_long(num_frames, expected):
+    rows = [face_row(t / 25, [0.5]) for t in range(num_frames)]
+    cut_short = {}
+    list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), num_units=1, cut_short=cut_short))
+    assert cut_short == expected
 
 
 def by_loop(rows, *, before, after):
@@ -83,7 +165,7 @@ def test_faces_that_have_gone_are_forgotten():
     assert len(window._of_face) <= 4
 
 
-def test_intensities_that_the_model_does_not_give_stay_away():
+def test_smoothed_intensities_that_the_model_does_not_give_stay_away():
     rows = [face_row(t / 25, [0.3, np.nan]) for t in range(10)]
     for row in smooth(rows, Smoothing(0.2), num_units=1):
         assert np.isnan(row.values_V[1])
