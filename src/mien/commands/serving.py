@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from mien.commands.serve_jobs import Jobs, Tell
 from mien.commands.serve_live import LiveEndedError, LiveStream
 from mien.data.prepare import FrameProgress
-from mien.data.sources import VIDEO_SUFFIXES
+from mien.data.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from mien.detect.au_model import AuModel
 from mien.detect.card import warning_of
 from mien.detect.detector import Detector
-from mien.detect.media import PICTURE_SUFFIXES, MediaFile, Medium
+from mien.detect.media import MediaFile, Medium
 from mien.detect.recording import UNREADABLE, record_medium
 from mien.detect.table import Detections, FaceRow
 from mien.visualise.detection_data import units_of

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,8 +118,16 @@ def tuned_probe(trial: Trial, encoder: Encoder, mode: TrunkMode) -> FitPredict:
 
     def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
         faces, workers = trial.data.faces, trial.workers
-        how = {"mode": mode, "settings": trial.settings, "workers": workers}
-        model = fit_tuned(encoder.backbone, encoder.inputs, faces, targets, train, **how)
+        model = fit_tuned(
+            encoder.backbone,
+            encoder.inputs,
+            faces,
+            targets,
+            train,
+            mode=mode,
+            settings=trial.settings,
+            workers=workers,
+        )
         return predict_tuned(model, faces, targets, test, workers=workers)
 
     return fit_predict
@@ -167,7 +176,7 @@ def run_folds(
 
 def _thresholds_from_training_subjects(
     fit_predict: FitPredict, targets: Targets, frames: LabelledFrames, train: Rows
-) -> NDArray[np.floating]:
+) -> NDArray[np.floating[Any]]:
     """Chosen on a third of the training subjects by a model fitted on the others; 0.5 below three."""
     subject_N = frames.subject_N[train]
     if len(np.unique(subject_N)) < 3:
