@@ -6,8 +6,8 @@
 `pretraining` of the shipped clips, trains what recipes/sweeps/gate.toml names (three seeds each), and exits
 with 1 where a figure, the mean over the seeds, is beyond its margin. Margins lie half way between what was
 measured when they were set and what learning nothing gives; both are in CHECKS. The last check is a control
-with a margin of its own: a network that learns nothing passes it, one that learns an order where there is none
-does not. Action units are not read out: in so few steps CLP's lie hardly above the untrained network's.
+with a margin of its own: a network that learns nothing passes it, one that learns an order where there is
+none does not. Action units are not read out: in so few steps CLP's lie hardly above the untrained network's.
 """
 
 from __future__ import annotations
