@@ -1,6 +1,6 @@
 """Kills a pretraining run (SIGKILL) again and again at random moments and compares it with an unbroken one.
 
-    python benchmarks/kill_pretrain.py STORE [--recipe clp-demo] [--kills 10] [section.key=value ...]
+    python benchmarks/kill_pretrain.py STORE [--recipe clp-demo] [--kills 10] [--set section.key=value ...]
 
 Every tensor of the last checkpoint must be equal, bit for bit, and every figure of the log that is no time.
 """
@@ -25,11 +25,11 @@ CLOCK = {"seconds_waiting_for_data", "seconds_per_step", "clips_per_second", "wa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
-    parser.add_argument("overrides", nargs="*")
     parser.add_argument("--recipe", default="clp-demo")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], dest="assignments")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_intermixed_args()
+    args = parser.parse_args()
     random.seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         unbroken, killed = Path(folder) / "unbroken", Path(folder) / "killed"
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _command(args: argparse.Namespace, out: Path) -> list[str]:
     command = [sys.executable, "-m", "mien", "pretrain", args.recipe, "--store", str(args.store)]
-    return [*command, "--out", str(out), "--resume", "auto", *args.overrides]
+    return [*command, "--out", str(out), *(f"--set={one}" for one in args.assignments)]
 
 
 def _kill_once(args: argparse.Namespace, out: Path, *, after_seconds: float, number: int) -> None:

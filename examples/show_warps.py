@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mien.backbones import build_backbone
-from mien.commands.pretrain_settings import PretrainSettings
 from mien.config import load_recipe, to_dict
 from mien.data.clips import far_positions
 from mien.data.store import TrackStore
@@ -24,6 +23,7 @@ from mien.data.views import evaluation_views, views_to_pictures
 from mien.methods.fabnet import FabNet
 from mien.methods.tcae import Tcae
 from mien.train.checkpoint import list_checkpoints, read_checkpoint
+from mien.train.settings import PretrainSettings
 
 NUM_PAIRS = 12
 FULL_COLOUR_PX = 6.0  # a flow this long is drawn at full strength

@@ -13,5 +13,5 @@ store=$1 run=$2 machines=$3 gpus=$4 first=$5
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec torchrun --nnodes "$machines" --nproc-per-node "$gpus" --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$first:29400" --rdzv-id "$(basename "$run")" \
-  -m mien pretrain clp-paper --store "$store" --out "$run" --resume auto \
-  run.nodes="$machines" run.devices="$gpus" run.checkpoint_every_steps=500
+  -m mien pretrain clp-paper --store "$store" --out "$run" \
+  --set run.nodes="$machines" run.devices="$gpus" run.checkpoint_every_steps=500

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -57,7 +58,12 @@ def tiny(tmp_path):
 
 
 def pretrain(recipe, store, out, *more):
-    return cli.main(["pretrain", str(recipe), "--store", str(store), "--out", str(out), *more])
+    return cli.main(words(recipe, store, out, *more))
+
+
+def words(recipe, store, out, *more):
+    settings = [f"--set={one}" for one in more]
+    return ["pretrain", str(recipe), "--store", str(store), "--out", str(out), *settings]
 
 
 def logged(out):
@@ -83,8 +89,7 @@ def assert_same_run(out, other):
 
 
 def command(recipe, store, out, *more):
-    arguments = ["pretrain", str(recipe), "--store", str(store), "--out", str(out), "--resume", "auto", *more]
-    return [sys.executable, "-m", "mien", *arguments]
+    return [sys.executable, "-m", "mien", *words(recipe, store, out, *more)]
 
 
 def test_a_run_leaves_settings_log_checkpoints_and_an_encoder(tiny, disc_store, tmp_path, capsys):
@@ -127,9 +132,9 @@ def test_a_run_stopped_by_its_minutes_and_resumed_is_the_unbroken_run(tiny, disc
     assert pretrain(tiny, disc_store, resumed, "run.max_minutes=1e-9") == 0
     for step in range(2, 6):
         overrides = ("run.max_minutes=1e-9", f"data.workers={workers}")
-        assert pretrain(tiny, disc_store, resumed, "--resume", "auto", *overrides) == 0
+        assert pretrain(tiny, disc_store, resumed, *overrides) == 0
         assert f"step-{step:09d}.safetensors" in {path.name for path in (resumed / "checkpoints").iterdir()}
-    assert pretrain(tiny, disc_store, resumed, "--resume", "auto") == 0
+    assert pretrain(tiny, disc_store, resumed) == 0
     assert_same_run(unbroken, resumed)
 
 
@@ -156,14 +161,14 @@ def test_a_run_begun_before_a_setting_was_there_goes_on(tiny, disc_store, tmp_pa
     older = written.replace('batch_norm = "device"\n', "").replace("warm_up_steps = 0\n", "")
     assert older.count("\n") == written.count("\n") - 2
     (out / "settings.toml").write_text(older)
-    assert pretrain(tiny, disc_store, out, "run.steps=2", "--resume", "auto") == 0
+    assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
 
 
 def test_a_complete_run_resumed_says_so_and_changes_nothing(tiny, disc_store, tmp_path, capsys):
     out = tmp_path / "run"
     assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
     before = (out / "log.jsonl").read_bytes()
-    assert pretrain(tiny, disc_store, out, "run.steps=2", "--resume", "auto") == 0
+    assert pretrain(tiny, disc_store, out, "run.steps=2") == 0
     assert "all 2 steps taken" in capsys.readouterr().err
     assert (out / "log.jsonl").read_bytes() == before
 
@@ -189,18 +194,31 @@ def test_a_setting_that_cannot_be_is_named(tiny, disc_store, capsys, overrides, 
     assert not out.exists()
 
 
-def test_recipe_and_overrides_stand_anywhere_on_the_line(tiny, disc_store, tmp_path):
-    out = tmp_path / "run"
-    arguments = ["--store", str(disc_store), "run.steps=1", "--out", str(out), str(tiny), "method.beta=0.3"]
-    assert cli.main(["pretrain", *arguments]) == 0
-    assert "beta = 0.3" in (out / "settings.toml").read_text()
+@pytest.mark.parametrize("recipe", [["tiny.toml"], ["--recipe", "tiny.toml"]])
+def test_the_recipe_stands_anywhere_and_set_takes_several(tiny, disc_store, tmp_path, monkeypatch, recipe):
+    monkeypatch.chdir(tiny.parent)
+    given = ["--store", str(disc_store), "--out", "run", *recipe, "--set", "run.steps=1", "method.beta=0.3"]
+    assert cli.main(["pretrain", *given, "--set", "run.seed=4"]) == 0
+    assert {"beta = 0.3", "steps = 1", "seed = 4"} <= set(Path("run/settings.toml").read_text().splitlines())
 
 
-def test_no_recipe_or_two_is_an_error(tiny, disc_store, tmp_path, capsys):
-    assert cli.main(["pretrain", "--store", str(disc_store), "--out", str(tmp_path / "run")]) == 1
-    assert "name one recipe" in capsys.readouterr().err
-    assert pretrain(tiny, disc_store, tmp_path / "run", "--recipe", "clp-demo") == 1
-    assert "name one recipe" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [([], "required: RECIPE"), (["clp-demo", "--recipe", "clp-laptop"], "name one recipe; given: clp-demo")],
+)
+def test_no_recipe_or_two_is_wrong_usage(tmp_path, capsys, recipes, message):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["pretrain", *recipes, "--store", "store", "--out", str(tmp_path / "run")])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["clp-labtop", "render-mien-bench-v1"])
+def test_a_mistyped_recipe_offers_only_those_that_pretrain(disc_store, tmp_path, capsys, name):
+    assert pretrain(name, disc_store, tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert f"no recipe '{name}'" in said
+    assert "clp-laptop" in said
+    assert "render-" not in said.replace(name, "")
 
 
 def test_a_store_that_is_none_is_named(tiny, tmp_path, capsys):
@@ -213,7 +231,7 @@ def test_a_checkpoint_that_is_a_pickle_is_refused(tiny, disc_store, tmp_path, ca
     assert pretrain(tiny, disc_store, out, "run.steps=2", "run.checkpoint_every_epochs=0") == 0
     for path in (out / "checkpoints").glob("step-*"):
         path.write_bytes(pickle.dumps({"weights": [1.0] * 100}))
-    assert pretrain(tiny, disc_store, out, "run.steps=2", "run.checkpoint_every_epochs=0", "--resume") == 1
+    assert pretrain(tiny, disc_store, out, "run.steps=2", "run.checkpoint_every_epochs=0") == 1
     said = capsys.readouterr().err
     assert "no checkpoint in" in said
     assert "is a pickle" in said
@@ -225,21 +243,28 @@ def test_a_torn_newest_checkpoint_costs_only_its_steps(tiny, disc_store, tmp_pat
     assert pretrain(tiny, disc_store, torn) == 0
     newest_path = sorted((torn / "checkpoints").glob("step-*"))[-1]
     newest_path.write_bytes(newest_path.read_bytes()[:1000])
-    assert pretrain(tiny, disc_store, torn, "--resume", "auto") == 0
+    assert pretrain(tiny, disc_store, torn) == 0
     said = capsys.readouterr().err
     assert "step-000000008.safetensors cannot be used" in said
     assert "goes on from step 6 of 8" in said
     assert_same_run(unbroken, torn)
 
 
-def test_a_resume_on_another_store_is_refused(tiny, disc_store, tmp_path, capsys):
+def test_another_run_into_the_same_folder_is_refused_naming_what_differs(tiny, disc_store, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert pretrain(tiny, disc_store, out, "run.steps=1") == 0
+    assert pretrain(tiny, disc_store, out, "run.steps=1", "method.beta=0.5") == 1
+    assert "method.beta: 0.1 there, 0.5 now" in capsys.readouterr().err
+
+
+def test_going_on_with_another_store_is_refused(tiny, disc_store, tmp_path, capsys):
     out, other = tmp_path / "run", tmp_path / "other"
     assert pretrain(tiny, disc_store, out, "run.max_minutes=1e-9") == 0
     shutil.copytree(disc_store, other)
     table = pq.read_table(other / "manifest.parquet")
     renamed = ["x" + name for name in table["track_id"].to_pylist()]
     pq.write_table(table.set_column(1, "track_id", [renamed]), other / "manifest.parquet")
-    assert pretrain(tiny, other, out, "--resume", "auto") == 1
+    assert pretrain(tiny, other, out) == 1
     assert "holds other clips, identities or crops than the store" in capsys.readouterr().err
 
 

@@ -83,7 +83,9 @@ def recipe(tmp_path, labels):
 
 
 def pretrain(recipe, store, out, *more):
-    return cli.main(["pretrain", str(recipe), "--store", str(store), "--out", str(out), *more])
+    return cli.main(
+        ["pretrain", str(recipe), "--store", str(store), "--out", str(out), *(f"--set={one}" for one in more)]
+    )
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -93,7 +95,7 @@ def test_method_trains_and_a_resumed_run_ends_bit_equal(recipe, disc_store, tmp_
     assert load_encoder(out / "encoder.safetensors").feature_dim == 32
     shutil.copytree(out, resumed)
     (resumed / "checkpoints" / "step-000000004.safetensors").unlink()
-    assert pretrain(recipe(name), disc_store, resumed, "--resume", "auto") == 0
+    assert pretrain(recipe(name), disc_store, resumed) == 0
     states = [load_file(run / "checkpoints" / "step-000000004.safetensors") for run in (out, resumed)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0] if "window/" not in key)

@@ -57,8 +57,8 @@ def pretrain(disc_store, tmp_path_factory):
 
     def start(name, *overrides, launcher=(sys.executable,)):
         out = folder / name
-        words = ["pretrain", str(recipe), "--store", str(disc_store), "--out", str(out), "--resume", "auto"]
-        command = [*launcher, "-m", "mien", *words, *overrides]
+        words = ["pretrain", str(recipe), "--store", str(disc_store), "--out", str(out)]
+        command = [*launcher, "-m", "mien", *words, *(f"--set={one}" for one in overrides)]
         quiet = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
         return out, subprocess.Popen(command, env=quiet, stderr=subprocess.PIPE, text=True)
 

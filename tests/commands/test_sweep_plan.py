@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from mien.commands.pretrain_settings import PretrainSettings
 from mien.commands.sweep_runs import plan_runs, read_sweep
 from mien.config import SettingsError, load_recipe
 from mien.train.recipe import recipes_folder
+from mien.train.settings import PretrainSettings
 
 SWEEP = """
 recipe = "clp-demo"

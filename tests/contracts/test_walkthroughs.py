@@ -57,7 +57,7 @@ def test_the_recipe_of_the_walkthrough_pretrains(drop_in, disc_store, tmp_path):
     recipe = tmp_path / "my-run.toml"
     recipe.write_text((DOCS / "add-a-method.md").read_text().split("```toml\n")[1].split("```")[0])
     command = ["pretrain", str(recipe), "--store", str(disc_store), "--out", str(tmp_path / "run")]
-    assert cli.main([*command, *IN_SECONDS]) == 0
+    assert cli.main([*command, "--set", *IN_SECONDS]) == 0
     assert load_encoder(tmp_path / "run" / "encoder.safetensors").feature_dim == 32
 
 
@@ -79,7 +79,7 @@ def test_a_dropped_in_backbone_carries_a_dropped_in_method(drop_in):
 def test_the_command_of_the_backbones_walkthrough_pretrains(drop_in, disc_store, tmp_path):
     drop_in("backbones", *code_of("add-a-backbone.md"))
     command = ["pretrain", "clp-laptop", "--store", str(disc_store), "--out", str(tmp_path / "run")]
-    assert cli.main([*command, "backbone.name=convnet5", *IN_SECONDS]) == 0
+    assert cli.main([*command, "--set", "backbone.name=convnet5", *IN_SECONDS]) == 0
     assert load_encoder(tmp_path / "run" / "encoder.safetensors").feature_dim == 64
 
 

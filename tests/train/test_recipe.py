@@ -24,14 +24,14 @@ def test_differing_keys_are_named_with_both_values():
 
 
 def test_shipped_recipes_are_found_by_name():
-    assert find_recipe("clp-paper") == recipes_folder() / "clp-paper.toml"
-    assert find_recipe("clp-paper").is_file()
+    assert find_recipe("clp-paper", section="method") == recipes_folder() / "clp-paper.toml"
+    assert find_recipe("clp-paper", section="method").is_file()
 
 
 def test_a_misspelt_recipe_names_the_nearest():
     with pytest.raises(SettingsError, match=r"no recipe 'clp-papr'.*did you mean 'clp-paper'"):
-        find_recipe("clp-papr")
+        find_recipe("clp-papr", section="method")
 
 
 def test_a_path_is_taken_as_it_is(tmp_path):
-    assert find_recipe(str(tmp_path / "mine.toml")) == tmp_path / "mine.toml"
+    assert find_recipe(str(tmp_path / "mine.toml"), section="method") == tmp_path / "mine.toml"

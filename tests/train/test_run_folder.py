@@ -24,32 +24,30 @@ def changed(section, key, value):
 
 
 def test_a_new_or_empty_folder_is_usable(tmp_path):
-    RunFolder(tmp_path / "new").require_usable(SETTINGS, resume=False)
-    RunFolder(tmp_path).require_usable(SETTINGS, resume=True)
+    RunFolder(tmp_path / "new").require_usable(SETTINGS)
+    RunFolder(tmp_path).require_usable(SETTINGS)
 
 
-def test_a_folder_with_a_run_is_not_begun_anew(tmp_path):
-    with pytest.raises(RunFolderError, match="already holds a run: go on with it by --resume auto"):
-        begun(tmp_path).require_usable(SETTINGS, resume=False)
-    begun(tmp_path).require_usable(SETTINGS, resume=True)
+def test_a_folder_with_a_run_of_the_same_settings_is_usable(tmp_path):
+    begun(tmp_path).require_usable(SETTINGS)
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunFolderError, match="holds other files"):
-        RunFolder(tmp_path).require_usable(SETTINGS, resume=True)
+        RunFolder(tmp_path).require_usable(SETTINGS)
 
 
-def test_resuming_with_other_settings_names_the_keys_that_differ(tmp_path):
+def test_going_on_with_other_settings_names_the_keys_that_differ(tmp_path):
     folder = begun(tmp_path)
     with pytest.raises(SettingsError, match=r"method\.beta: 0\.1 there, 0\.2 now"):
-        folder.require_usable(changed("method", "beta", 0.2), resume=True)
+        folder.require_usable(changed("method", "beta", 0.2))
     with pytest.raises(SettingsError, match=r"run\.epochs: 3 there, 4 now"):
-        folder.require_usable(changed("run", "epochs", 4), resume=True)
+        folder.require_usable(changed("run", "epochs", 4))
 
 
-def test_how_the_work_is_done_may_change_on_resume(tmp_path):
-    begun(tmp_path).require_usable(changed("data", "workers", 8), resume=True)
+def test_how_the_work_is_done_may_change(tmp_path):
+    begun(tmp_path).require_usable(changed("data", "workers", 8))
 
 
 def test_two_processes_do_not_write_to_one_run(tmp_path):

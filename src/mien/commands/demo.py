@@ -8,19 +8,14 @@ import shlex
 import time
 from pathlib import Path
 
+from mien.commands import flags
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--out FOLDER [--workers N] [--set section.key=value ...]."""
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="assignments",
-        metavar="section.key=value",
-        help="a setting of the recipe clp-demo, as run.steps=100",
-    )
+    flags.add_workers(parser)
+    flags.add_set(parser, of="the recipe clp-demo", example="run.steps=100")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     clips, out = shipped_clips(), args.out
     store, encoder, report = out / "store", out / "run" / "encoder.safetensors", out / "evaluation"
     prepare = [clips / "pretraining", "--out", store, "--workers", args.workers]
-    pretrain = ["clp-demo", *args.assignments, "--store", store, "--out", encoder.parent, "--resume"]
+    pretrain = ["clp-demo", "--store", store, "--out", encoder.parent]
+    pretrain += ["--set", *args.assignments] if args.assignments else []
     evaluate = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
     evaluate += ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
     evaluate += ["--out", report, "--workers", args.workers]

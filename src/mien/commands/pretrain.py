@@ -6,78 +6,42 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
+from mien.commands import flags
 from mien.data.remote import path_or_url
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RECIPE --store STORE --out RUN [section.key=value ...] [--resume auto]."""
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="RECIPE [section.key=value ...]",
-        help="a shipped recipe's name or a TOML file; then settings to change, anywhere on the line",
+    """RECIPE --store STORE --out RUN [--set section.key=value ...]."""
+    parser.epilog = (
+        "The same command started again goes on from the newest checkpoint in --out. SIGTERM, Ctrl-C and "
+        "run.max_minutes end a run after the current step, with a checkpoint and an encoder. Exit codes: 0 "
+        "complete or out of its minutes, 128 + n ended by signal n, 1 error, 2 wrong usage."
     )
-    parser.add_argument("--recipe", help="the recipe, if it is not the first word")
+    flags.add_recipe(parser, kind="pretraining recipe")
     parser.add_argument(
         "--store", type=path_or_url, required=True, help="what `mien prepare` wrote; also a URL"
     )
-    parser.add_argument(
-        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        choices=["auto"],
-        help="go on from the newest checkpoint in --out; begin if there is none",
-    )
-    _take_words_anywhere(parser)
+    flags.add_store_cache(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    flags.add_set(parser, of="the recipe", example="run.epochs=50 method.beta=0.2 data.workers=4")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete or out of its minutes, 128 + n when signal n ended it early."""
-    from mien.commands.pretraining import pretrain
     from mien.config import load_recipe, override
     from mien.data.store import local_store
+    from mien.train.pretrain import pretrain
     from mien.train.ranks import LostRankError
     from mien.train.recipe import find_recipe
 
-    recipe_name, assignments = _split_words(args.words, args.recipe)
-    path = find_recipe(recipe_name)
-    recipe = override(load_recipe(path), assignments)
+    path = find_recipe(args.recipe, section="method")
+    recipe = override(load_recipe(path), args.assignments)
     store = local_store(args.store, cache=args.store_cache)
     try:
-        result = pretrain(recipe, where=str(path), store=store, out=args.out, resume=bool(args.resume))
+        result = pretrain(recipe, where=str(path), store=store, out=args.out)
     except LostRankError as error:
-        # At once: a process group with a member gone may never come to its orderly end.
+        # At once: a process group that lost a member may never shut down in order.
         print(f"mien pretrain: {error}", file=sys.stderr, flush=True)
         os._exit(1)
     return result.exit_status
-
-
-def _split_words(words: list[str], recipe: str | None) -> tuple[str, list[str]]:
-    from mien.config import SettingsError
-
-    assignments = [word for word in words if "=" in word]
-    names = [word for word in words if "=" not in word] + ([recipe] if recipe else [])
-    if len(names) != 1:
-        given = ", ".join(names) if names else "none"
-        raise SettingsError(f"name one recipe, a shipped one's name or a TOML file; given: {given}")
-    return names[0], assignments
-
-
-def _take_words_anywhere(parser: argparse.ArgumentParser) -> None:
-    """Let the words stand before, between and after the options, which argparse does only when asked."""
-    parse_in_order: Any = parser.parse_known_args
-
-    def parse(args: Any = None, namespace: Any = None) -> Any:
-        parser.parse_known_args = parse_in_order  # type: ignore[method-assign]
-        try:
-            return parser.parse_known_intermixed_args(args, namespace)
-        finally:
-            parser.parse_known_args = parse  # type: ignore[method-assign]
-
-    parser.parse_known_args = parse  # type: ignore[method-assign]

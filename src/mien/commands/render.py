@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+
+from mien.commands import flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--face-model MODEL --recipe NAME|PATH --out FOLDER [--workers N] [--set section.key=value ...]."""
+    """RECIPE --face-model MODEL --out FOLDER [--workers N] [--set section.key=value ...]."""
     parser.add_argument(
         "--face-model",
         type=Path,
@@ -16,25 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="ICT-FaceKit's folder FaceXModel, or a packed .npz of it",
     )
-    parser.add_argument(
-        "--recipe", required=True, metavar="NAME|PATH", help="a recipe, such as render-mien-bench-small"
-    )
+    flags.add_recipe(parser, kind="rendering recipe")
     parser.add_argument("--out", type=Path, required=True, help="folder to render into; a begun one goes on")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="worker processes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="assignments",
-        metavar="section.key=value",
-        help="a setting of the recipe, as parts.main.identities=10",
-    )
+    flags.add_workers(parser)
+    flags.add_set(parser, of="the recipe", example="parts.main.identities=10")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.workers < 1:
         raise ValueError(f"--workers {args.workers}: at least 1")
-    path = find_recipe(args.recipe)
+    path = find_recipe(args.recipe, section="parts")
     settings = SetSettings.from_recipe(override(load_recipe(path), args.assignments), where=str(path))
     num_clips = sum(part.identities * part.clips for part in settings.parts.values())
     with tqdm(total=num_clips, unit="clip", desc=settings.name) as progress:

@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 
 from mien.backbones import build_backbone
-from mien.commands.pretrain_settings import PretrainSettings
 from mien.config import Settings, SettingsError, build, load_recipe, override
 from mien.data.jobs import Died, Environment, Progress, Report, run_jobs
 from mien.data.labels import action_unit_columns, read_frame_labels
@@ -34,6 +33,7 @@ from mien.io import only_one, write_bytes
 from mien.registry import nearest
 from mien.train.encoder_file import load_encoder
 from mien.train.recipe import find_recipe, recipes_folder, to_toml
+from mien.train.settings import PretrainSettings
 
 LEFT_TO_OTHERS = 3  # exit status when only runs are missing that another sweep is working on
 SCORES = ("auc", "f1", "auc_video_centred", "identity_accuracy")
@@ -135,7 +135,7 @@ def read_sweep(name_or_path: str) -> tuple[Sweep, str]:
 
 def plan_runs(sweep: Sweep, *, where: str) -> list[PlannedRun]:
     """Every run of every seed. All runs of one seed come before the next, so a partial table is useful."""
-    base = load_recipe(find_recipe(sweep.recipe))
+    base = load_recipe(find_recipe(sweep.recipe, section="method"))
     all_seeds = dict.fromkeys(seed for run in sweep.runs for seed in (run.seeds or sweep.seeds))
     return [
         _plan(sweep, run, seed, base, where=f"{where}, run {run.name!r}")
@@ -399,11 +399,11 @@ def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, 
     """Exit code, and peak memory in MB of the largest process. Where we are stopped, so is the training."""
     recipe = places.out / "recipes" / f"{run.key}.toml"
     write_bytes(recipe, to_toml(run.recipe).encode())
-    words = ["--store", str(places.store), "--out", str(places.folder(run.key)), "--resume", "auto"]
+    words = ["--store", str(places.store), "--out", str(places.folder(run.key))]
     if run.needs_labels:
-        words.append(f"data.labels={json.dumps(str(places.labels))}")
+        words.append(f"--set=data.labels={json.dumps(str(places.labels))}")
     if weights:
-        words.append(f"backbone.weights={json.dumps(str(weights))}")
+        words.append(f"--set=backbone.weights={json.dumps(str(weights))}")
     with places.log(run).open("a") as stream:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "mien", "pretrain", str(recipe), *words],

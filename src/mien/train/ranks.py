@@ -90,8 +90,8 @@ class Ranks:
         if differing:
             raise RanksDisagreeError(
                 f"the processes hold different values of {differing[0]} ({len(differing)} of {len(names)} "
-                f"tensors differ) after step {step}, so the run was ended and not saved there. Go on from "
-                "the checkpoint before with --resume auto; if it comes again, the method or the backbone "
+                f"tensors differ) after step {step}, so the run was ended and not saved there. The same "
+                "command goes on from the checkpoint before; if it happens again, the method or the backbone "
                 "draws from a state that is not shared"
             )
 

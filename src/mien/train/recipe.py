@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mien
-from mien.config import Settings, SettingsError
+from mien.config import Settings, SettingsError, load_recipe
 from mien.registry import nearest
 
 
@@ -19,12 +19,17 @@ def recipes_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "recipes"
 
 
-def find_recipe(name_or_path: str) -> Path:
-    """The file of a shipped recipe (`clp-laptop`) or of a path; SettingsError naming the nearest recipe."""
+def find_recipe(name_or_path: str, *, section: str) -> Path:
+    """The file of a shipped recipe (`clp-laptop`), or the path itself.
+
+    Of the shipped recipes only those with `section` are found: "method" for pretraining, "parts" for
+    rendering. SettingsError naming the nearest of them.
+    """
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         return path
-    shipped = {file.stem: file for file in recipes_folder().glob("*.toml")}
+    files = recipes_folder().glob("*.toml")
+    shipped = {file.stem: file for file in files if section in load_recipe(file)}
     if name_or_path not in shipped:
         raise SettingsError(f"no recipe {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
     return shipped[name_or_path]

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, who may write into it, and whether a resume is the same run."""
+"""The folder of a run: its files, its lock, and the check that a continued run has the same settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
 from mien.train.recipe import differing_keys, to_toml
 from mien.train.tensor_file import TensorFileError
 
-MAY_CHANGE = frozenset(  # how the work is done and watched, not what is learnt
+MAY_CHANGE = frozenset(  # settings that do not change what is learnt
     {
         "data.workers",
         "data.prefetch_steps",
@@ -55,25 +55,19 @@ class RunFolder:
         self.encoder = path / "encoder.safetensors"
         self._lock: IO[str] | None = None
 
-    def require_usable(
-        self, settings: Settings, *, resume: bool, resolve: Callable[[Settings], Settings] = dict
-    ) -> None:
+    def require_usable(self, settings: Settings, *, resolve: Callable[[Settings], Settings] = dict) -> None:
         """RunFolderError or SettingsError, before anything is written, if this run cannot go here.
 
-        `resolve` gives a run's written settings the defaults of keys that they lack: those that have come
-        with a later version.
+        A run that is there already must have the same settings, but for `MAY_CHANGE`. `resolve` adds the
+        defaults of keys that a run of an earlier version did not have.
         """
         if self.settings.is_file():
-            if not resume:
-                raise RunFolderError(
-                    f"{self.path} already holds a run: go on with it by --resume auto, or name another --out"
-                )
             self._require_same_run(settings, resolve(load_recipe(self.settings)))
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunFolderError(f"{self.path} holds other files than a run's; name an empty or new --out")
+            raise RunFolderError(f"{self.path} holds other files than a run's; give an empty or new --out")
 
     def begin(self, settings: Settings) -> None:
-        """Make the folder, keep other processes out while this one lives, write the resolved settings."""
+        """Make the folder, lock it against other processes, write the resolved settings."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -90,14 +84,14 @@ class RunFolder:
         write_bytes(self.settings, (header + to_toml(settings)).encode())
 
     def end(self) -> None:
-        """Let other processes in."""
+        """Release the lock."""
         if self._lock:
             self._lock.close()
 
     def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The checkpoint to go on from (None: none was written), and a line for each damaged one.
+        """The newest usable checkpoint (None: none was written), and a line for each damaged one.
 
-        TensorFileError when there are checkpoints but not one can be read.
+        TensorFileError if there are checkpoints but none can be read.
         """
         checkpoint, problems = newest_readable(self.checkpoints)
         if checkpoint is None and problems:
@@ -120,5 +114,5 @@ class RunFolder:
             lines = "".join(f"\n  {key}: {was!r} there, {now!r} now" for key, (was, now) in refused.items())
             raise SettingsError(
                 f"the run in {self.path} was begun with other settings:{lines}\n"
-                "Resume it with its own (it is a recipe: RUN/settings.toml), or name another --out"
+                f"Go on with its own settings (the recipe {self.settings}), or give another --out"
             )

@@ -1,4 +1,4 @@
-"""A pretraining run from a recipe, a store and a folder: the parts made and wired, then the loop."""
+"""A pretraining run: the parts are built from a recipe, a store and a run folder, then the loop runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lightning_fabric import Fabric
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
 from mien.backbones.weights import load_public_weights
-from mien.commands.pretrain_settings import PretrainSettings
 from mien.config import Settings, SettingsError, to_dict
 from mien.data.clips import ClipPool
 from mien.data.labels import FrameLabels, read_frame_labels
@@ -37,6 +36,7 @@ from mien.train.pretrained_people import record_of_people
 from mien.train.ranks import Ranks, noticing_lost_ranks, restart_advice
 from mien.train.recorder import Length, Recorder
 from mien.train.run_folder import RunFolder, RunFolderError
+from mien.train.settings import PretrainSettings
 from mien.train.stop import StopRequest
 
 WARM_START_SEED = 2**32  # added to the run's seed, so that warm-start clips are not the first epoch's
@@ -44,7 +44,7 @@ WARM_START_SEED = 2**32  # added to the run's seed, so that warm-start clips are
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How a run ended. `reason` is empty when all steps were taken."""
+    """How a run ended. `reason` is empty if all steps were taken."""
 
     steps_done: int
     total_steps: int
@@ -53,11 +53,11 @@ class PretrainResult:
     encoder: Path
 
 
-def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bool = False) -> PretrainResult:
+def pretrain(recipe: Settings, *, where: str, store: Path, out: Path) -> PretrainResult:
     """Train by a recipe on the store at `store`, into the folder `out`. `where` names the recipe in errors.
 
-    Raises ValueError or OSError subclasses that say what to change; nothing is written before the settings,
-    the store and the folder are found to fit.
+    A run that `out` contains already goes on from its newest checkpoint. Raises ValueError or OSError
+    subclasses that say what to change; nothing is written before settings, store and folder are checked.
     """
     settings = PretrainSettings.from_recipe(recipe, where=where)
     tracks = TrackStore.open(store)
@@ -69,7 +69,6 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bo
     folder = RunFolder(out)
     folder.require_usable(
         settings.to_recipe(),
-        resume=resume,
         resolve=lambda begun: PretrainSettings.from_recipe(begun, where=str(folder.settings)).to_recipe(),
     )
     labels = _labels(settings, tracks)
@@ -79,7 +78,7 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path, resume: bo
 
 
 def _resident(settings: PretrainSettings, store: TrackStore, device: torch.device) -> ResidentFrames | None:
-    """All frames decoded into memory, where data.in_memory asks for it."""
+    """All frames decoded in memory, if data.in_memory asks for it."""
     data = settings.data
     if data.in_memory == "no":
         return None
@@ -92,7 +91,7 @@ def _resident(settings: PretrainSettings, store: TrackStore, device: torch.devic
 
 
 def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
-    """What the method asks for of the table data.labels; None where it asks for nothing."""
+    """The labels that the method trains on, from the table data.labels; None if it needs none."""
     columns = settings.method_class.clip_request(settings.method).label_columns
     if not columns:
         return None
@@ -156,7 +155,7 @@ class _Job:
         if checkpoint.record["corpus"] != self._corpus():
             raise RunFolderError(
                 f"{self.store.path} holds other clips, identities or crops than the store that the run in "
-                f"{self.folder.path} was begun with; resume with that one, or name another --out"
+                f"{self.folder.path} was begun with; give that store, or another --out"
             )
         self._say(f"goes on from step {checkpoint.step} of {self.length.total_steps}")
         return checkpoint
@@ -201,7 +200,7 @@ class _Job:
             trainer, self._batches(plan, None), ranks=self.ranks, stop_requested=stop.signalled
         )
         if taken > 1:
-            self._say(f"warm start: {taken * self.plan.clips_per_step} clips taken in without training")
+            self._say(f"warm start: {taken * self.plan.clips_per_step} clips passed through without training")
 
     def _batches(self, plan: EpochPlan, steps: range | None) -> Iterator[ClipBatch]:
         data = self.settings.data
@@ -250,16 +249,12 @@ class _Job:
         saved = f"saved as {self.folder.last_step_saved()}" if done else "nothing to save yet"
         reason = stop.reason or "another process was asked to"
         self._say(
-            f"stopped after step {done} of {total} ({reason}), {saved}; "
-            "the same command with --resume auto goes on"
+            f"stopped after step {done} of {total} ({reason}), {saved}; the same command goes on from there"
         )
         return PretrainResult(done, total, stop.reason, stop.exit_status, self.folder.encoder)
 
     def _how_to_go_on(self) -> str:
-        return (
-            f"The newest checkpoint is {self.folder.last_step_saved()}; the same command with --resume auto "
-            "goes on from it"
-        )
+        return f"The newest checkpoint is {self.folder.last_step_saved()}; the same command goes on from it"
 
     def _save_encoder(self, trainer: Trainer, done: int) -> None:
         settings = self.settings
@@ -287,12 +282,12 @@ class _Job:
         )
 
     def _people(self) -> set[str]:
-        """Whoever is in a clip."""
+        """The identities of all clips."""
         names = self.store.tracks["identity"].to_pylist()
         return {names[track] for video in range(self.pool.num_videos) for track in self.pool.tracks(video)}
 
     def _corpus(self) -> str:
-        """What tells one corpus from another: the crops, the tracks, whose they are, their legal starts."""
+        """A hash of the crops, the tracks, their identities and their legal starts."""
         names = [self.store.tracks[column].to_pylist() for column in ("track_id", "identity")]
         listed = repr((self.store.contract.digest, names, self.pool.starts_by_track()))
         return hashlib.sha256(listed.encode()).hexdigest()[:16]
