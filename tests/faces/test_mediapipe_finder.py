@@ -130,10 +130,10 @@ def test_a_gallery_of_25_people_gives_25_faces_in_each_frame(tmp_path):
     clips = [itertools.islice(read_frames(person / "v0000" / "00001.mp4"), 3) for person in people]
     frames = []
     for tiles in zip(*clips, strict=True):
-        gallery = np.full((720, 1280, 3), 40, np.uint8)
+        gallery = np.full((1080, 1920, 3), 40, np.uint8)
         for number, tile in enumerate(tiles):
-            top, left = 144 * (number // 5), 256 * (number % 5) + 56
-            gallery[top : top + 144, left : left + 144] = cv2.resize(tile.image_HWC, (144, 144))
+            top, left = 216 * (number // 5), 384 * (number % 5) + 84
+            gallery[top : top + 216, left : left + 216] = cv2.resize(tile.image_HWC, (216, 216))
         frames.append(gallery)
     write_video(tmp_path / "gallery.mp4", frames, frames_per_second=25, quality_crf=10)
     looks = list(FaceTracking().every_frame(tmp_path / "gallery.mp4"))
