@@ -1,4 +1,4 @@
-"""The code in docs/add-a-dataset.md, dropped in as one file, is found and reads what the page says."""
+"""The code in docs/extending.md, dropped in as one file, is found and reads what the page says."""
 
 import importlib
 import re
@@ -10,13 +10,14 @@ import pytest
 
 from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
 
-PAGE = Path(__file__).parents[2] / "docs" / "add-a-dataset.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
 @pytest.fixture
 def lab_notes(tmp_path, monkeypatch):
     """The set of the walk-through, as if its file lay in src/mien/datasets."""
-    before, code = PAGE.read_text().split("```python\n", maxsplit=1)
+    _, part = PAGE.read_text().split("\n## Add a data set\n")
+    before, code = part.split("```python\n", maxsplit=1)
     (stem,) = re.findall(r"`src/mien/datasets/(\w+)\.py`:", before)[-1:]
     assert stem not in DATASETS.names()
     folder = tmp_path / "dropped"
