@@ -24,7 +24,7 @@ from mien.data.store import TrackStore
 from mien.datasets.base import DATASETS, occurs
 from mien.detect.adapting import adapt, labels_for
 from mien.detect.au_model import load_au_model
-from mien.detect.curve_fitting import log_loss
+from mien.detect.fitting import log_loss
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.metrics import mean_defined, scores_of

@@ -30,8 +30,7 @@ from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.calibration import Calibration
 from mien.detect.detector import Detector
-from mien.detect.engines import open_engine
-from mien.detect.exporting import TOLERANCES, Tolerance, export_model
+from mien.detect.engines import TOLERANCES, Tolerance, export_model, open_engine
 from mien.evaluate.head import ProbeHead
 from mien.train.encoder_file import Encoder, InputContract
 from mien.video import read_frames, write_video

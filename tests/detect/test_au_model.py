@@ -9,10 +9,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mien.detect.au_model import load_au_model, save_au_model
+from mien.detect.au_model import AuNetwork, load_au_model, save_au_model
 from mien.detect.calibration import Calibration, Curve
 from mien.detect.engines import open_engine
-from mien.detect.network import AuNetwork
 from mien.train.tensor_file import TensorFileError, write_tensors
 from tests.detect.tiny_model import UNITS, tiny_model, write_tiny_model
 
@@ -48,11 +47,13 @@ def test_saving_twice_gives_the_same_bytes_and_digest(model, model_path, tmp_pat
 
 
 def test_outputs_are_the_heads_logits_then_the_intensities(model, crops):
-    images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(0)).byte()
+    inputs = model.encoder.inputs
+    images = ((pixels / 255 - torch.tensor(inputs.mean)) / torch.tensor(inputs.std)).permute(0, 3, 1, 2)
     with torch.no_grad():
         features = model.encoder.backbone(images)
         expected = [model.head(features), features @ model.intensity.weight_AD.T + model.intensity.bias_A]
-        found = AuNetwork(model)(images)
+        found = AuNetwork(model)(pixels)
     torch.testing.assert_close(found, torch.cat(expected, dim=1), atol=1e-4, rtol=1e-4)
 
 
@@ -125,7 +126,7 @@ def test_one_changed_weight_is_damage(model_path, tmp_path):
 
 
 def test_a_record_that_does_not_fit_is_refused_even_with_a_right_hash(model_path, tmp_path):
-    from mien.detect.model_record import content_sha256
+    from mien.detect.au_model import content_sha256
 
     for change, message in {
         "wide": ({"backbone": {"name": "resnet18", "width": 1_000_000}}, "weights do not fit the backbone"),

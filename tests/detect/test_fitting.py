@@ -7,8 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from mien.detect.fitting import Material, fit_au_model, learnable_units
-from mien.detect.measuring import HeldOut, measured_scores
+from mien.detect.fitting import HeldOut, Material, fit_au_model, learnable_units, measured_scores
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.probe import ProbeSettings
 from mien.evaluate.protocols import protocol_for
@@ -45,7 +44,7 @@ def test_every_face_is_tested_once_by_a_head_that_has_not_seen_its_person(fitted
 
     material, folds, _ = fitted
     seen, tested = [], []
-    fit, logits = module.fit_head, module._Reader.logits
+    fit, logits = module.fit_head, module._logits
 
     def spied_fit(features, targets, rows, settings):
         seen.append(set(material.frames.subject_N[rows]))
@@ -59,7 +58,7 @@ def test_every_face_is_tested_once_by_a_head_that_has_not_seen_its_person(fitted
         tested.append((len(seen) - 1, people))
         return logits(reader, features_MD)
 
-    monkeypatch.setattr(module._Reader, "logits", spied)
+    monkeypatch.setattr(module, "_logits", spied)
     fit_au_model(material, folds)
     assert len(seen) == 3 * (3 + 1) + 1
     assert len(tested) == 3 * (3 + 1)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Gather crops, write, check, keep."""
     from mien.commands.gathering import gather_crops
     from mien.detect.au_model import load_au_model
-    from mien.detect.exporting import export_model
+    from mien.detect.engines import export_model
 
     model = load_au_model(args.model)
     crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, models=args.finder)

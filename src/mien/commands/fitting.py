@@ -15,8 +15,7 @@ from mien import __version__
 from mien.config import to_dict
 from mien.datasets.base import DatasetError, LabelledFrames
 from mien.detect.au_model import AuModel, save_au_model
-from mien.detect.fitting import FittedModel, Material, fit_au_model, learnable_units
-from mien.detect.measuring import measured_scores
+from mien.detect.fitting import FittedModel, Material, fit_au_model, learnable_units, measured_scores
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import (
     FacesRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +30,7 @@ from mien.data.store_layout import (
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
 from mien.io import naming_write_errors, replacing
-from mien.video import ImageError, VideoError
+from mien.video import VideoError
 
 _BLOCK = tarfile.BLOCKSIZE
 _EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
@@ -73,9 +73,9 @@ def write_video(
 ) -> Account:
     """Write the faces of one video: crops first, then the part; whole or not at all.
 
-    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError, or
-    ImageError for a folder of pictures) is kept up to there, as partial; one without any face is recorded as
-    skipped. WriteError when the store takes no more.
+    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError) is
+    kept up to there, as partial; one without any face is recorded as skipped. WriteError when the store
+    takes no more.
     """
     intact = _UntilItBreaks(looked_at)
     rows = _Rows()
@@ -136,7 +136,7 @@ class _UntilItBreaks:
     def __iter__(self) -> Iterator[SlotFaces]:
         try:
             yield from self._looked_at
-        except (VideoError, ImageError, LandmarksError, OSError) as error:
+        except (VideoError, LandmarksError, OSError) as error:
             self.message = storable(str(error))
 
 
@@ -145,7 +145,6 @@ class _Tally:
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
         self.num_written = 0
         self.num_crops = 0
         self._highest_index = -1
@@ -162,7 +161,6 @@ class _Tally:
                 f"{looked.slots} with the reason {looked.reason!r}; expected faces and slots, or a reason"
             )
         self._highest_index = max(self._highest_index, looked.source_frame_index)
-        self.refused.update(looked.refused)
         if looked.faces:
             self.num_written += 1
             self.num_crops += len(looked.faces)
@@ -224,15 +222,9 @@ def _part(
         num_tracks=len(identities),
         num_crops=tally.num_crops,
         num_positions=frames.num_rows,
-        notes="; ".join(filter(None, (notes, note_on_refused(tally.refused)))),
+        notes=notes,
     )
     return Part(account, fingerprint, frames_per_second, identities)
-
-
-def note_on_refused(num_frames: Mapping[str, int]) -> str:
-    """A note on frames that keep a face and in which others were refused, by reason; "" where none was."""
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(num_frames.items()))
-    return f"frames that keep a face and in which another was refused: {counts}" if counts else ""
 
 
 def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:

@@ -1,14 +1,13 @@
-"""From a head's logits to probabilities that mean what they say, an action unit at a time.
+"""From a head's logits to calibrated probabilities, per action unit.
 
-A head fitted with balanced weights speaks of a world in which every action unit is present half of the time,
-so its sigmoids are no probabilities. A `Curve` maps logits to log-odds: a straight line (Platt, 1999; with
-the offset left at 0 it is temperature scaling, Guo et al., ICML 2017), or a monotone one through knots
-(isotonic regression, Zadrozny & Elkan, KDD 2002). A line may follow the knots: so a model is adapted.
+A head is fitted with balanced weights, as if every action unit were present half of the time, so its sigmoids
+are not probabilities. A `Curve` maps logits to log-odds: a straight line (Platt, 1999; with the offset at 0
+it is temperature scaling, Guo et al., ICML 2017), or a monotone one through knots (isotonic regression,
+Zadrozny & Elkan, KDD 2002). In an adapted model a line follows the knots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +16,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-AS_IT_IS, TEMPERATURE, PLATT, ISOTONIC = "as it is", "temperature", "platt", "isotonic"
-KINDS = (AS_IT_IS, TEMPERATURE, PLATT, ISOTONIC)
+KINDS = AS_IT_IS, TEMPERATURE, PLATT, ISOTONIC = "as it is", "temperature", "platt", "isotonic"
 
 MAX_LOG_ODDS = 12.0
-"""Probabilities stay between 6e-6 and 1 less 6e-6: no finite number of frames tells more."""
-
-
-def _no_knots() -> Floats:
-    return np.zeros((0, 2))
+"""Probabilities stay between 6e-6 and 1 less 6e-6: no finite number of frames supports more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +33,7 @@ class Curve:
     kind: str = AS_IT_IS
     scale: float = 1.0
     bias: float = 0.0
-    knots_K2: Floats = field(default_factory=_no_knots)
+    knots_K2: Floats = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -70,7 +64,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """One curve an action unit, in the order of the logits' columns."""
+    """One curve per action unit, in the order of the logits' columns."""
 
     curves: tuple[Curve, ...]
 
@@ -83,11 +77,6 @@ class Calibration:
         """(N, A) probabilities."""
         log_odds = [curve.log_odds(logit_N) for curve, logit_N in zip(self.curves, logits_NA.T, strict=True)]
         return sigmoid(np.stack(log_odds, axis=1)).astype(np.float32)
-
-    def followed_by(self, lines: Sequence[Curve]) -> Calibration:
-        """A straight line after each curve."""
-        pairs = zip(self.curves, lines, strict=True)
-        return Calibration(tuple(curve.followed_by(line) for curve, line in pairs))
 
 
 def sigmoid(log_odds: Floats) -> Floats:

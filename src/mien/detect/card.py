@@ -1,4 +1,4 @@
-"""A model's card: what it is for, what it was fitted on, how it does, and where it ends.
+"""A model's card: what it is for, what it was fitted on, how it scores, and its limits.
 
 The same parts make the text of `mien card` and its page.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mien.detect.au_model import AuModel
-from mien.evaluate.table import MEASURED, Cell, Row, Table
 from mien.facs import action_unit
+
+if TYPE_CHECKING:
+    from mien.detect.au_model import AuModel
 
 LICENCE_NOT_STATED = "not stated; check the licence of the labelled set"
 _FEW_PEOPLE = 10
@@ -20,25 +21,36 @@ _FEW_FRAMES = 50
 _TOYS = {
     "rendered": "It was fitted on rendered faces, not on people. What it says of real faces is untested.",
 }
-_MISSING = Cell("-")
+_SCORES = ("F1", "always on", "ROC-AUC", "ECE before", "ECE", "ICC", "base rate", "present", "people")
 
 
 @dataclass(frozen=True)
 class Card:
-    """Sections of lines, and the table of measured scores; the table is None where nothing was measured."""
+    """Sections of lines, and the measured scores: one row per unit, then the mean; None: not measured."""
 
     title: str
     warning: str
     use: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
-    scores: Table | None
+    scores: ScoreTable | None
     limits: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ScoreTable:
+    """Rows of text, each a name and a cell for each column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+
 def card_of(model: AuModel) -> Card:
-    """The card of any model, also of one whose record says little."""
+    """The card of any model, also of one with an almost empty record."""
     record = model.record
     units = ", ".join(f"AU{number} {action_unit(number).name}" for number in model.units)
+    adapted = [("adapted", _adapted(one)) for one in record.get("adaptations", [])]
     return Card(
         title=model.source.rpartition("/")[2],
         warning=warning_of(record),
@@ -47,21 +59,21 @@ def card_of(model: AuModel) -> Card:
             "For research on facial behaviour where people agreed to be recorded. An action unit is a "
             "movement, not an emotion, a thought or a trait; do not decide about a person by it.",
         ),
-        facts=(*_data_facts(record), *_making_facts(model), *_adaptation_facts(record)),
+        facts=(*_data_facts(record), *_making_facts(model), *adapted),
         scores=_score_table(model) if record.get("scores") else None,
-        limits=_limits(model),
+        limits=_limits(record),
     )
 
 
 def warning_of(record: Mapping[str, Any]) -> str:
-    """A sentence to stand above all else where the model was fitted on a toy; else ""."""
+    """The sentence above everything else for a model fitted on a toy; else ""."""
     return _TOYS.get(str(record.get("training_data", {}).get("name", "")), "")
 
 
 def unproven_units(record: Mapping[str, Any]) -> list[str]:
     """The columns of units whose F1 on people not seen was no better than saying present everywhere."""
-    units: Mapping[str, Any] = (record.get("scores") or {}).get("units", {})
-    return [name for name, unit in units.items() if _is_no_better_than_always_on(unit)]
+    pairs = [(name, unit["f1"]["value"], unit["always_on_f1"]) for name, unit in _units(record).items()]
+    return [name for name, f1, floor in pairs if f1 is not None and floor is not None and f1 <= floor]
 
 
 def card_in_words(model: AuModel) -> str:
@@ -76,92 +88,87 @@ def card_in_words(model: AuModel) -> str:
     for name, value in card.facts:
         lines += _wrapped(f"{name:{width}}  {value}", indent=width + 2)
     if card.scores is not None:
-        lines += ["", card.scores.title, "", *_table_lines(card.scores), "", *_wrapped(card.scores.note)]
+        rows = [("", *card.scores.columns), *card.scores.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = [[f"{text:>{width}}" for text, width in zip(row, widths, strict=True)] for row in rows]
+        table = ["  ".join(row) for row in cells]
+        lines += ["", card.scores.title, "", *table, "", *_wrapped(card.scores.note)]
     lines += ["", "Limits", ""]
     for line in card.limits:
         lines += _wrapped(f"- {line}", indent=2)
     return "\n".join(lines)
 
 
-def _data_facts(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _units(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    units: Mapping[str, Any] = (record.get("scores") or {}).get("units", {})
+    return units
+
+
+def _data_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, protocol = record.get("training_data", {}), record.get("protocol", {})
     if not data:
-        return (("training data", "not recorded"),)
-    facts = [("training data", str(data.get("name", "not recorded")))]
+        return [("training data", "not recorded")]
+    words = str(data.get("name", "not recorded"))
     if "num_frames" in data:
-        facts[0] = (
-            "training data",
-            f"{data['name']}: {data['num_frames']:,} faces of {data['num_subjects']:,} people "
+        words += (
+            f": {data['num_frames']:,} faces of {data['num_subjects']:,} people "
             f"({data['num_without_face']:,} coded frames without a face left out; frame list "
-            f"{data['frames_digest']})",
+            f"{data['frames_digest']})"
         )
+    facts = [("training data", words)]
     if data.get("units_left_out"):
-        left_out = "; ".join(f"{unit}: {why}" for unit, why in data["units_left_out"].items())
-        facts.append(("left out", left_out))
+        facts.append(("left out", _listed(data["units_left_out"])))
     facts.append(("licence", str(data.get("licence") or LICENCE_NOT_STATED)))
     if protocol:
         facts.append(("protocol", f"{protocol['name']}, hash {protocol['digest']} ({protocol['source']})"))
-    return tuple(facts)
+    return facts
 
 
-def _making_facts(model: AuModel) -> tuple[tuple[str, str], ...]:
-    record, inputs = model.record, model.encoder.inputs
+def _making_facts(model: AuModel) -> list[tuple[str, str]]:
+    record, inputs, contract = model.record, model.encoder.inputs, model.contract
     encoder, settings = record.get("encoder", {}), record.get("settings", {})
-    source = f" from {encoder['file']} (sha256 {encoder['sha256'][:16]})" if encoder else ""
-    mode = f", {encoder['mode']}" if encoder else ""
+    source = ""
+    if encoder:
+        source = f" from {encoder['file']} (sha256 {encoder['sha256'][:16]}), {encoder['mode']}"
     kinds = [curve.kind for curve in model.calibration.curves]
     chosen = ", ".join(f"{kind} ({kinds.count(kind)})" for kind in dict.fromkeys(kinds))
-    return (
-        ("encoder", f"{model.encoder.backbone_name}{source}{mode}; {model.encoder.feature_dim} features"),
-        ("calibration", f"chosen an action unit by log-loss on people left out: {chosen}"),
+    return [
+        ("encoder", f"{model.encoder.backbone_name}{source}; {model.encoder.feature_dim} features"),
+        ("calibration", f"chosen per action unit by log-loss on people left out: {chosen}"),
         (
             "crops",
-            f"contract {model.contract.digest}: {model.contract.detector}, {model.contract.landmarker}, "
-            f"{model.contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
+            f"contract {contract.digest}: {contract.detector}, {contract.landmarker}, "
+            f"{contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
             f"{inputs.input_size_px} used",
         ),
         ("intensity", "none" if model.intensity is None else "0 to 5, ridge regression on the features"),
         ("settings", ", ".join(f"{name} {value}" for name, value in settings.items()) or "not recorded"),
         ("model", f"digest {model.digest}, mien {record.get('mien_version', 'unknown')}"),
-    )
+    ]
 
 
-def _adaptation_facts(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    facts = []
-    for one in record.get("adaptations", []):
-        left = "; ".join(f"{name}: {why}" for name, why in one["left_alone"].items())
-        facts.append(
-            (
-                "adapted",
-                f"from {one['from']['file']} (digest {one['from']['digest']}) to {one['num_frames']:,} faces "
-                f"of {one['num_subjects']:,} people, {one['data']} (frame list {one['frames_digest']}; "
-                "licence "
-                f"{one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "
-                f"{', '.join(one['recalibrated']) or 'nothing'}. Left alone: {left or 'nothing'}",
-            )
-        )
-    return tuple(facts)
-
-
-def _score_table(model: AuModel) -> Table:
-    scores = model.record["scores"]
-    rows = [_score_row(column, scores["units"][column]) for column in model.columns]
-    mean = scores["mean"]
-    cells = [_interval(mean["f1"]), _MISSING, _share(mean["roc_auc"])]
-    cells += [_share(mean["calibration_error_before"]), _share(mean["calibration_error"])]
-    rows.append(Row("mean", MEASURED, (*cells, *[_MISSING] * 4)))
-    columns = ("F1", "always on", "ROC-AUC", "ECE before", "ECE", "ICC", "base rate", "present", "people")
-    return Table(
-        "card",
-        "Measured on people it had not seen, %",
-        columns,
-        tuple(rows),
-        _how_measured(scores),
-    )
-
-
-def _how_measured(scores: Mapping[str, Any]) -> str:
+def _adapted(one: Mapping[str, Any]) -> str:
     return (
+        f"from {one['from']['file']} (digest {one['from']['digest']}) to {one['num_frames']:,} faces "
+        f"of {one['num_subjects']:,} people, {one['data']} (frame list {one['frames_digest']}; "
+        f"licence {one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "
+        f"{', '.join(one['recalibrated']) or 'nothing'}. Left alone: "
+        f"{_listed(one['left_alone']) or 'nothing'}"
+    )
+
+
+def _score_table(model: AuModel) -> ScoreTable:
+    scores = model.record["scores"]
+    mean, rows = scores["mean"], []
+    for column in model.columns:
+        unit = scores["units"][column]
+        cells = [_interval(unit["f1"]), _percent(unit["always_on_f1"]), _interval(unit["roc_auc"])]
+        names = ("calibration_error_before", "calibration_error", "intensity_icc", "base_rate")
+        cells += [_percent(unit[name]) for name in names]
+        rows.append((column, *cells, f"{unit['num_present']:,}", f"{unit['num_people_showing_it']:,}"))
+    shares = [_percent(mean[name]) for name in ("roc_auc", "calibration_error_before", "calibration_error")]
+    rows.append(("mean", _interval(mean["f1"]), "-", *shares, "-", "-", "-", "-"))
+    note = (
         f"{scores['num_frames']:,} faces of {scores['num_subjects']:,} people, {scores['num_folds']} folds, "
         "nobody in training and test at once; 95 % intervals draw people. F1: at the chosen thresholds, mean "
         "of the folds. Always on: F1 of saying present everywhere. ECE: calibration error, before by the "
@@ -169,31 +176,17 @@ def _how_measured(scores: Mapping[str, Any]) -> str:
         "fold had a model of its own; the one in this file was fitted in the same way on everybody, and has "
         "not itself been tested."
     )
+    return ScoreTable("Measured on people it had not seen, %", _SCORES, tuple(rows), note)
 
 
-def _score_row(column: str, unit: Mapping[str, Any]) -> Row:
-    cells = (
-        _interval(unit["f1"]),
-        _share(unit["always_on_f1"]),
-        _interval(unit["roc_auc"]),
-        _share(unit["calibration_error_before"]),
-        _share(unit["calibration_error"]),
-        _share(unit["intensity_icc"]),
-        _share(unit["base_rate"]),
-        Cell(f"{unit['num_present']:,}"),
-        Cell(f"{unit['num_people_showing_it']:,}"),
-    )
-    return Row(column, MEASURED, cells)
-
-
-def _limits(model: AuModel) -> tuple[str, ...]:
+def _limits(record: Mapping[str, Any]) -> tuple[str, ...]:
     lines = [
         "Scores hold for faces like those it was measured on: other cameras, light, ages, skin, poses and "
         "occlusions can be worse, and the card cannot tell by how much. Measure on your own faces; "
         "`mien adapt` recalibrates.",
         "Faces must be cropped by the contract above; mien does that and refuses others.",
     ]
-    units: Mapping[str, Any] = (model.record.get("scores") or {}).get("units", {})
+    units, poor = _units(record), unproven_units(record)
     thin = [
         name
         for name, unit in units.items()
@@ -204,39 +197,31 @@ def _limits(model: AuModel) -> tuple[str, ...]:
             f"Rarely seen (fewer than {_FEW_PEOPLE} people or {_FEW_FRAMES} frames show it), so the figures "
             f"are loose: {', '.join(thin)}."
         )
-    poor = unproven_units(model.record)
     if poor:
         lines.append(f"No better by F1 than saying present everywhere: {', '.join(poor)}.")
-    known = str((model.record.get("encoder") or {}).get("warning") or "")
+    known = str((record.get("encoder") or {}).get("warning") or "")
     if known:
         lines.append(known)
     if not units:
         lines.append("Nothing was measured.")
-    elif model.record.get("adaptations"):
+    elif record.get("adaptations"):
         lines.append("The scores are those of the model before it was adapted.")
     return tuple(lines)
 
 
-def _is_no_better_than_always_on(unit: Mapping[str, Any]) -> bool:
-    value, floor = unit["f1"]["value"], unit["always_on_f1"]
-    return value is not None and floor is not None and value <= floor
+def _interval(score: Mapping[str, float | None]) -> str:
+    value, low, high = score["value"], score["low"], score["high"]
+    if value is None or low is None or high is None:
+        return _percent(value)
+    return f"{100 * value:.1f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
-def _interval(score: Mapping[str, float | None]) -> Cell:
-    low, high = score["low"], score["high"]
-    if score["value"] is None or low is None or high is None:
-        return _share(score["value"])
-    return Cell(f"{100 * score['value']:.1f} ({100 * low:.0f}-{100 * high:.0f})")
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _share(value: float | None) -> Cell:
-    return _MISSING if value is None else Cell(f"{100 * value:.1f}")
-
-
-def _table_lines(table: Table) -> list[str]:
-    rows = [["", *table.columns], *([row.label, *(cell.text for cell in row.cells)] for row in table.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in rows]
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
 
 def _wrapped(text: str, *, indent: int = 0) -> list[str]:

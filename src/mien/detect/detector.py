@@ -151,7 +151,7 @@ class Detector:
     def finish(
         self,
         rows: Iterable[FaceRow],
-        again: Callable[[], Iterable[FaceRow]],
+        again: Callable[[], Iterable[FaceRow]] = tuple,
         *,
         is_video: bool = True,
         cut_short: dict[int, float] | None = None,
@@ -191,7 +191,7 @@ class Detector:
             raise ValueError("a live stream has no whole file to take a baseline from: use first:SECONDS")
         tracked = PersonLinker(patience_seconds=0.0).link(self._tracking.frames(_timed(frames)))
         rows = (row for frame in tracked for row in self._rows_of([("", self._chosen(frame))]))
-        yield from self.finish(rows, lambda: (), cut_short=cut_short)
+        yield from self.finish(rows, cut_short=cut_short)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

@@ -168,8 +168,9 @@ class Journal:
         """All rows, from the first; memory holds one block."""
         with self._path.open("rb") as file:
             for line in file:
-                for *fields, place, values in json.loads(line):
-                    yield FaceRow(*fields, _array(place), _array(values))
+                for name, frame, seconds, face_id, confidence, reason, place, values in json.loads(line):
+                    at = (name, frame, seconds)
+                    yield FaceRow(*at, face_id, confidence, reason, _array(place), _array(values))
 
     def close(self) -> None:
         """No more rows. The file stays."""

@@ -46,8 +46,7 @@ def track_faces(
     for slots, frame in on_grid(read_all_frames(path)):
         looks = slots or isinstance(frame, LostFrame)
         faces, reason = _look(faces_of, frame) if looks else ((), BETWEEN_GRID_TIMES)
-        refused = faces_of.refused if faces else ()
-        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason, refused)
+        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
 
 
 def track_every_frame(

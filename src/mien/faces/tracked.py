@@ -68,7 +68,6 @@ class SlotFaces:
     slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
-    refused: tuple[str, ...] = ()  # where there are faces: why others that were found are none of them
 
     def __post_init__(self) -> None:
         assert bool(self.faces) != bool(self.reason)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mien.detect.calibration import ISOTONIC, PLATT, TEMPERATURE, Calibration, Curve
-from mien.detect.curve_fitting import (
+from mien.detect.fitting import (
     WEAK,
     LinePrior,
     choose_curve,
