@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from planted_tracking import prepare_planted
+from planted_tracking import PlantedTracking, prepare_planted
 
 from mien.data.accounts import format_accounts
 from mien.data.jobs import WorkersDieError
@@ -22,7 +23,7 @@ from mien.data.prepare import PrepareSettings, StrictError, plan_work
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
-from mien.data.store_writer import JpegSettings
+from mien.data.store_writer import JpegSettings, write_video
 from mien.faces.contract import ContractMismatchError
 
 TABLES = ("manifest.parquet", "frames.parquet", "frames.index.npy", "accounts.parquet", "store.json")
@@ -245,6 +246,38 @@ def test_another_file_of_a_name_that_the_store_has_is_refused(plant, tmp_path):
     prepare_planted(tmp_path / "x", tmp_path / "store")
     with pytest.raises(StoreError, match=r"y/a\.mp4 would be called 'a\.mp4'.*x/a\.mp4"):
         prepare_planted(tmp_path / "y", tmp_path / "store")
+
+
+def test_a_file_that_the_store_has_under_another_name_is_refused(plant, tmp_path):
+    files = [tmp_path / "x/a.mp4", tmp_path / "y/a.mp4"]
+    for file in files:
+        plant(file, "L" * 5)
+    prepare_planted(files[0], tmp_path / "one")
+    with pytest.raises(StoreError, match=r"x/a\.mp4 is in .*one already, as 'a\.mp4'; now .*/x/a\.mp4'"):
+        prepare_planted(files, tmp_path / "one")
+    assert len(prepare_planted(files, tmp_path / "both")) == 2
+    with pytest.raises(StoreError, match=r"y/a\.mp4 is in .*both already, as '.*/y/a\.mp4'; now .* 'a\.mp4'"):
+        prepare_planted(files[1], tmp_path / "both")
+
+
+def test_faces_refused_beside_others_are_counted_in_the_account(plant, tmp_path):
+    path = tmp_path / "a.mp4"
+    plant(path, "L" * 5)
+    looks = [
+        replace(look, refused=("face_too_small",) if number < 3 else ())
+        for number, look in enumerate(PlantedTracking()(path))
+    ]
+    (source,) = list_sources([path]).sources
+    account = write_video(
+        tmp_path / "store",
+        source,
+        looks,
+        fingerprint=Fingerprint.take(path),
+        frames_per_second=25,
+        jpeg=JpegSettings(),
+        notes="HDR",
+    )
+    assert account.notes == "HDR; frames that keep a face and in which another was refused: 3 face_too_small"
 
 
 def test_another_identity_relabels_without_preparing_again(plant, tmp_path):

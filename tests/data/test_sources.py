@@ -119,10 +119,17 @@ def test_the_same_file_given_twice_is_one_video(tmp_path):
     assert named(tmp_path, tmp_path / "a.mp4", tmp_path) == {"a.mp4": "a.mp4"}
 
 
-def test_two_files_that_would_have_one_name_are_refused(tmp_path):
-    touch(tmp_path / "x/a.mp4", tmp_path / "y/a.mp4")
-    with pytest.raises(SourceError, match=r"x/a\.mp4 and .*y/a\.mp4 would both be called 'a\.mp4'"):
-        list_sources([tmp_path / "x", tmp_path / "y"])
+def test_files_of_one_name_are_named_by_their_whole_paths(tmp_path):
+    files = [tmp_path / "x/a.mp4", tmp_path / "y/a.mp4"]
+    touch(*files, tmp_path / "y/anna/b.mp4", tmp_path / "x/ben/b.mp4")
+    whole = str(tmp_path).lstrip("/")
+    expected = {f"{whole}/x/a.mp4": f"{whole}/x/a.mp4", f"{whole}/y/a.mp4": f"{whole}/y/a.mp4"}
+    assert named(*files) == expected
+    others = {"anna/b.mp4": "anna", "ben/b.mp4": "ben"}
+    assert named(tmp_path / "x", tmp_path / "y") == expected | others
+
+
+def test_an_utterance_of_voxceleb_that_is_there_twice_is_refused(tmp_path):
     touch(tmp_path / "id00001/abc/00001.mp4", tmp_path / "id00001/abc/00001.mpg")
     with pytest.raises(SourceError, match="would both be called 'id00001/abc/00001'"):
         list_sources([tmp_path / "id00001"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -122,3 +123,17 @@ def test_what_is_assumed_stands_in_account_and_table(detector, tmp_path):
     assert (account.status, account.notes) == (WHOLE, note)
     assert found.metadata["notes"] == [note]
     assert detector.detect(path).metadata["notes"] == [note]
+
+
+def test_faces_refused_beside_others_are_counted_in_account_and_table(detector, tmp_path, monkeypatch):
+    frames = detector._tracking.every_frame
+    planted = {3: ("face_too_small",), 7: ("face_cut_off", "face_too_small")}
+
+    def with_refusals(path):
+        return (replace(frame, refused=planted.get(frame.frame_index, ())) for frame in frames(path))
+
+    monkeypatch.setattr(detector._tracking, "every_frame", with_refusals)
+    account, found = record(write(tmp_path / "a.mkv", CONSTANT), detector, tmp_path / "out")
+    note = "frames that keep a face and in which another was refused: 1 face_cut_off, 2 face_too_small"
+    assert (account.status, account.notes) == (WHOLE, note)
+    assert found.metadata["notes"] == [note]

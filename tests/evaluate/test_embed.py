@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.evaluate.embed import FeatureKey, FeatureTable, FeatureTableError
+from mien.io import WriteError
 
 KEYS = [FeatureKey("a.mp4", 0, 7, 0.28, "id1"), FeatureKey('b,"c.mp4', 1, 8, 0.32, "")]
 FEATURES = np.array([[0.1, -2.0], [1 / 3, 1e-20]], np.float32)
@@ -53,3 +54,21 @@ def test_an_error_leaves_what_stood_there_before(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("max_bytes", [0, 10_000])
+def test_a_disk_that_takes_no_more_is_reported_with_the_table_s_name(tmp_path, name, max_bytes):
+    resource = pytest.importorskip("resource", reason="no limit on the size of files here")
+    features = np.random.default_rng(0).normal(size=(20, 512)).astype(np.float32)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, limits[1]))
+    try:
+        with (
+            pytest.raises(WriteError, match=rf"cannot write .*/{name}: File too large\. Make room"),
+            FeatureTable(tmp_path / name, feature_dim=512) as table,
+        ):
+            table.write(KEYS[:1] * 20, features)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

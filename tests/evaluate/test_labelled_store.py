@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import re
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,6 +18,9 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_faces import (
+    FacesRequest,
+    labelled_faces,
+    labelled_set,
     match_faces,
     require_agreeing_times,
     same_pictures,
@@ -158,6 +163,33 @@ def test_a_frame_without_a_face_is_left_out_and_counted(sequence, tmp_path):
     assert found.num_without_face == 2
     assert sorted(found.frames.path_N.tolist()) == [f"F001/T1/{10 + k}.png" for k in (0, 1, 2, 4)]
     assert reasons_without_face(accounts) == {"no_face": 2}
+
+
+def test_a_picture_that_cannot_be_read_costs_itself_alone(sequence, tmp_path):
+    root, frames, _ = sequence
+    (root / "F001/T1/12.png").write_bytes(b"no picture")
+    (account,) = prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
+    assert (account.status, account.num_written, account.not_written) == ("partial", 5, {"unreadable": 1})
+    assert re.search(r"1 of 6 pictures cannot be read: .*/T1/12\.png: 10 bytes", account.message)
+    found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    assert sorted(found.frames.path_N.tolist()) == [f"F001/T1/{10 + k}.png" for k in (0, 1, 3, 4, 5)]
+
+
+def test_what_is_assumed_of_a_labelled_video_is_in_its_account(tmp_path):
+    _encode(tmp_path / "raw.h264", codec="libx264")
+    frames = _labelled(["raw.h264"] * 2, [5, 20], [np.nan] * 2, ["ann"] * 2)
+    (account,) = prepare_labelled(frames, tmp_path, tmp_path / "store", BESIDE, workers=0)
+    assert account.notes.startswith("times are assumed, a raw stream has none: 25 frames/s")
+
+
+def test_labels_that_fit_no_video_are_reported_with_their_table(video, tmp_path):
+    root, _ = video
+    table = root / "labels.csv"
+    table.write_text("path,subject,seconds,AU01\nvideos/a.mp4,ann,66,1\nvideos/a.mp4,ann,100,0\n")
+    request = FacesRequest("table", table, tmp_path / "store", None, None, 3, 0, None)
+    encoder = SimpleNamespace(contract=BESIDE.contract, source="encoder.safetensors")
+    with pytest.raises(DatasetError, match=r"labels\.csv: no label lies in its video\. Row 1 .*milliseconds"):
+        labelled_faces(request, labelled_set(request).frames(), [encoder])
 
 
 def test_a_second_run_does_nothing_and_a_changed_list_is_done_again(sequence, tmp_path):

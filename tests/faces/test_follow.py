@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.faces.follow import ANY_RATE, ON_GRID
+from mien.faces.follow import ANY_RATE, ON_GRID, FaceFollower
 from mien.faces.tracked import (
     FACE_CUT_OFF,
     FACE_TOO_SMALL,
@@ -18,6 +18,7 @@ from mien.faces.tracked import (
     NO_FACE,
     TrackSettings,
 )
+from mien.video import Frame
 
 
 def assert_no_number_passes_on(story):
@@ -148,6 +149,17 @@ def test_a_face_that_is_not_taken_has_its_reason(follow_planted, planted, face, 
     story = follow_planted([[planted(1, **{"x": 300.0, **face})]] * 3)
     assert story.frames == [{}] * 3
     assert story.reasons == [reason] * 3
+
+
+def test_faces_refused_beside_one_that_is_kept_are_reported(planted, planted_finder, paint_planted):
+    people = [planted(0, 200), planted(1, 400, side=40), planted(2, 15, side=80)]
+    planted_finder.people = people
+    follower = FaceFollower(planted_finder, TrackSettings())
+    faces, reason = follower.look(Frame(0.0, 0, lambda: paint_planted(people)))
+    assert (len(faces), reason, follower.refused) == (1, "", ("face_cut_off", "face_too_small"))
+    planted_finder.people = people[:1]
+    follower.look(Frame(1.0, 25, lambda: paint_planted(people[:1])))
+    assert follower.refused == ()
 
 
 def test_a_gallery_of_forty_faces_is_forty_tracks(follow_planted, planted):

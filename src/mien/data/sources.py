@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -36,7 +37,8 @@ class Source:
     """One file to prepare.
 
     `video` names it in the store, unique there: identity/video/utterance in a VoxCeleb2 tree, else the path
-    below the folder that was given. `identity` is whose face it shows, as far as path or CSV tell.
+    below the folder that was given, or the whole path where two files share that one. `identity` is whose
+    face it shows, as far as path or CSV tell.
     """
 
     path: Path
@@ -106,7 +108,8 @@ WHOLE = Shard()
 def list_sources(given: Sequence[Path | str]) -> Listing:
     """Everything that `given` (files, folders, CSVs, URLs) names, each file once, to be put into one store.
 
-    SourceError as from `find_sources`, and where two files would have the same name in the store.
+    SourceError as from `find_sources`, and where two files would have the same name in the store: the same
+    utterance of a VoxCeleb2 tree twice.
     """
     listing = find_sources(given, take_urls=True)
     _refuse_same_names(listing.sources)
@@ -114,7 +117,7 @@ def list_sources(given: Sequence[Path | str]) -> Listing:
 
 
 def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Listing:
-    """Everything that `given` (files, folders, CSVs) names, each file once; two may be called alike.
+    """Everything that `given` (files, folders, CSVs) names, each file once.
 
     A CSV decides the identity of a file that another source names too. With `take_urls` URLs are listed as
     folders are, and CSVs may name some. SourceError where something is missing or unreadable, and where
@@ -148,7 +151,42 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Lis
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
             f"({num_other_files} other files; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
-    return Listing(tuple(sorted(sources, key=lambda source: source.video)), num_other_files)
+    distinct = with_distinct_names(sources)
+    return Listing(tuple(sorted(distinct, key=lambda source: source.video)), num_other_files)
+
+
+def with_distinct_names(sources: Sequence[Source]) -> list[Source]:
+    """Files that share a path below the folders given are named by their whole paths, and so are their
+    identities where these were only file names. `a/1.mp4` and `b/1.mp4` given as files are an example.
+    """
+    times = Counter(source.video for source in sources)
+    return [
+        _named_by_whole_path(source)
+        if times[source.video] > 1 and source.video == source.source_path
+        else source
+        for source in sources
+    ]
+
+
+def other_name(source: Source) -> str:
+    """What the file is called where other files are given beside it; "" in a VoxCeleb2 tree.
+
+    That is its whole path for a file named by the path below the folder given, and the other way round.
+    """
+    whole = _whole_path(source)
+    return {source.source_path: whole, whole: source.source_path}.get(source.video, "")
+
+
+def _named_by_whole_path(source: Source) -> Source:
+    name = _whole_path(source)
+    is_file_name = source.identity in (normal_form(source.path.name), source.source_path)
+    return replace(source, video=name, identity=name if is_file_name else source.identity)
+
+
+def _whole_path(source: Source) -> str:
+    """Without the leading slash or the protocol: names stay inside the store."""
+    parts = Path(os.path.abspath(source.path)).parts[1:]  # noqa: PTH100 -- without `..`, links as they are
+    return storable(source.url.partition("://")[2].lstrip("/") or "/".join(parts))
 
 
 def voxceleb_names(path: Path) -> tuple[str, str, str] | None:

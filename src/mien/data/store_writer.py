@@ -15,7 +15,7 @@ import pyarrow as pa
 import simplejpeg
 from numpy.typing import NDArray
 
-from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account, why_nothing_written
+from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account, note_on_refused, why_nothing_written
 from mien.data.identities import identities_of
 from mien.data.parts import Fingerprint, Part, read_part, write_part
 from mien.data.sources import Source, storable
@@ -30,7 +30,7 @@ from mien.data.store_layout import (
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackedFace
 from mien.io import naming_write_errors, replacing
-from mien.video import VideoError
+from mien.video import ImageError, VideoError
 
 _BLOCK = tarfile.BLOCKSIZE
 _EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
@@ -73,9 +73,9 @@ def write_video(
 ) -> Account:
     """Write the faces of one video: crops first, then the part; whole or not at all.
 
-    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError) is
-    kept up to there, as partial; one without any face is recorded as skipped. WriteError when the store
-    takes no more.
+    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError, or
+    ImageError for a folder of pictures) is kept up to there, as partial; one without any face is recorded as
+    skipped. WriteError when the store takes no more.
     """
     intact = _UntilItBreaks(looked_at)
     rows = _Rows()
@@ -136,7 +136,7 @@ class _UntilItBreaks:
     def __iter__(self) -> Iterator[SlotFaces]:
         try:
             yield from self._looked_at
-        except (VideoError, LandmarksError, OSError) as error:
+        except (VideoError, ImageError, LandmarksError, OSError) as error:
             self.message = storable(str(error))
 
 
@@ -145,6 +145,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.num_written = 0
         self.num_crops = 0
         self._highest_index = -1
@@ -161,6 +162,7 @@ class _Tally:
                 f"{looked.slots} with the reason {looked.reason!r}; expected faces and slots, or a reason"
             )
         self._highest_index = max(self._highest_index, looked.source_frame_index)
+        self.refused.update(looked.refused)
         if looked.faces:
             self.num_written += 1
             self.num_crops += len(looked.faces)
@@ -222,7 +224,7 @@ def _part(
         num_tracks=len(identities),
         num_crops=tally.num_crops,
         num_positions=frames.num_rows,
-        notes=notes,
+        notes="; ".join(filter(None, (notes, note_on_refused(tally.refused)))),
     )
     return Part(account, fingerprint, frames_per_second, identities)
 

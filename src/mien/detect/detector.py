@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -126,16 +127,21 @@ class Detector:
             raise VideoError(found[0])
 
     def blocks(
-        self, medium: Medium, *, problems: list[str], skip_frames: int = 0
+        self,
+        medium: Medium,
+        *,
+        problems: list[str],
+        skip_frames: int = 0,
+        refused: Counter[str] | None = None,
     ) -> Generator[list[FaceRow]]:
         """The rows of whole frames, some at a time, before baseline and smoothing.
 
         Each block is one call of the network with `batch_size` faces or more. Where blocks begin depends only
         on the frames after the last block: a run that goes on there gives the same bits as one that never
         stopped. Decoding and tracking run in another thread. The network does not see the first `skip_frames`
-        frames.
+        frames. `refused` counts all frames that keep a face and in which another was refused, by reason.
         """
-        frames = self._seen(medium, problems, skip_frames)
+        frames = self._seen(medium, problems, skip_frames, Counter() if refused is None else refused)
         with closing(in_background(frames, ahead=_FRAMES_AHEAD)) as tracked:
             block: list[tuple[str, FrameFaces]] = []
             num_faces = 0
@@ -223,7 +229,7 @@ class Detector:
                 yield from block
 
     def _seen(
-        self, medium: Medium, problems: list[str], skip_frames: int
+        self, medium: Medium, problems: list[str], skip_frames: int, refused: Counter[str]
     ) -> Iterator[tuple[str, FrameFaces]]:
         """The file's name as given, and each frame of it; what ends a video early goes to `problems`."""
         if medium.kind == "pictures":
@@ -231,7 +237,7 @@ class Detector:
                 yield file.shown, self._chosen(self._picture(file.path, problems))
             return
         (file,) = medium.files
-        frames = _until_damage(self._tracking.every_frame(file.path), problems)
+        frames = _until_damage(self._tracking.every_frame(file.path), problems, refused)
         if self._tracking.landmarks == "detect":
             frames = PersonLinker().link(frames)
         for frame in islice(frames, skip_frames, None):
@@ -321,9 +327,13 @@ def _medium(path: Path) -> Medium:
     return medium
 
 
-def _until_damage(frames: Iterator[FrameFaces], problems: list[str]) -> Iterator[FrameFaces]:
+def _until_damage(
+    frames: Iterator[FrameFaces], problems: list[str], refused: Counter[str]
+) -> Iterator[FrameFaces]:
     try:
-        yield from frames
+        for frame in frames:
+            refused.update(frame.refused)
+            yield frame
     except (VideoError, LandmarksError, OSError) as error:
         problems.append(str(error))
 

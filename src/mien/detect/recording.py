@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mien.data.accounts import note_on_refused
 from mien.data.parts import Fingerprint
 from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
@@ -113,7 +115,6 @@ def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, 
         info = probe(medium.files[0].path) if medium.kind == "video" else None
     except (VideoError, OSError) as error:
         return files.end(Account(medium.name, UNREADABLE, message=str(error)))
-    files.metadata |= {"notes": list(info.notes)} if info and info.notes else {}
     tally = _Tally(medium, info, report)
     cut_short: dict[int, float] = {}
     with closing(Journal(files.journal)) as journal:
@@ -125,7 +126,7 @@ def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, 
             while rows := list(islice(finished, _ROWS_AT_ONCE)):
                 csv.write(rows)
                 parquet.write(rows)
-            files.metadata |= what_was_cut_short(cut_short)
+            files.metadata |= what_was_cut_short(cut_short) | ({"notes": tally.notes} if tally.notes else {})
             parquet.finish(files.metadata)
     return files.end(tally.account())
 
@@ -140,7 +141,9 @@ def _raw_rows(journal: Journal, detector: Detector, medium: Medium, tally: _Tall
                 f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_FRAME
             ]
         yield from rows
-    blocks = detector.blocks(medium, problems=tally.problems, skip_frames=tally.num_frames)
+    blocks = detector.blocks(
+        medium, problems=tally.problems, skip_frames=tally.num_frames, refused=tally.refused
+    )
     with closing(blocks):
         for block in blocks:
             journal.write(block)
@@ -312,6 +315,7 @@ class _Tally:
     def __init__(self, medium: Medium, info: VideoInfo | None, report: Report) -> None:
         self.num_frames = 0
         self.problems: list[str] = []
+        self.refused: Counter[str] = Counter()
         self._num_rows = 0
         self._num_with_face = 0
         self._ids: set[tuple[str, int]] = set()
@@ -333,6 +337,11 @@ class _Tally:
             share = self._share(rows[-1].seconds - self._first_seconds)
             self._report(FrameProgress(self.num_frames, share))
 
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed or left out in reading it."""
+        return [*(self._info.notes if self._info else ()), *filter(None, [note_on_refused(self.refused)])]
+
     def account(self) -> Account:
         """How it ended."""
         problems, is_video = self.problems, self._info is not None
@@ -347,7 +356,7 @@ class _Tally:
             num_with_face=self._num_with_face,
             num_faces=len(self._ids),
             message=message,
-            notes="; ".join(self._info.notes) if self._info else "",
+            notes="; ".join(self.notes),
         )
 
     def _share(self, passed_seconds: float) -> float:

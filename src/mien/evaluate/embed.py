@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mien.data.identities import identities_of
-from mien.data.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Source, SourceError, find_sources
+from mien.data.sources import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Source,
+    SourceError,
+    find_sources,
+    with_distinct_names,
+)
 from mien.data.spelling import spelt_as_on_disk
 from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES, HEADER
@@ -30,6 +37,7 @@ from mien.faces.contract import CropContract
 from mien.faces.finder import FaceFinder
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackSettings, faces_in_picture
+from mien.io import naming_write_errors
 from mien.train.encoder_file import Encoder
 from mien.video import ImageError, VideoError, read_image
 
@@ -65,7 +73,8 @@ class FeatureTable:
     """Within `with FeatureTable(path, feature_dim=512) as table:`, rows go to a file beside `path`.
 
     At the end that becomes `path`; after an error it is removed. Columns: path, track, frame, seconds,
-    identity, f000, f001, ... (float32; CSV has enough digits to be exact).
+    identity, f000, f001, ... (float32; CSV has enough digits to be exact). WriteError names `path` where the
+    disk takes no more.
     """
 
     def __init__(self, path: Path, *, feature_dim: int) -> None:
@@ -79,8 +88,13 @@ class FeatureTable:
         width = max(3, len(str(feature_dim - 1)))
         features = [pa.field(f"f{number:0{width}d}", pa.float32()) for number in range(feature_dim)]
         self._schema = pa.schema([*KEYS, *features])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = writers[path.suffix](self._beside, self._schema)
+        with naming_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._writer = writers[path.suffix](self._beside, self._schema)
+            except OSError:
+                self._beside.unlink(missing_ok=True)
+                raise
         self._waiting: list[pa.Table] = []
 
     def write(self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32]) -> None:
@@ -91,7 +105,8 @@ class FeatureTable:
         self._waiting.append(pa.table([*columns, *np.ascontiguousarray(features_ND.T)], schema=self._schema))
         self.num_rows += len(keys)
         if sum(table.num_rows for table in self._waiting) >= ROWS_PER_GROUP:
-            self._write_group()
+            with naming_write_errors(self.path):
+                self._write_group()
 
     def __enter__(self) -> FeatureTable:
         return self
@@ -99,13 +114,15 @@ class FeatureTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._write_group()
-            self._writer.close()
-            if kind is None:
-                self._beside.replace(self.path)
-        finally:
-            self._beside.unlink(missing_ok=True)
+        with naming_write_errors(self.path):
+            try:
+                if kind is None:
+                    self._write_group()
+                self._writer.close()
+                if kind is None:
+                    self._beside.replace(self.path)
+            finally:
+                self._beside.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
         if self._waiting:
@@ -234,10 +251,13 @@ class VideoRows:
     """The rows of one video until it is over: only then is it known whose face each track is.
 
     Within `with VideoRows(folder, feature_dim=512) as rows:`, rows go to a nameless file in `folder`.
+    WriteError names the folder where the disk takes no more.
     """
 
     def __init__(self, folder: Path, *, feature_dim: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed in __exit__
+        self._folder = folder
+        with naming_write_errors(folder):
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed in __exit__
         self._dtype = np.dtype(
             [("track", "<i4"), ("frame", "<i8"), ("seconds", "<f8"), ("feature", "<f4", feature_dim)]
         )
@@ -252,12 +272,14 @@ class VideoRows:
             self._slots[crop.track].update(crop.slots)
             self._size[crop.track] += crop.box_area_px2 * len(crop.slots)
         rows["feature"] = features_ND
-        self._file.write(rows.tobytes())
+        with naming_write_errors(self._folder):
+            self._file.write(rows.tobytes())
 
     def write_into(self, table: FeatureTable, source: Source) -> None:
         """All rows, in the order in which they came, with the identities that `mien prepare` would give."""
         identities = identities_of(self._slots, self._size, video=source.video, identity=source.identity)
-        self._file.seek(0)
+        with naming_write_errors(self._folder):
+            self._file.seek(0)
         while chunk := self._file.read(VIDEO_ROWS_AT_ONCE * self._dtype.itemsize):
             rows = np.frombuffer(chunk, self._dtype)
             keys = [
@@ -352,20 +374,7 @@ def sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], lis
     if not (stores or pictures or with_videos):
         raise SourceError(f"no store, video or picture in {', '.join(map(str, sources))}")
     videos = list(find_sources(with_videos).sources) if with_videos else []
-    return stores, _told_apart(pictures), _told_apart(videos)
-
-
-def _told_apart(sources: Sequence[Source]) -> list[Source]:
-    """Files of one name from several folders get their whole paths as names, and as identities where those
-    were but the names of the files."""
-    times = Counter(source.video for source in sources)
-    return [source if times[source.video] == 1 else _with_whole_path(source) for source in sources]
-
-
-def _with_whole_path(source: Source) -> Source:
-    named_by_file = source.identity in (source.path.name, source.source_path)
-    identity = str(source.path) if named_by_file else source.identity
-    return replace(source, video=str(source.path), identity=identity)
+    return stores, with_distinct_names(pictures), videos
 
 
 def _may_hold_videos(given: Path) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,21 +119,23 @@ def labelled_faces(
         finding = _finding(encoder, request.finder)
         encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
         say(f"faces of the coded frames in {request.store}; what is not there yet is cropped now")
-        accounts = prepare_labelled(
-            frames,
-            root,
-            request.store,
-            finding,
-            workers=request.workers,
-            after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
-        )
+        with _naming_labels(request.root):
+            accounts = prepare_labelled(
+                frames,
+                root,
+                request.store,
+                finding,
+                workers=request.workers,
+                after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
+            )
         without_face = dict(reasons_without_face(accounts))
     store = TrackStore.open(request.store)
     encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
-    data = match_faces(frames, root, store)
-    late = data.warnings
-    if request.dataset == OwnTable.name:
-        late += tuple(require_agreeing_times(data))
+    with _naming_labels(request.root):
+        data = match_faces(frames, root, store)
+        late = data.warnings
+        if request.dataset == OwnTable.name:
+            late += tuple(require_agreeing_times(data))
     num_without = data.num_without_face - data.num_not_in_video
     say(f"{data.frames.num_frames:,} coded frames have a face, {num_without:,} have none")
     if data.num_not_in_video:
@@ -143,8 +146,18 @@ def labelled_faces(
     return data, without_face
 
 
+@contextmanager
+def _naming_labels(path: Path) -> Iterator[None]:
+    """A DatasetError on labels and their videos also names the table, or the folder of the set."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
 def _outcome(account: Account) -> str:
-    return f"{account.num_written:,} faces" + (f" ({account.message})" if account.message else "")
+    remarks = "; ".join(filter(None, (account.message, account.notes)))
+    return f"{account.num_written:,} faces" + (f" ({remarks})" if remarks else "")
 
 
 def _is_to_be_prepared(store: Path) -> bool:

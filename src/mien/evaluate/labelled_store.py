@@ -27,7 +27,7 @@ from mien.data.parts import Fingerprint, assemble, read_part
 from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
 from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path, writing_to
-from mien.data.store_writer import skip_video, write_video
+from mien.data.store_writer import write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
@@ -278,26 +278,40 @@ class _PrepareJob:
     def __call__(self, job: Job, report: Report, /) -> Account:
         fingerprint = job.fingerprint()
         look = self.finding.start(job.source.path)
-        looked_at = _pictures(job, look, self.finding) if job.pictures else _video_frames(job, look)
-        try:
-            return write_video(
-                self.store,
-                job.source,
-                looked_at,
-                fingerprint=fingerprint,
-                frames_per_second=_frames_per_second(job),
-                jpeg=self.finding.settings.jpeg,
-            )
-        except ImageError as error:
-            return skip_video(self.store, job.source, str(error), fingerprint=fingerprint)
+        return write_video(
+            self.store,
+            job.source,
+            _pictures(job, look, self.finding) if job.pictures else _video_frames(job, look),
+            fingerprint=fingerprint,
+            frames_per_second=_frames_per_second(job),
+            jpeg=self.finding.settings.jpeg,
+            notes="" if job.pictures else _notes_on(job.source.path),
+        )
+
+
+def _notes_on(video: Path) -> str:
+    try:
+        return "; ".join(probe(video).notes)
+    except (OSError, VideoError):
+        return ""  # its account says why it cannot be read
 
 
 def _pictures(
     job: Job, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]], finding: FaceFinding
 ) -> Iterator[SlotFaces]:
+    """One SlotFaces per picture; ImageError after the last one where some could not be read."""
+    problems: list[str] = []
     for number, (path, seconds) in enumerate(zip(job.pictures, job.seconds, strict=True)):
+        try:
+            image_HWC = read_image(path)
+        except (ImageError, OSError) as error:
+            problems.append(str(error))
+            yield SlotFaces(number, seconds, (), (), UNREADABLE)
+            continue
         looking = look if job.ordered else finding.start(job.source.path)
-        yield _largest(Frame(seconds, number, lambda path=path: read_image(path)), looking)  # type: ignore[misc]
+        yield _largest(Frame(seconds, number, lambda image_HWC=image_HWC: image_HWC), looking)  # type: ignore[misc]
+    if problems:
+        raise ImageError(f"{len(problems)} of {len(job.pictures)} pictures cannot be read: {problems[0]}")
 
 
 def _video_frames(

@@ -44,6 +44,7 @@ _SMALL_FACE_SHARE = 1 / 8  # of the longer side: a picture with no larger face i
 
 # Why a frame has no face, the most specific reason first.
 _REASONS = (FACES_OVERLAP, FACE_CUT_OFF, FACE_TOO_SMALL, LOW_SCORE, NO_FACE)
+_REFUSALS = {FACES_OVERLAP, FACE_CUT_OFF, FACE_TOO_SMALL}  # of what surely is a face
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class FaceFollower:
         self._tracks: list[_Sighting] = []
         self._scene: Pattern | None = None
         self.scene_number = -1  # counts cuts and holes in time, over which nothing is followed
+        self.refused: tuple[str, ...] = ()  # in the last frame: why faces that were found were not taken
         self._frames_until_search = 0.0
         self._frames_until_small_search = 0.0
 
@@ -150,6 +152,7 @@ class FaceFollower:
             seen += [self._found(image_HWC, mesh, lost, frame.seconds, alike) for mesh in meshes]
             reasons |= objections
         self._tracks = seen
+        self.refused = tuple(sorted(reasons & _REFUSALS))
         reason = "" if seen else min(reasons, key=_REASONS.index)
         return tuple(_tracked_face(sighting) for sighting in seen), reason
 

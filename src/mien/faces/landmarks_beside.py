@@ -44,6 +44,7 @@ class LandmarksFile:
     """The faces of one video from its file of points; LandmarksError where that is missing or faulty."""
 
     scene_number = 0
+    refused: tuple[str, ...] = ()
 
     def __init__(self, video: Path) -> None:
         self._contract = crop_contract(FaceLandmarksBeside())

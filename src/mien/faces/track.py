@@ -46,7 +46,8 @@ def track_faces(
     for slots, frame in on_grid(read_all_frames(path)):
         looks = slots or isinstance(frame, LostFrame)
         faces, reason = _look(faces_of, frame) if looks else ((), BETWEEN_GRID_TIMES)
-        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
+        refused = faces_of.refused if faces else ()
+        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason, refused)
 
 
 def track_every_frame(
@@ -84,7 +85,8 @@ def _faces_of(
 
 def _looked_at(frame: Frame | LostFrame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
     faces, reason = _look(faces_of, frame)
-    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, faces_of.scene_number)
+    refused = faces_of.refused if faces else ()
+    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, faces_of.scene_number, refused)
 
 
 def _look(

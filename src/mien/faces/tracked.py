@@ -68,6 +68,7 @@ class SlotFaces:
     slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
+    refused: tuple[str, ...] = ()  # where there are faces: why others that were found are none of them
 
     def __post_init__(self) -> None:
         assert bool(self.faces) != bool(self.reason)
@@ -82,6 +83,7 @@ class FrameFaces:
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
     scene_number: int = 0  # another one behind every cut and every hole in time
+    refused: tuple[str, ...] = ()  # where there are faces: why others that were found are none of them
 
     def __post_init__(self) -> None:
         assert bool(self.faces) != bool(self.reason)
