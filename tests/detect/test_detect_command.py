@@ -44,10 +44,10 @@ def accounts(out):
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, capsys, processes):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, capsys, workers):
     out = tmp_path / "out"
-    assert detect(folder, "--model", beside_model, "--out", out, "--processes", processes) == 1
+    assert detect(folder, "--model", beside_model, "--out", out, "--workers", workers) == 1
     said = capsys.readouterr().out
     assert "4 videos, 0 pictures; 4 other files left aside" in said
     assert "60 frames, 80 rows, 70 of them with a face" in said
@@ -65,13 +65,16 @@ def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, ca
     assert not list(out.rglob(".*"))
 
 
-def test_the_same_command_again_leaves_finished_tables_as_they_are(folder, beside_model, tmp_path):
+def test_the_same_command_goes_on_and_other_settings_are_refused(folder, beside_model, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = (folder / "anna", folder / "ben", "--model", beside_model, "--out", out)
     assert detect(*arguments) == 0
     first = {path: path.read_bytes() for path in out.rglob("*.parquet")}
     assert len(first) == 2
     assert detect(*arguments) == 0
+    assert "2 of 2 tables were finished by an earlier run" in capsys.readouterr().out
+    assert detect(*arguments, "--smooth", "0.5") == 1
+    assert "begun with other settings:\n  smoothing: None there" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == first
 
 
@@ -83,7 +86,7 @@ def test_the_same_command_again_leaves_finished_tables_as_they_are(folder, besid
         (["nowhere"], "nowhere does not exist"),
         (["VIDEOS", "--baseline", "last:3"], "expected first:SECONDS"),
         (["VIDEOS", "--smooth", "-1"], "smoothing over -1.0 s"),
-        (["VIDEOS", "--processes", "0"], "--processes 0: expected 1 or more"),
+        (["VIDEOS", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["VIDEOS", "--batch", "0"], "batch_size = 0"),
         (["VIDEOS", "--engine", "torhc"], "torch"),
     ],
@@ -117,7 +120,7 @@ def camera(monkeypatch, python_answers_interrupts):
         yield from detector.finish((face_row(frame.seconds, values) for frame in frames), **more)
 
     def make(end):
-        monkeypatch.setattr("mien.commands.detecting.camera_frames", lambda *_given, **_more: frames(end))
+        monkeypatch.setattr("mien.detect.camera.camera_frames", lambda *_given, **_more: frames(end))
         monkeypatch.setattr(Detector, "stream", stream)
 
     return make
@@ -164,12 +167,12 @@ def test_a_second_ctrl_c_gives_up_what_waits_and_keeps_what_is_written(
         assert Detections.load(tmp_path / name).num_frames == 10
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys, processes):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys, workers):
     out = tmp_path / "out"
     (folder / "text.mp4").unlink()
     (out / "anna/one.html").mkdir(parents=True)
-    arguments = (folder, "--model", beside_model, "--out", out, "--page", "--processes", processes)
+    arguments = (folder, "--model", beside_model, "--out", out, "--page", "--workers", workers)
     assert detect(*arguments) == 1
     said = capsys.readouterr().out
     assert f"not shown: anna/one: cannot write {out / 'anna/one.html'}: Is a directory" in said

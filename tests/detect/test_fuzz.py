@@ -53,7 +53,7 @@ def test_200_damaged_files_are_told_by_the_command(seeds, beside_model, tmp_path
     folder = write_mutated(tmp_path / "media", seeds, 200)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "mien", "detect", str(folder), "--landmarks", "beside"]
-    command += ["--model", str(beside_model), "--out", str(out), "--processes", "2"]
+    command += ["--model", str(beside_model), "--out", str(out), "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1, done.stderr
     with (out / "account.csv").open(newline="") as file:

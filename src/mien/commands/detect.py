@@ -1,40 +1,56 @@
-"""`mien detect`: pictures, videos or a camera -> tables of action units, one row a frame and face."""
+"""`mien detect`: pictures, videos or a camera -> tables of action units, one row per frame and face."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.commands.flags import add_device, add_finder, add_workers
+
+if TYPE_CHECKING:
+    from mien.detect.detector import Detector
+    from mien.detect.media import MediaListing
+    from mien.detect.run import DetectWork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MEDIA... --model M --out DIR, and how to read, to write and to show them."""
     parser.add_argument("media", nargs="*", type=Path, metavar="MEDIA", help="videos, pictures, folders")
     parser.add_argument("--model", type=Path, required=True, help="an action-unit model, from `mien fit`")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="NAME.csv and NAME.parquet")
-    parser.add_argument("--camera", type=int, metavar="N", help="a camera's number instead of MEDIA: 0, say")
     parser.add_argument(
-        "--seconds", type=float, help="how long to look at the camera (default: until Ctrl-C)"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for NAME.csv and NAME.parquet; the same command started again goes on where it stopped",
     )
-    parser.add_argument("--engine", default="torch", help="what runs the network (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda (default: %(default)s)")
+    parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
+    parser.add_argument("--seconds", type=float, help="how long to read the camera (default: until Ctrl-C)")
+    parser.add_argument(
+        "--engine",
+        default="torch",
+        help="torch, or onnx or onnx-int8 after `mien export` (default: %(default)s)",
+    )
+    add_device(parser)
+    add_workers(parser, of="read a file each")
     parser.add_argument(
         "--format",
         choices=["mien", "openface", "pyfeat"],
         default="mien",
-        help="the CSV's columns; the Parquet file has mien's own (default: %(default)s)",
+        help="the CSV's columns; the Parquet file always has mien's own (default: %(default)s)",
     )
-    parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="files at a time (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, help="threads of the network, for a single process")
     parser.add_argument(
         "--baseline",
-        metavar="first:SECONDS|file",
-        help="take each face's own neutral off: of its first seconds, or a low percentile of the file",
+        metavar="first:SECONDS|file:PERCENT",
+        help="subtract each face's own neutral: the median of its first seconds (first:5), or a percentile "
+        "of the whole file (file:50; file alone is the 10th)",
     )
-    parser.add_argument("--smooth", type=float, metavar="SECONDS", help="average over so much time, centred")
+    parser.add_argument("--smooth", type=float, metavar="SECONDS", help="average over this time, centred")
     parser.add_argument(
-        "--faces", choices=["all", "largest"], default="all", help="largest: one face a frame"
+        "--faces", choices=["all", "largest"], default="all", help="largest: one face per frame"
     )
     parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
@@ -45,32 +61,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="detect",
         help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
     )
-    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+    add_finder(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
-    from mien.commands.detecting import DetectPlan, detect_camera, detect_media
-    from mien.detect.signals import Baseline
+    from mien.detect.camera import record_camera
+    from mien.detect.media import list_media
+    from mien.detect.run import DetectWork
 
     if (args.camera is None) == (not args.media):
         raise ValueError("expected videos, pictures or folders, or --camera N; not both")
-    plan = DetectPlan(
-        model=args.model,
-        out=args.out,
+    if args.workers < 1:
+        raise ValueError(f"--workers {args.workers}: expected 1 or more")
+    make_detector = _detector_maker(args)
+    if args.camera is not None:
+        stem = args.out / f"camera{args.camera}"
+        num_rows = record_camera(
+            make_detector(), args.camera, stem, seconds=args.seconds, csv_format=args.format
+        )
+        print(f"{stem}.csv: {num_rows:,} rows")
+        return 0
+    work = DetectWork(make_detector, args.out, args.format)
+    if args.page or args.video:
+        from mien.visualise.beside_tables import show_medium
+
+        work = DetectWork(
+            make_detector, args.out, args.format, partial(show_medium, page=args.page, annotated=args.video)
+        )
+    return _detect_media(work, list_media(args.media, leave_out=args.out), args)
+
+
+def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
+    """What each worker makes its detector by."""
+    from mien.detect.detector import Detector
+    from mien.detect.signals import Baseline, Smoothing
+
+    kind = "centred" if args.camera is None else "causal"
+    return partial(
+        Detector,
+        args.model,
         engine=args.engine,
         device=args.device,
-        csv_format=args.format,
-        baseline=None if args.baseline is None else Baseline.parse(args.baseline),
-        smooth_seconds=args.smooth,
-        faces=args.faces,
         batch_size=args.batch,
+        baseline=None if args.baseline is None else Baseline.parse(args.baseline),
+        smoothing=None if args.smooth is None else Smoothing(args.smooth, kind),
+        faces=args.faces,
         landmarks=args.landmarks,
-        face_models=args.models,
-        threads=args.threads,
-        page=args.page,
-        video=args.video,
+        face_models=args.finder,
     )
-    if args.camera is not None:
-        return detect_camera(plan, args.camera, seconds=args.seconds)
-    return detect_media(plan, args.media, processes=args.processes)
+
+
+def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namespace) -> int:
+    from mien.commands.file_progress import FileProgress
+    from mien.detect.recording import num_finished
+    from mien.detect.run import detect_each, summary_of, write_accounts
+
+    media = listing.media
+    num_videos = sum(medium.kind == "video" for medium in media)
+    num_pictures = sum(len(medium.files) for medium in media if medium.kind == "pictures")
+    others = f"; {listing.num_other_files:,} other files left aside" if listing.num_other_files else ""
+    print(f"{num_videos:,} videos, {num_pictures:,} pictures{others}")
+    finished = num_finished(media, work.detector, args.out, csv_format=args.format)
+    if finished:
+        print(f"{finished:,} of {len(media):,} tables were finished by an earlier run")
+    accounts = []
+    with FileProgress() as progress:
+        progress.begins({medium.name: medium.num_bytes for medium in media})
+        for account in detect_each(
+            work, media, workers=args.workers, report=lambda medium, at: progress.is_at(medium.name, at)
+        ):
+            accounts.append(account)
+            progress.has(account.name, num_frames=account.num_frames, troubled=not account.is_well)
+    accounts.sort(key=lambda account: account.name)
+    problem = ""
+    if args.page and len(media) > 1:
+        from mien.visualise.beside_tables import show_overview
+
+        problem = show_overview(media, args.out)
+    print(summary_of(accounts, args.out))
+    if problem:
+        print(problem)
+    write_accounts(args.out / "account.csv", accounts)
+    return 0 if not problem and all(account.is_well for account in accounts) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mien import __version__
 from mien.config import to_dict
@@ -103,7 +105,7 @@ class Detector:
         problems: list[str] = []
         notes: list[str] = []
         for medium in list_media(given).media:
-            found = list(self.rows(medium, problems=problems))
+            found = list(_with_bar(self.rows(medium, problems=problems), medium))
             if not found:
                 raise VideoError(problems[-1])
             rows += found
@@ -320,6 +322,29 @@ def in_background(items: Iterator[T], *, ahead: int) -> Generator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def _with_bar(rows"); b=s.index("def _medium(path''')\np.write")
+s=s[:a]+'''def _with_bar(rows: Iterator[FaceRow], medium: Medium) -> Iterator[FaceRow]:
+    """The rows; after ten seconds a progress bar counts their frames."""
+    at = None
+    with tqdm(total=_num_frames(medium), unit=" frames", delay=10, desc=medium.name) as bar:
+        for row in rows:
+            bar.update(at != (row.input, row.frame))
+            at = row.input, row.frame
+            yield row
+
+
+def _num_frames(medium: Medium) -> int | None:
+    """By the file's header; None where it does not say."""
+    if medium.kind == "pictures":
+        return len(medium.files)
+    try:
+        info = probe(medium.files[0].path)
+    except (VideoError, OSError):  # reported when its frames are read
+        return None
+    num_frames = info.duration_seconds * info.frames_per_second
+    return None if math.isnan(num_frames) else round(num_frames)
 
 
 def _medium(path: Path) -> Medium:
