@@ -324,8 +324,7 @@ def in_background(items: Iterator[T], *, ahead: int) -> Generator[T]:
         thread.join()
 
 
-def _with_bar(rows"); b=s.index("def _medium(path''')\np.write")
-s=s[:a]+'''def _with_bar(rows: Iterator[FaceRow], medium: Medium) -> Iterator[FaceRow]:
+def _with_bar(rows: Iterator[FaceRow], medium: Medium) -> Iterator[FaceRow]:
     """The rows; after ten seconds a progress bar counts their frames."""
     at = None
     with tqdm(total=_num_frames(medium), unit=" frames", delay=10, desc=medium.name) as bar:
