@@ -97,7 +97,6 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
     from mien.detect.detector import Detector
     from mien.detect.signals import Baseline, Smoothing
 
-    kind = "centred" if args.camera is None else "causal"
     return partial(
         Detector,
         args.model,
@@ -105,7 +104,9 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
         device=args.device,
         batch_size=args.batch,
         baseline=None if args.baseline is None else Baseline.parse(args.baseline),
-        smoothing=None if args.smooth is None else Smoothing(args.smooth, kind),
+        smoothing=None
+        if args.smooth is None
+        else Smoothing(args.smooth, "centred" if args.camera is None else "causal"),
         faces=args.faces,
         landmarks=args.landmarks,
         face_models=args.finder,

@@ -53,7 +53,7 @@ def _views(medium: Medium, table: Path) -> Iterator[tuple[Path, Path, _Write, _W
             stem.with_name(f"{stem.name}.html"),
             stem.with_name(f"{stem.name}.annotated.mp4"),
             lambda html: write_detection_page(Detections.load(table), video, html),
-            lambda mp4: write_annotated_video(video, table, mp4),
+            partial(write_annotated_video, video, table),
         )
         return
     detections = Detections.load(table)
@@ -64,8 +64,8 @@ def _views(medium: Medium, table: Path) -> Iterator[tuple[Path, Path, _Write, _W
             yield (
                 stem.with_name(f"{stem.name}.html"),
                 stem.with_name(f"{stem.name}.annotated.jpg"),
-                lambda html, rows=rows, path=file.path: write_detection_page(rows, path, html),
-                lambda jpg, rows=rows, path=file.path: _annotate_picture(path, rows, jpg),
+                partial(write_detection_page, rows, file.path),
+                partial(_annotate_picture, file.path, rows),
             )
 
 
