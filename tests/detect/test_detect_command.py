@@ -117,7 +117,8 @@ def camera(monkeypatch, python_answers_interrupts):
 
     def stream(detector, frames, **more):
         values = np.full(detector.layout.num_values, 0.5, np.float32)
-        yield from detector.finish((face_row(frame.seconds, values) for frame in frames), **more)
+        rows = (face_row(frame.seconds, values) for frame in frames)
+        yield from detector.finish(rows, list, **more)
 
     def make(end):
         monkeypatch.setattr("mien.detect.camera.camera_frames", lambda *_given, **_more: frames(end))
