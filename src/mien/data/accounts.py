@@ -79,7 +79,7 @@ def why_nothing_written(num_decoded: int, reasons: Mapping[str, int]) -> str:
         return f"no face in any of its {num_decoded} frames"
     listed = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     counts = ", ".join(f"{count} {reason}" for reason, count in listed)
-    return f"no face kept of its {num_decoded} frames: {counts} (docs/faces.md explains the reasons)"
+    return f"no face kept of its {num_decoded} frames: {counts} (docs/prepare.md explains the reasons)"
 
 
 def note_on_refused(num_frames: Mapping[str, int]) -> str:

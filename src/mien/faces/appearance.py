@@ -1,7 +1,7 @@
 """Whether two pictures that follow each other show the same scene, and two crops the same face.
 
 Thresholds were chosen on 5 507 pairs of neighbouring frames of 47 real clips against 5 861 pairs put together
-from different clips; docs/faces.md has the figures.
+from different clips; docs/prepare.md has the figures.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ UNREADABLE = "unreadable"  # a frame that cannot be decoded, or a picture that c
 class TrackSettings:
     """When a face is believed, and when two frames show the same one.
 
-    The limits of sameness hold for neighbouring frames; docs/faces.md says how they were chosen. A track
+    The limits of sameness hold for neighbouring frames; docs/prepare.md says how they were chosen. A track
     that breaks one of them ends, and the face goes on as a new track.
     """
 
