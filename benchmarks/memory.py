@@ -20,7 +20,8 @@ import cv2
 import psutil
 
 from mien.data.face_tracking import FaceTracking
-from mien.data.prepare import FrameProgress, PrepareSettings, Unwatched, prepare
+from mien.data.jobs import FrameProgress
+from mien.data.prepare import PrepareSettings, Unwatched, prepare
 from mien.data.sources import list_sources
 from mien.detect.detector import Detector
 from mien.detect.media import list_media

@@ -29,6 +29,7 @@ from mien.detect.recording import (
 from mien.detect.signals import Baseline, Smoothing
 from mien.detect.table import Detections, FaceRow, metadata_of
 from mien.faces.track import track_frames
+from mien.faces.tracked import TrackSettings
 from mien.video import read_frames, write_video
 from tests.detect.beside_video import write_beside, write_points
 from tests.detect.rows_by_hand import no_face_row
@@ -49,6 +50,20 @@ def detector_of(model, **more):
 def record(path, detector, out, **more):
     (medium,) = list_media([path]).media
     return record_medium(medium, detector, out, **more)
+
+
+def dying(detector, *, at):
+    """The detector, interrupted at the call of its network with this number."""
+    network, calls = detector._engine, itertools.count()
+
+    def run(crops):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return network(crops)
+
+    run.name = network.name
+    detector._engine = run
+    return detector
 
 
 def contents(folder):
@@ -85,17 +100,7 @@ def test_every_frame_has_its_rows_in_both_tables(video, beside_model, tmp_path):
 @pytest.mark.parametrize("killed_after", [1, 5, 14])
 def test_a_killed_run_goes_on_to_the_same_bytes(video, beside_model, tmp_path, more, killed_after):
     whole = record(video, detector_of(beside_model, **more), tmp_path / "whole")
-    killed = detector_of(beside_model, **more)
-    calls = itertools.count()
-    network = killed._engine
-
-    def dying(crops):
-        if next(calls) == killed_after:
-            raise KeyboardInterrupt
-        return network(crops)
-
-    dying.name = network.name
-    killed._engine = dying
+    killed = dying(detector_of(beside_model, **more), at=killed_after)
     with pytest.raises(KeyboardInterrupt):
         record(video, killed, tmp_path / "out")
     assert json.loads((tmp_path / "out/clip.json").read_text())["account"]["status"] == UNDER_WAY
@@ -134,18 +139,8 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
 
 
 def test_a_killed_run_s_csv_holds_the_rows_of_whole_frames(video, beside_model, tmp_path):
-    killed = detector_of(beside_model)
-    network, calls = killed._engine, itertools.count()
-
-    def dying(crops):
-        if next(calls) == 12:
-            raise KeyboardInterrupt
-        return network(crops)
-
-    dying.name = network.name
-    killed._engine = dying
     with pytest.raises(KeyboardInterrupt):
-        record(video, killed, tmp_path / "out")
+        record(video, dying(detector_of(beside_model), at=12), tmp_path / "out")
     assert len(pd.read_csv(tmp_path / "out/clip.csv")) >= 64
 
 
@@ -165,22 +160,13 @@ def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
                     finder.people = people
                     yield frame
 
-            return track_frames(frames(), finder=finder, settings=_settings())
+            return track_frames(frames(), finder=finder, settings=TrackSettings())
 
     def planted(dies_at=None):
         detector = Detector(beside_model, landmarks="beside", batch_size=8)
         detector.metadata  # noqa: B018 -- as it is for landmarks beside
         detector._tracking = PlantedTracking()
-        network, calls = detector._engine, itertools.count()
-
-        def maybe_dying(crops):
-            if next(calls) == dies_at:
-                raise KeyboardInterrupt
-            return network(crops)
-
-        maybe_dying.name = network.name
-        detector._engine = maybe_dying
-        return detector
+        return dying(detector, at=dies_at)
 
     record(tmp_path / "cross.mp4", planted(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -299,12 +285,6 @@ def _counted(network, seen):
 
     counting.name = network.name
     return counting
-
-
-def _settings():
-    from mien.faces.tracked import TrackSettings
-
-    return TrackSettings()
 
 
 def test_a_neutral_that_the_end_of_the_video_cut_short_is_told(beside_model, tmp_path):

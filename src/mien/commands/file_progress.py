@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from mien.data.prepare import FrameProgress
+from mien.data.jobs import FrameProgress
 
 _SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 

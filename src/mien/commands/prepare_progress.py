@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mien.commands.file_progress import FileProgress
 from mien.data.accounts import DONE, Account
-from mien.data.prepare import FrameProgress, Plan
+from mien.data.jobs import FrameProgress
+from mien.data.prepare import Plan
 from mien.data.sources import Source
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mien.commands.serve_jobs import Jobs, Tell
 from mien.commands.serve_live import LiveEndedError, LiveStream
-from mien.data.prepare import FrameProgress
+from mien.data.jobs import FrameProgress
 from mien.data.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from mien.detect.au_model import AuModel
 from mien.detect.card import warning_of

@@ -61,6 +61,14 @@ class Progress(Generic[Job]):
 
 
 @dataclass(frozen=True)
+class FrameProgress:
+    """How far one file is: frames decoded, and the share of the file in 0 .. 1 (0 where unknown)."""
+
+    num_frames: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Finished(Generic[Job, Result]):
     """A job with its result."""
 

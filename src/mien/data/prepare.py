@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
-from mien.data.jobs import Event, Finished, Progress, Report, run_jobs
+from mien.data.jobs import Event, Finished, FrameProgress, Progress, Report, run_jobs
 from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, Part, assemble, read_part, read_rows, unfinish, write_part
 from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
@@ -72,14 +72,6 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.min_run_frames < 1:
             raise ValueError(f"min_run_frames = {self.min_run_frames}: at least 1")
-
-
-@dataclass(frozen=True)
-class FrameProgress:
-    """How far one file is: frames decoded, and the share of the file in 0 .. 1 (0 where unknown)."""
-
-    num_frames: int
-    share: float
 
 
 @dataclass(frozen=True)

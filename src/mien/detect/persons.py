@@ -1,10 +1,10 @@
 """Tracks of one file joined into persons, so that a face keeps its id after a break.
 
 A track ends rather than follow a face it is not sure of: in a fast turn, where two faces cross, behind a
-hand. Here each new track is held against the persons seen before it: how alike the aligned faces are, in
-lines and in colours, and, within a scene, whether one can have come from where the other was lost. No model
-that recognises people is at hand; docs/detect.md says what this can and cannot tell. A person is never in a
-frame twice: who was seen beside a track is no candidate for it.
+hand. Each new track is compared with the persons seen before it: how similar the aligned faces are in lines
+and colours, and, within a scene, whether one can have come from where the other was lost. No face recognition
+model is used; docs/detect.md describes the limits. A person is never in a frame twice, so a person seen
+beside a track is no candidate for it.
 
 The weights are rough log-likelihood ratios, from pairs of faces of the same and of different clips;
 docs/detect.md has the figures.
@@ -36,9 +36,7 @@ _COLOUR_GRID = 6
 
 _MIN_EVIDENCE = 0.0
 _MIN_EVIDENCE_ACROSS_CUTS = 1.5
-_MIN_EVIDENCE_FOR_A_GLIMPSE = (
-    -2.0
-)  # of a track that ended at once: rather the one lost here than somebody new
+_MIN_EVIDENCE_FOR_A_GLIMPSE = -2.0  # a track that ended at once: rather the person lost here than a new one
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +72,20 @@ class _Place:
 
 @dataclass(eq=False)
 class _Person:
-    """Somebody seen, and how they looked; `places` are the last two, some frames apart."""
+    """A person seen, with their looks; `places` are the last two, some frames apart."""
 
     number: int
     places: tuple[_Place, _Place]
     looks: deque[_Look] = field(default_factory=lambda: deque(maxlen=_LOOKS_KEPT))
 
     def remember(self, look: _Look) -> None:
-        if not self.looks or _likeness([look], self.looks)[0] < _NEW_LOOK_BELOW:
+        if not self.looks or _similarity([look], self.looks)[0] < _NEW_LOOK_BELOW:
             self.looks.append(look)
 
 
 @dataclass(eq=False)
 class _Track:
-    """A run of frames of one face; `person` is None until it is decided whose."""
+    """A run of frames of one face; `person` is None until decided."""
 
     number: int
     began: _Place
@@ -95,12 +93,12 @@ class _Track:
     num_frames: int = 0
     person: _Person | None = None
     looks: list[_Look] = field(default_factory=list)
-    whole_since: float | None = None  # seconds: no other face's box has touched its own, once
+    whole_since: float | None = None  # seconds: the first time that no other face's box touched its own
     seen_beside: set[int] = field(default_factory=set)  # numbers of persons
     tracks_beside: set[int] = field(default_factory=set)
 
     def look_at(self, face: TrackedFace, *, is_whole: bool, seconds: float) -> None:
-        """Keep a look; one of the whole face comes before all of a face that another covers in part."""
+        """Keep a look; looks of the whole face replace those of a face partly covered by another."""
         if is_whole and self.whole_since is None:
             self.whole_since = seconds
             self.looks = []
@@ -108,7 +106,7 @@ class _Track:
             self.looks.append(_Look.of(face))
 
     def is_seen_well(self, *, at_seconds: float, patience_seconds: float) -> bool:
-        """Whether it was looked at for long enough: whole, or else for five times as long."""
+        """Whether it was seen for long enough: whole, or else for five times as long."""
         if self.whole_since is not None and at_seconds - self.whole_since >= patience_seconds:
             return True
         waited_seconds = at_seconds - self.began.seconds
@@ -117,8 +115,8 @@ class _Track:
 
 
 class PersonLinker:
-    """The persons of one file. `patience_seconds` is how long a new track may be looked at before it is said
-    whose it is; frames wait for that, so a live picture has 0.
+    """The persons of one file. A new track is observed for up to `patience_seconds` before it is assigned to
+    a person; frames wait for that, so live video has 0.
     """
 
     def __init__(self, *, patience_seconds: float = 0.2) -> None:
@@ -171,8 +169,8 @@ class PersonLinker:
         return [track for track in self._tracks.values() if track.person is None]
 
     def _decide(self, tracks: list[_Track], *, at_seconds: float, ended: Sequence[_Track] = ()) -> None:
-        """Say whose the tracks are that were looked at for long enough, that have ended, or that can only be
-        somebody new; the others take part, so that none takes a person whom another fits better.
+        """Assign the tracks that were seen for long enough, have ended, or can only be a new person. The
+        others take part, so that no track takes a person that fits another better.
         """
         if not tracks:
             return
@@ -191,12 +189,12 @@ class PersonLinker:
         self._forget()
 
     def _free(self, track: _Track) -> list[_Person]:
-        """The persons who may be the track's: not in the picture, and never seen beside it."""
+        """The candidates for the track: persons not in the picture and never seen beside it."""
         here = {other.person.number for other in self._tracks.values() if other.person is not None}
         return [person for person in self._persons if person.number not in here | track.seen_beside]
 
     def _best_persons(self, tracks: list[_Track], ended: Sequence[_Track]) -> dict[int, _Person]:
-        """The assignment of persons to tracks with the most evidence, as far as there is enough of it."""
+        """The assignment of persons to tracks with the most evidence, where there is enough."""
         persons = self._persons
         if not persons:
             return {}
@@ -228,7 +226,7 @@ class PersonLinker:
                 other.seen_beside.add(person.number)
 
     def _forget(self) -> None:
-        """Those unseen for longest, where there are too many; nobody who is in the picture."""
+        """Drop those unseen for longest, where there are too many; never a person in the picture."""
         here = {track.person.number for track in self._tracks.values() if track.person is not None}
         away = [person for person in self._persons if person.number not in here]
         away.sort(key=lambda person: person.places[-1].seconds)
@@ -236,7 +234,7 @@ class PersonLinker:
             self._persons.remove(person)
 
     def _decided(self) -> Iterator[FrameFaces]:
-        """The foremost waiting frames, as far as all their faces have a person."""
+        """The first waiting frames whose faces all have a person."""
         while self._waiting and all(track.person for track in self._waiting[0][1].values()):
             frame, tracks = self._waiting.popleft()
             faces = tuple(
@@ -259,8 +257,8 @@ def _move(person: _Person, place: _Place) -> None:
     person.places = (earlier, place)
 
 
-def _likeness(looks: Iterable[_Look], known: Iterable[_Look]) -> tuple[float, float]:
-    """The greatest likeness of lines, -1 to 1, and the least mean difference of colours, in Lab units."""
+def _similarity(looks: Iterable[_Look], known: Iterable[_Look]) -> tuple[float, float]:
+    """The greatest similarity of lines, -1 to 1, and the least mean difference of colours, in Lab units."""
     pairs = [(look, other) for look in looks for other in known]
     lines = max(similarity(look.lines, other.lines) for look, other in pairs)
     colours = min(float(np.abs(look.colour_36x3 - other.colour_36x3).mean()) for look, other in pairs)
@@ -268,15 +266,15 @@ def _likeness(looks: Iterable[_Look], known: Iterable[_Look]) -> tuple[float, fl
 
 
 def _evidence(track: _Track, person: _Person) -> float:
-    """For the track being this person's: above 0 for, below 0 against; about a log-likelihood ratio."""
-    lines, colours = _likeness(track.looks, person.looks)
+    """Evidence that the track is this person's: roughly a log-likelihood ratio, above 0 for."""
+    lines, colours = _similarity(track.looks, person.looks)
     for_lines = float(np.clip(14 * (lines - 0.47), -3, 5))
     for_colours = float(np.clip(0.35 * (8 - colours), -3, 2))
     return for_lines + for_colours + _for_place(track.began, person)
 
 
 def _for_place(began: _Place, person: _Person) -> float:
-    """Whether a face can have come here from where the person was lost; 0 behind a cut, less with time."""
+    """Whether a face can have come here from where the person was lost; 0 after a cut, weaker with time."""
     earlier, last = person.places
     gap_seconds = max(0.0, began.seconds - last.seconds)
     if began.scene_number != last.scene_number:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from mien.data.accounts import note_on_refused
+from mien.data.jobs import FrameProgress
 from mien.data.parts import Fingerprint
-from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
 from mien.detect.media import Medium
 from mien.detect.table import FaceRow

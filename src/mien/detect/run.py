@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-from mien.data.jobs import Finished, Progress, run_jobs
+from mien.data.jobs import Finished, FrameProgress, Progress, run_jobs
 from mien.data.jobs import Report as ReportAny
-from mien.data.prepare import FrameProgress
 from mien.detect.detector import Detector
 from mien.detect.media import Medium
 from mien.detect.recording import DIED, NOT_WRITTEN, WHOLE, Account, record_medium
