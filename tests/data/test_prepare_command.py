@@ -34,10 +34,10 @@ def write_landmarks(video, *, num_frames):
 
 def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path, capsys):
     store = str(tmp_path / "store")
-    options = ["--landmarks", "beside", "--workers", "2", "--set", "jpeg.quality=95"]
+    options = ["--set=landmarks=beside", "--workers", "2", "--set", "jpeg.quality=95"]
     assert main(["prepare", str(folder), "--out", store, *options]) == 0
     out = capsys.readouterr().out
-    assert "3 videos of 2 identities; 3 other files left aside" in out
+    assert "3 videos of 2 identities, taken from sub-folders; 3 other files left aside" in out
     assert "90 decoded = 60 written + 30 no_face" in out
     assert "skipped: ben/c.mp4: no face in any of its 30 frames" in out
     whole = TrackStore.open(store)
@@ -75,7 +75,7 @@ def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path
 def test_what_cannot_be_done_is_one_line_and_exit_status_1(folder, tmp_path, capsys, arguments, says):
     given = [str(folder) if word == "VIDEOS" else word for word in arguments]
     workers = [] if "--workers" in given else ["--workers", "0"]
-    status = main(["prepare", *given, *workers, "--out", str(tmp_path / "store"), "--landmarks", "beside"])
+    status = main(["prepare", *given, *workers, "--out", str(tmp_path / "store"), "--set=landmarks=beside"])
     assert status == 1
     assert says in capsys.readouterr().err
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_status_1(folder, tmp_path, cap
 def test_a_video_without_its_landmarks_is_a_recorded_skip(folder, tmp_path, capsys):
     landmarks_path(folder / "anna/b.mp4").unlink()
     store = str(tmp_path / "store")
-    assert main(["prepare", str(folder), "--out", store, "--landmarks", "beside", "--workers", "0"]) == 0
+    assert main(["prepare", str(folder), "--out", store, "--set=landmarks=beside", "--workers", "0"]) == 0
     assert "skipped: anna/b.mp4" in capsys.readouterr().out
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -85,6 +86,57 @@ def test_a_row_without_an_identity_takes_none_from_a_folder_beside(tmp_path):
     touch(tmp_path / "videos/anna/a.mp4")
     (tmp_path / "people.csv").write_text("path,identity\nvideos/anna/a.mp4,\n")
     assert named(tmp_path / "people.csv", tmp_path / "videos") == {"anna/a.mp4": "anna"}
+
+
+def taken_from(*given: Path, identities: str = "") -> str:
+    return list_sources(given, identities=identities).in_words()
+
+
+def test_what_identities_were_taken_from_is_said(tmp_path):
+    touch(tmp_path / "flat/P01_a.mp4", tmp_path / "flat/P01_b.mp4", tmp_path / "tree/anna/a.mp4")
+    flat = "2 identities, taken from file names: each such file counts as another person unless --identities"
+    assert flat in taken_from(tmp_path / "flat")
+    assert taken_from(tmp_path / "tree").endswith("1 identities, taken from sub-folders")
+    touch(tmp_path / "id00012/21Uxsk56VDQ/00001.mp4", tmp_path / "people.csv")
+    (tmp_path / "people.csv").write_text("path,identity\nflat/P01_a.mp4,anna\n")
+    mixed = taken_from(tmp_path, tmp_path / "people.csv")
+    expected = "a VoxCeleb2 tree (1 of 4 files), people.csv (1 of 4 files), sub-folders (2 of 4 files)"
+    assert f"4 videos of 4 identities, taken from {expected}" in mixed
+
+
+def test_a_pattern_gives_the_identities_of_a_flat_folder(tmp_path):
+    touch(*(tmp_path / "P99" / name for name in ("P01_a.mp4", "P01_b.mp4", "P02_a.mp4")))
+    sources = list_sources([tmp_path / "P99"], identities=r"(P\d+)_").sources
+    assert [source.identity for source in sources] == ["P01", "P01", "P02"]
+    assert taken_from(tmp_path / "P99", identities=r"(P\d+)_") == (
+        r"3 videos of 2 identities, taken from the pattern (P\d+)_"
+    )
+
+
+def test_a_csv_of_identities_adds_no_videos(tmp_path):
+    touch(tmp_path / "videos/s1/a.mp4", tmp_path / "videos/s2/b.mp4", tmp_path / "other/c.mp4")
+    table = tmp_path / "people.csv"
+    table.write_text("path,identity\nvideos/s1/a.mp4,anna\nvideos/s2/b.mp4,anna\nother/c.mp4,ben\n")
+    sources = list_sources([tmp_path / "videos"], identities=str(table)).sources
+    assert {source.video: source.identity for source in sources} == {"s1/a.mp4": "anna", "s2/b.mp4": "anna"}
+
+
+@pytest.mark.parametrize(
+    ("identities", "says"),
+    [
+        (r"(P\d+)_", "gives none for b.mp4, nor for 1 others"),
+        (r"P\d+_", "expected a CSV, or a pattern with one group"),
+        (r"(P)(\d+)", "expected a CSV, or a pattern with one group"),
+        (r"(P", "not a regular expression"),
+        ("people.csv", "gives none for b.mp4, nor for 1 others"),
+    ],
+)
+def test_a_file_left_without_an_identity_is_an_error(tmp_path, monkeypatch, identities, says):
+    monkeypatch.chdir(tmp_path)
+    touch(*(tmp_path / "videos" / name for name in ("P01_a.mp4", "b.mp4", "c.mp4")))
+    Path("people.csv").write_text("path,identity\nvideos/P01_a.mp4,anna\nvideos/b.mp4,\n")
+    with pytest.raises(SourceError, match=re.escape(says)):
+        list_sources([tmp_path / "videos"], identities=identities)
 
 
 def test_names_from_a_csv_stay_inside_the_store(tmp_path):

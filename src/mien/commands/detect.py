@@ -114,7 +114,7 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
 
 
 def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namespace) -> int:
-    from mien.commands.file_progress import FileProgress
+    from mien.data.progress import FileProgress
     from mien.detect.recording import num_finished
     from mien.detect.run import detect_each, summary_of, write_accounts
 

@@ -90,6 +90,7 @@ def add_identities(parser: argparse._ActionsContainer) -> None:
     """`--identities CSV|PATTERN`; for `mien.data.sources.find_sources`."""
     parser.add_argument(
         "--identities",
+        default="",
         metavar="CSV|PATTERN",
         help="who each file shows: a CSV with the columns path,identity, or a regular expression with one "
         "group that is searched for in the path, as '(P\\d+)_' (default: sub-folders, else one per file)",

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.data.jobs import usable_cores
+from mien.commands import flags
+from mien.data.jobs import FrameProgress
+from mien.data.progress import FileProgress
 from mien.data.remote import is_url, path_or_url
+
+if TYPE_CHECKING:
+    from mien.data.accounts import Account
+    from mien.data.prepare import Plan
+    from mien.data.sources import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE... --out STORE [--workers N] [--shard i/n] [--strict] [--landmarks beside] [--set key=value]."""
+    """SOURCE... --out STORE [--identities CSV|PATTERN] [--workers N] [--shard i/n] [--set key=value ...]."""
+    parser.epilog = (
+        "The same command started again goes on where it stopped; videos whose content has changed are "
+        "prepared again, and other settings into the same store are refused."
+    )
     parser.add_argument(
         "sources",
         nargs="+",
@@ -20,38 +32,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "columns path,identity",
     )
     parser.add_argument("--out", type=path_or_url, required=True, metavar="STORE", help="the store's folder")
-    parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)"
-    )
+    flags.add_identities(parser)
+    flags.add_workers(parser)
     parser.add_argument(
         "--cluster",
         default="",
         metavar="ADDRESS",
-        help="let a Ray cluster's workers do it: auto, HOST:PORT, or local for one of this machine alone",
+        help="use a Ray cluster's workers: auto, HOST:PORT, or local for one on this machine alone",
     )
     parser.add_argument(
         "--shard", default="1/1", metavar="i/n", help="only the i-th of n shares of the videos"
     )
     parser.add_argument("--strict", action="store_true", help="stop at a broken, empty or faceless file")
-    parser.add_argument(
-        "--landmarks",
-        choices=["detect", "beside"],
-        help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
-    )
-    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="assignments",
-        metavar="key=value",
-        help="a setting, as jpeg.quality=95 or min_run_frames=9; store.json lists them all",
+    flags.add_finder(parser)
+    flags.add_set(
+        parser, of="the store (store.json lists them all)", example="jpeg.quality=95 min_run_frames=9"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare what is not done yet and print the accounts; 0 also where files were skipped."""
-    from mien.commands.prepare_progress import ProgressBar
     from mien.config import build, override
     from mien.data.accounts import format_accounts
     from mien.data.face_tracking import FaceTracking
@@ -59,21 +59,22 @@ def run(args: argparse.Namespace) -> int:
     from mien.data.sources import Shard, list_sources
     from mien.data.store import StoreSummary, TrackStore
 
-    _refuse_address(args.out)
+    _refuse_url(args.out)
     shard = Shard.parse(args.shard)
-    chosen = {"landmarks": args.landmarks} if args.landmarks else {}
-    settings = build(PrepareSettings, override(chosen, args.assignments), where="mien prepare --set")
-    listing = list_sources(args.sources)
+    settings = build(PrepareSettings, override({}, args.assignments), where="mien prepare --set")
+    listing = list_sources(args.sources, identities=args.identities)
     sources = shard.of(listing.sources)
-    print(_what_is_given(listing.sources, sources, listing.num_other_files, shard))
-    with ProgressBar() as progress:
+    print(listing.in_words())
+    if len(sources) < len(listing.sources):
+        print(f"{len(sources):,} of these videos are in shard {shard}")
+    with FileProgress() as bar:
         accounts = prepare(
             sources,
             args.out,
-            FaceTracking(settings.tracking, landmarks=settings.landmarks, models=args.models),
+            FaceTracking(settings.tracking, landmarks=settings.landmarks, models=args.finder),
             settings=settings,
             workers=args.workers,
-            watcher=progress,
+            watcher=_Watcher(bar),
             shard=shard,
             strict=args.strict,
             cluster=args.cluster,
@@ -84,16 +85,44 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_address(out: Path | str) -> None:
+class _Watcher:
+    """Draws the bar of a run of `mien.data.prepare`."""
+
+    def __init__(self, bar: FileProgress) -> None:
+        self.bar = bar
+
+    def begins(self, plan: Plan) -> None:
+        """Print what an earlier run did, and draw the empty bar."""
+        if plan.num_done:
+            print(f"{plan.num_done:,} videos are done already, {len(plan.pending):,} to go", flush=True)
+        if plan.num_changed:
+            print(f"{plan.num_changed:,} of these have changed since, or were cut short; they are done again")
+        if plan.num_unreadable:
+            print(f"{plan.num_unreadable:,} of those done cannot be read now; their crops are kept")
+        self.bar.begins({source.video: _num_bytes(source) for source in plan.pending})
+
+    def is_at(self, source: Source, progress: FrameProgress) -> None:
+        """Move within a file."""
+        self.bar.is_at(source.video, progress)
+
+    def has(self, source: Source, account: Account) -> None:
+        """Count a whole file."""
+        self.bar.has(source.video, num_frames=account.num_decoded, troubled=account.status != "done")
+
+
+def _num_bytes(source: Source) -> int:
+    """At least 1."""
+    if source.url:
+        return max(1, source.listed.size_bytes) if source.listed else 1
+    try:
+        return max(1, source.path.stat().st_size)
+    except OSError:
+        return 1
+
+
+def _refuse_url(out: Path | str) -> None:
     if is_url(out):
         raise ValueError(
             f"--out {out}: an object store is not written to. Prepare into a folder and copy it "
             "(--store takes the URL of a copied store), or mount the object store and name the folder."
         )
-
-
-def _what_is_given(every: tuple, mine: tuple, num_other_files: int, shard: object) -> str:  # type: ignore[type-arg]
-    words = f"{len(every):,} videos of {len({source.identity for source in every}):,} identities"
-    if len(mine) < len(every):
-        words += f", {len(mine):,} of them in shard {shard}"
-    return words + (f"; {num_other_files:,} other files left aside" if num_other_files else "")

@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render the set; 0 when it is complete."""
-    from tqdm import tqdm
-
     from mien.config import load_recipe, override
+    from mien.data.progress import ProgressBar
     from mien.train.recipe import find_recipe
     from mien_render.benchmark_set import SetSettings
     from mien_render.write_set import write_set
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     path = find_recipe(args.recipe, section="parts")
     settings = SetSettings.from_recipe(override(load_recipe(path), args.assignments), where=str(path))
     num_clips = sum(part.identities * part.clips for part in settings.parts.values())
-    with tqdm(total=num_clips, unit="clip", desc=settings.name) as progress:
+    with ProgressBar(total=num_clips, unit="clips", desc=settings.name) as progress:
         manifest = write_set(
             settings, args.face_model, args.out, processes=args.workers, after_clip=progress.update
         )

@@ -47,6 +47,7 @@ class Source:
     source_path: str  # relative to the folder (or the folder of the CSV or file) that was given
     url: str = ""  # where it lies, if in an object store; `path` is then the place of its copy, while read
     listed: RemoteFile | None = None  # how it was listed there, where it was
+    identity_from: str = "file names"  # what `identity` was taken from
 
     @property
     def where(self) -> str:
@@ -72,6 +73,11 @@ class Listing:
 
     sources: tuple[Source, ...]
     num_other_files: int  # files in the folders that are no videos by their name
+
+    def in_words(self) -> str:
+        """One line: how many videos, of how many identities, and what these were taken from."""
+        words = f"{len(self.sources):,} videos of {identities_in_words(self.sources)}"
+        return words + (f"; {self.num_other_files:,} other files left aside" if self.num_other_files else "")
 
 
 @dataclass(frozen=True)
@@ -105,27 +111,27 @@ WHOLE = Shard()
 """All of it: shard 1/1."""
 
 
-def list_sources(given: Sequence[Path | str]) -> Listing:
+def list_sources(given: Sequence[Path | str], *, identities: str = "") -> Listing:
     """Everything that `given` (files, folders, CSVs, URLs) names, each file once, to be put into one store.
 
     SourceError as from `find_sources`, and where two files would have the same name in the store: the same
     utterance of a VoxCeleb2 tree twice.
     """
-    listing = find_sources(given, take_urls=True)
+    listing = find_sources(given, take_urls=True, identities=identities)
     _refuse_same_names(listing.sources)
     return listing
 
 
-def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Listing:
+def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identities: str = "") -> Listing:
     """Everything that `given` (files, folders, CSVs) names, each file once.
 
-    A CSV decides the identity of a file that another source names too. With `take_urls` URLs are listed as
-    folders are, and CSVs may name some. SourceError where something is missing or unreadable, and where
-    nothing is found.
+    A CSV decides the identity of a file that another source names too; `identities`, if given, that of all
+    files (see `with_identities`). With `take_urls` URLs are listed as folders are, and CSVs may name some.
+    SourceError where something is missing or unreadable, and where nothing is found.
     """
     from_csv: dict[str, Source] = {}
     from_paths: dict[str, Source] = {}
-    named: dict[str, str] = {}  # the identities that a CSV gives
+    named: dict[str, tuple[str, str]] = {}  # the identities that a CSV gives, and its name
     num_other_files = 0
     for one in given:
         path = Path(one) if is_url(one) else spelt_as_on_disk(Path(one))
@@ -137,7 +143,7 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Lis
             for source, is_named in _in_csv(path, take_urls=take_urls):
                 from_csv[_key(source)] = source
                 if is_named:
-                    named[_key(source)] = source.identity
+                    named[_key(source)] = (source.identity, source.identity_from)
         elif path.is_dir():
             files, others = _in_folder(path)
             num_other_files += others
@@ -145,13 +151,18 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False) -> Lis
         else:
             _require_file(path, where="")
             from_paths[_real(path)] = _source(path, root=path.parent)
-    sources = _with_identities(named, from_csv | from_paths)
+    sources = [
+        replace(source, identity=named[key][0], identity_from=named[key][1]) if key in named else source
+        for key, source in (from_csv | from_paths).items()
+    ]
     if not sources:
         raise SourceError(
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
             f"({num_other_files} other files; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
     distinct = with_distinct_names(sources)
+    if identities:
+        distinct = with_identities(distinct, identities)
     return Listing(tuple(sorted(distinct, key=lambda source: source.video)), num_other_files)
 
 
@@ -179,14 +190,63 @@ def other_name(source: Source) -> str:
 
 def _named_by_whole_path(source: Source) -> Source:
     name = _whole_path(source)
-    is_file_name = source.identity in (normal_form(source.path.name), source.source_path)
-    return replace(source, video=name, identity=name if is_file_name else source.identity)
+    identity = name if source.identity_from == "file names" else source.identity
+    return replace(source, video=name, identity=identity)
 
 
 def _whole_path(source: Source) -> str:
     """Without the leading slash or the protocol: names stay inside the store."""
     parts = Path(os.path.abspath(source.path)).parts[1:]  # noqa: PTH100 -- without `..`, links as they are
     return storable(source.url.partition("://")[2].lstrip("/") or "/".join(parts))
+
+
+def with_identities(sources: Sequence[Source], given: str) -> list[Source]:
+    """The sources with the identities of a CSV (path,identity) or of a pattern.
+
+    A pattern is a regular expression with one group, searched for in the path below the folder given.
+    SourceError where it is none, and naming a file that gets no identity.
+    """
+    if given.lower().endswith(".csv"):
+        rows = _in_csv(spelt_as_on_disk(Path(given)), take_urls=True)
+        named = {_key(source): source.identity for source, is_named in rows if is_named}
+        found, came_from = [named.get(_key(source), "") for source in sources], Path(given).name
+    else:
+        pattern, came_from = _one_group(given), f"the pattern {given}"
+        matches = [pattern.search(source.source_path) for source in sources]
+        found = [normal_form(match[1] or "").strip() if match else "" for match in matches]
+    without = [source for source, identity in zip(sources, found, strict=True) if not identity]
+    if without:
+        more = f", nor for {len(without) - 1:,} others" if len(without) > 1 else ""
+        raise SourceError(f"--identities {given}: gives none for {without[0].source_path}{more}")
+    return [
+        replace(source, identity=identity, identity_from=came_from)
+        for source, identity in zip(sources, found, strict=True)
+    ]
+
+
+def _one_group(given: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise SourceError(f"--identities {given}: not a regular expression: {error}") from error
+    if pattern.groups != 1:
+        raise SourceError(
+            f"--identities {given}: expected a CSV, or a pattern with one group, as in '(P[0-9]+)_'"
+        )
+    return pattern
+
+
+def identities_in_words(sources: Sequence[Source]) -> str:
+    """`3 identities, taken from sub-folders`; where there are several origins, with the files of each."""
+    counts = Counter(source.identity_from for source in sources)
+    origins = [
+        origin + (f" ({count:,} of {len(sources):,} files)" if len(counts) > 1 else "")
+        for origin, count in sorted(counts.items(), key=lambda pair: (pair[0] == "file names", pair[0]))
+    ]
+    words = f"{len({source.identity for source in sources}):,} identities, taken from {', '.join(origins)}"
+    if counts["file names"] < 2:
+        return words
+    return f"{words}: each such file counts as another person unless --identities says who it shows"
 
 
 def voxceleb_names(path: Path) -> tuple[str, str, str] | None:
@@ -209,9 +269,11 @@ def _source(path: Path, *, root: Path) -> Source:
     relative = PurePosixPath(storable(path.relative_to(root).as_posix()))
     voxceleb = voxceleb_names(path)
     if voxceleb is not None:
-        return Source(path, storable("/".join(voxceleb)), voxceleb[0], str(relative))
+        name = storable("/".join(voxceleb))
+        return Source(path, name, voxceleb[0], str(relative), identity_from="a VoxCeleb2 tree")
     first = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
-    return Source(path, str(relative), normal_form(first), str(relative))
+    origin = "sub-folders" if len(relative.parts) > 1 else "file names"
+    return Source(path, str(relative), normal_form(first), str(relative), identity_from=origin)
 
 
 def _behind(url: str) -> tuple[list[Source], int]:
@@ -293,7 +355,7 @@ def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
         first_line = seen.setdefault(_key(source), line)
         if first_line != line:
             raise SourceError(f"{where}: {source.url or source.path} stands in line {first_line} already")
-        yield source, bool(identity)
+        yield (replace(source, identity_from=path.name) if identity else source), bool(identity)
 
 
 def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
@@ -305,10 +367,7 @@ def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
     if ".." in inside.parts:  # a name in the store stays inside the store
         inside = Path(*file.resolve().parts[1:])
     source = replace(_source(folder / inside, root=folder), path=file)
-    if not identity:  # the folders that lead from a list to its files say nothing of who they show
-        voxceleb = voxceleb_names(file)
-        identity = voxceleb[0] if voxceleb else source.video
-    return replace(source, identity=identity)
+    return _with_identity_of_row(source, identity, voxceleb_names(file))
 
 
 def _csv_url(url: str, identity: str, *, where: str) -> Source:
@@ -323,9 +382,17 @@ def _csv_url(url: str, identity: str, *, where: str) -> Source:
         raise SourceError(f"{where}: {url} names no file")
     root = Path(f"{url.partition('://')[0]}:")
     source = _source(root.joinpath(*inside), root=root)
-    voxceleb = voxceleb_names(source.path)
-    identity = identity or (voxceleb[0] if voxceleb else source.video)
-    return replace(source, path=Path(url), url=url, identity=identity)
+    source = _with_identity_of_row(source, identity, voxceleb_names(source.path))
+    return replace(source, path=Path(url), url=url)
+
+
+def _with_identity_of_row(source: Source, identity: str, voxceleb: tuple[str, str, str] | None) -> Source:
+    """A row without an identity takes none from the folders that lead from the CSV to its file."""
+    if identity:
+        return replace(source, identity=identity)
+    if voxceleb:
+        return replace(source, identity=voxceleb[0], identity_from="a VoxCeleb2 tree")
+    return replace(source, identity=source.video, identity_from="file names")
 
 
 def _require_file(path: Path, *, where: str) -> None:
@@ -333,10 +400,6 @@ def _require_file(path: Path, *, where: str) -> None:
         raise SourceError(f"{where}{path} is a folder, expected a file")
     if not path.exists():
         raise SourceError(f"{where}{missing(path)}")
-
-
-def _with_identities(named: dict[str, str], sources: dict[str, Source]) -> list[Source]:
-    return [replace(source, identity=named.get(real, source.identity)) for real, source in sources.items()]
 
 
 def _refuse_same_names(sources: Sequence[Source]) -> None:

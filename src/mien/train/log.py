@@ -6,14 +6,12 @@ import contextlib
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from mien.io import WriteError, write_bytes
 
@@ -147,19 +145,6 @@ class TensorBoardLog:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
-
-
-def progress_bar(*, total: int, done: int, stream: TextIO | None = None) -> tqdm[None]:
-    """A bar over steps; where nobody watches (no terminal) it prints a line every half minute."""
-    out = stream or sys.stderr
-    return tqdm(
-        total=total,
-        initial=done,
-        unit="step",
-        file=out,
-        dynamic_ncols=True,
-        mininterval=0.5 if out.isatty() else 30.0,
-    )
 
 
 def _whole_lines(path: Path) -> list[str]:

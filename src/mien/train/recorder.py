@@ -13,9 +13,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mien.data.progress import ProgressBar
 from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
 from mien.train.engine import RunSettings
-from mien.train.log import JsonLines, LogWindow, TensorBoardLog, progress_bar
+from mien.train.log import JsonLines, LogWindow, TensorBoardLog
 from mien.train.method import Method
 from mien.train.ranks import Ranks, module_state
 from mien.train.run_folder import RunFolder
@@ -65,7 +66,7 @@ class Recorder:
             self._board = (
                 TensorBoardLog(self.folder.tensorboard, after_step=done) if self.run.tensorboard else None
             )
-            self._bar = progress_bar(total=self.length.total_steps, done=done)
+            self._bar = ProgressBar(total=self.length.total_steps, unit="steps", done=done)
 
     def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
         """Take in the values of the step that makes `done`; True when the run is to end here.
