@@ -40,6 +40,7 @@ from mien.faces.contract import CropContract
 from mien.faces.landmarks_beside import landmarks_path
 from mien.faces.track import SlotFaces, TrackSettings
 from mien.io import WriteError, naming_write_errors, require_usable_name
+from mien.video import VideoError, probe
 
 _SECONDS_BETWEEN_REPORTS = 0.3
 

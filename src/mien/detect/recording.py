@@ -29,6 +29,7 @@ from mien.detect.table import FaceRow
 from mien.detect.writing import CsvTable, ParquetTable
 from mien.faces.tracked import UNREADABLE as UNREADABLE_FRAME
 from mien.io import naming_write_errors, only_one, require_usable_name, write_bytes
+from mien.video import VideoError, VideoInfo, probe
 
 UNDER_WAY, WHOLE, DAMAGED, UNREADABLE, DIED = "under way", "whole", "damaged", "unreadable", "died"
 NOT_WRITTEN = "not written"

@@ -390,7 +390,8 @@ def _pictures(given: Path) -> Iterator[Source]:
         if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
             root = given if given.is_dir() else given.parent
             relative = path.relative_to(root)
-            yield Source(path, str(relative), relative.parts[0], str(relative))
+            origin = "sub-folders" if len(relative.parts) > 1 else "file names"
+            yield Source(path, str(relative), relative.parts[0], str(relative), identity_from=origin)
 
 
 def _progress_bar() -> tqdm[None]:
