@@ -1,7 +1,7 @@
 """CLP: contrastive learning of person-independent representations (Li & Shan, TIP 2023, arXiv 2403.03400).
 
 Temporal contrastive learning (TCL) orders the frames of a clip by time; cross-identity reconstruction (CIR)
-rebuilds a face's feature from other people's. docs/method.md says which settings are the paper's.
+rebuilds a face's feature from other people's. docs/pretrain.md says which settings are the paper's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMALLEST_BANK = 512
 
 @dataclass(frozen=True)
 class ClpSettings:
-    """The paper's values where it states them; docs/method.md marks each."""
+    """The paper's values where it states them; docs/pretrain.md marks each."""
 
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms

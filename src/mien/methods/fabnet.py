@@ -32,7 +32,7 @@ class FabNet(Method):
         code_dim: int = 256
         flow_side_px: int = 256  # the decoder's field, scaled to the views; a power of two is best
         decoder_width: int = 32
-        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/rivals.md
+        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/pretrain.md
         window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
         patience_windows: int = 15  # windows without progress before harder pairs are let in
 

@@ -56,7 +56,7 @@ class Tcae(Method):
         consistency_weight: float = 1.0
         cycle_weight: float = 1.0
         flow_weight: float = 0.1  # of the mean size of the action flow: faces move less than heads
-        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/rivals.md
+        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/pretrain.md
         window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
         patience_windows: int = 15  # windows without progress before harder pairs are let in
 
