@@ -1,27 +1,172 @@
-"""`mien serve`: a page on this machine alone: drop a file or look into the camera, see the action units."""
+"""`mien serve`: a Gradio app on this machine alone: drop a file or use the camera, see the action units."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from mien.detect.detector import Detector
+
+_HOST = "127.0.0.1"
+_MOST_PAGES = 12  # the oldest go, with their tables
+_SECONDS_KEPT = 3600  # of uploads
+# The browser asks this machine alone, whatever Gradio's page links to.
+_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model M [--port P] [--engine E] [--max-mb N] [--models DIR]."""
+    """--model M [--port P] [--engine E] [--device D] [--max-mb N] [--finder DIR]."""
     parser.add_argument("--model", type=Path, required=True, help="an action-unit model, from `mien fit`")
     parser.add_argument(
-        "--port", type=int, default=8686, help="of 127.0.0.1; 0: any free one (default: %(default)s)"
+        "--port", type=int, default=8686, help=f"of {_HOST}; 0: any free one (default: %(default)s)"
     )
     parser.add_argument("--engine", default="torch", help="what runs the network (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="of the engine torch (default: %(default)s)")
     parser.add_argument(
-        "--max-mb", type=int, default=2000, help="of a file that is dropped in (default: %(default)s)"
+        "--max-mb", type=int, default=2000, help="largest file that is taken (default: %(default)s)"
     )
-    parser.add_argument("--models", type=Path, metavar="DIR", help="the face models' weights, if elsewhere")
+    parser.add_argument("--finder", type=Path, metavar="DIR", help="the face finder's weights, if elsewhere")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C; nothing is reachable from another machine."""
-    from mien.commands.serving import serve
+    """Serve until Ctrl-C or SIGTERM; then uploads, tables and pages are removed."""
+    with _listening(args.port) as listening, tempfile.TemporaryDirectory(prefix="mien-serve-") as folder:
+        # read by gradio when it is imported
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "0", "GRADIO_TEMP_DIR": folder, "HF_HUB_OFFLINE": "1"}
+        try:
+            import gradio  # noqa: F401
+            import uvicorn
+        except ImportError as error:
+            raise OSError(f"mien serve needs its extra ({error}): pip install 'mien[serve]'") from error
+        from mien.detect.detector import Detector
 
-    serve(args.model, port=args.port, engine=args.engine, max_upload_mb=args.max_mb, face_models=args.models)
+        detector = Detector(args.model, engine=args.engine, device=args.device, face_models=args.finder)
+        secret = secrets.token_urlsafe(16)  # other users of this machine cannot guess the address
+        app = build_app(detector, Path(folder), secret=secret, max_mb=args.max_mb)
+        print(f"Open http://{_HOST}:{listening.getsockname()[1]}/{secret}/", flush=True)
+        print("Only this machine can reach it. Ctrl-C ends it and removes all files.", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        settings = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
+        uvicorn.Server(settings).run(sockets=[listening])
     return 0
+
+
+def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> FastAPI:
+    """The app below `/SECRET/`; everything that it keeps lies in `folder`."""
+    import gradio as gr
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.staticfiles import StaticFiles
+
+    from mien.data.sources import VIDEO_SUFFIXES
+    from mien.detect.media import PICTURE_SUFFIXES
+
+    pages = folder / "pages"
+    pages.mkdir()
+
+    def detect(upload: str | None, progress: Any = gr.Progress()) -> tuple[str, Any, list[str]]:  # noqa: B008
+        """The page, the statistics per face and action unit, the files to download."""
+        if upload is None:
+            return "", None, []
+        try:
+            files, statistics = detect_file(detector, Path(upload), pages, progress)
+        except (ValueError, OSError) as error:
+            raise gr.Error(str(error).replace(str(folder), ""), duration=None) from error
+        address = f"/{secret}/pages/{files[0].parent.name}/{files[0].name}"
+        frame = f'<iframe src="{address}" style="width: 100%; height: 85vh; border: 0"></iframe>'
+        return frame, statistics, [str(file) for file in files]
+
+    warning = detector.metadata["model"]["warning"]
+    with gr.Blocks(
+        title="mien", analytics_enabled=False, delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT)
+    ) as blocks:
+        gr.Markdown(f"# Action units\n{Path(detector.model.source).name}. {warning}")
+        with gr.Row():
+            file = gr.File(label="Video or picture", file_types=sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))
+            camera = gr.Video(
+                label="Camera: record, then stop",
+                sources=["webcam"],
+                include_audio=False,
+                webcam_options=gr.WebcamOptions(mirror=False),
+            )
+        # The recording as it is: Gradio's own preprocessing would run ffmpeg to take out the sound.
+        camera.preprocess = lambda payload: payload and str(payload.path)  # type: ignore[method-assign]
+        page = gr.HTML()
+        statistics = gr.Dataframe(label="Per face and action unit", interactive=False)
+        made = gr.File(label="Page and tables", file_count="multiple", interactive=False)
+        for source, name in ((file, "detect"), (camera, "camera")):
+            source.change(detect, source, [page, statistics, made], api_name=name)
+    blocks.queue(default_concurrency_limit=1, max_size=16)
+
+    app = FastAPI(openapi_url=None)
+
+    @app.middleware("http")
+    async def ask_no_other_machine(request: Any, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])
+    app.mount(f"/{secret}/pages", StaticFiles(directory=pages))
+    return gr.mount_gradio_app(
+        app, blocks, f"/{secret}", server_name=_HOST, footer_links=[], max_file_size=max_mb * 1_000_000,
+        ssr_mode=False, mcp_server=False, run_history=False,
+    )  # fmt: skip
+
+
+def detect_file(
+    detector: Detector, upload: Path, pages: Path, progress: Any = None
+) -> tuple[list[Path], Any]:
+    """The page and the tables of one file in a new folder of `pages`, page first; and `unit_statistics`.
+
+    ValueError or OSError for a file that cannot be read.
+    """
+    from mien.detect.statistics import unit_statistics
+    from mien.detect.table import Detections
+    from mien.visualise.detection_page import write_detection_page
+
+    for old in sorted(pages.iterdir(), key=lambda folder: folder.stat().st_mtime)[: 1 - _MOST_PAGES]:
+        shutil.rmtree(old)
+    folder = pages / secrets.token_urlsafe(8)
+    folder.mkdir()
+    media = folder / f"media{upload.suffix.lower()}"
+    media.hardlink_to(upload)
+    problems: list[str] = []
+    rows = []
+    for row in detector.rows(upload, problems=problems):
+        rows.append(row)
+        if progress is not None and row.frame % 25 == 0:
+            progress((row.frame, None), unit="frames")
+    if not rows:
+        raise ValueError(problems[-1] if problems else f"{upload.name}: no frame in it")
+    detections = Detections(detector.layout.table(rows), detector.metadata)
+    page = write_detection_page(
+        detections, media, folder / "page.html", facts=[("note", problem) for problem in problems]
+    )
+    tables = [folder / "detections.csv", folder / "detections.parquet"]
+    for table in tables:
+        detections.save(table)
+    return [page, *tables], unit_statistics(detections.to_pandas())
+
+
+def _listening(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # elsewhere it would share the port with whoever has it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((_HOST, port))
+    except OSError as error:
+        listening.close()
+        raise OSError(f"port {port} of {_HOST} is not available ({error.strerror}): set --port") from error
+    return listening
