@@ -16,11 +16,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the card."""
     from mien.detect.au_model import load_au_model
     from mien.detect.card import card_in_words, card_of
-    from mien.visualise.card_page import write_card_page
+    from mien.io import write_bytes
+    from mien.visualise.page_parts import template
 
     model = load_au_model(args.model)
     print(card_in_words(model))
     if args.html is not None:
-        write_card_page(card_of(model), args.html)
+        html = template("card.html").render(card=card_of(model))
+        write_bytes(args.html, html.encode(), temporary_folder=args.html.parent)
         print(f"\nOpen {args.html} in a browser.")
     return 0
