@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from mien.detect.detector import Detector
 
 _HOST = "127.0.0.1"
@@ -61,15 +59,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> FastAPI:
-    """The app below `/SECRET/`; everything that it keeps lies in `folder`."""
+def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> Any:
+    """The FastAPI app below `/SECRET/`; everything that it keeps lies in `folder`."""
     import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.staticfiles import StaticFiles
 
-    from mien.data.sources import VIDEO_SUFFIXES
-    from mien.detect.media import PICTURE_SUFFIXES
+    from mien.data.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
     pages = folder / "pages"
     pages.mkdir()
@@ -100,7 +97,7 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
                 webcam_options=gr.WebcamOptions(mirror=False),
             )
         # The recording as it is: Gradio's own preprocessing would run ffmpeg to take out the sound.
-        camera.preprocess = lambda payload: payload and str(payload.path)  # type: ignore[method-assign]
+        camera.preprocess = lambda payload: payload and str(payload.path)
         page = gr.HTML()
         statistics = gr.Dataframe(label="Per face and action unit", interactive=False)
         made = gr.File(label="Page and tables", file_count="multiple", interactive=False)
