@@ -28,10 +28,9 @@ from mien.datasets.bp4d import Bp4d
 from mien.evaluate.evaluation import Contestant, Trial, features_of, try_system
 from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
-from mien.evaluate.probe import ProbeSettings
+from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
 from mien.evaluate.scoring import Result
-from mien.evaluate.tune import TrunkMode
 from mien.faces.align import crop_contract
 from mien.faces.landmarks_beside import COLUMNS, FaceLandmarksBeside
 from mien.train.encoder_file import Encoder, InputContract

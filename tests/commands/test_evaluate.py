@@ -19,8 +19,8 @@ from mien.cli import main
 from mien.evaluate import evaluation
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
+from mien.evaluate.probe import TrunkMode
 from mien.evaluate.scoring import summarise
-from mien.evaluate.tune import TrunkMode
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from tests.shipped import crop_contract_of_finder, few_people

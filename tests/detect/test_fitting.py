@@ -9,9 +9,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from mien.detect.fitting import HeldOut, Material, fit_au_model, learnable_units, measured_scores
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.probe import ProbeSettings
+from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import protocol_for
-from mien.evaluate.tune import TrunkMode
 from mien.train.encoder_file import load_encoder
 
 QUICK = ProbeSettings(epochs=2, min_steps=300, learning_rate=0.02)

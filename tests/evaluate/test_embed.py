@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mien.evaluate.embed import FeatureKey, FeatureTable, FeatureTableError
+from mien.evaluate.embed import FeatureKey, FeatureTableError, feature_table
 from mien.io import WriteError
 
 KEYS = [FeatureKey("a.mp4", 0, 7, 0.28, "id1"), FeatureKey('b,"c.mp4', 1, 8, 0.32, "")]
@@ -14,7 +14,7 @@ FEATURES = np.array([[0.1, -2.0], [1 / 3, 1e-20]], np.float32)
 
 
 def write(path):
-    with FeatureTable(path, feature_dim=2) as table:
+    with feature_table(path, feature_dim=2) as table:
         table.write(KEYS, FEATURES)
         table.write(KEYS[:1], FEATURES[1:])
     return path
@@ -36,20 +36,21 @@ def test_csv_holds_the_same_numbers_exactly(tmp_path):
 
 
 def test_a_wider_feature_has_wider_names(tmp_path):
-    with FeatureTable(tmp_path / "t.csv", feature_dim=1001):
+    with feature_table(tmp_path / "t.csv", feature_dim=1001):
         pass
     assert (tmp_path / "t.csv").read_text().strip().endswith('"f0999","f1000"')
 
 
 def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(FeatureTableError, match=r"expected a name that ends in \.parquet or \.csv"):
-        FeatureTable(tmp_path / "t.xlsx", feature_dim=2)
+    refused = pytest.raises(FeatureTableError, match=r"expected a name that ends in \.parquet or \.csv")
+    with refused, feature_table(tmp_path / "t.xlsx", feature_dim=2):
+        pass
 
 
 def test_an_error_leaves_what_stood_there_before(tmp_path):
     path = write(tmp_path / "t.csv")
     before = path.read_bytes()
-    with pytest.raises(RuntimeError), FeatureTable(path, feature_dim=2) as table:
+    with pytest.raises(RuntimeError), feature_table(path, feature_dim=2) as table:
         table.write(KEYS, FEATURES)
         raise RuntimeError
     assert path.read_bytes() == before
@@ -66,7 +67,7 @@ def test_a_disk_that_takes_no_more_is_reported_with_the_table_s_name(tmp_path, n
     try:
         with (
             pytest.raises(WriteError, match=rf"cannot write .*/{name}: File too large\. Make room"),
-            FeatureTable(tmp_path / name, feature_dim=512) as table,
+            feature_table(tmp_path / name, feature_dim=512) as table,
         ):
             table.write(KEYS[:1] * 20, features)
     finally:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from mien.evaluate.head import ProbeHead, activation_maps, class_weights, region_maps
+from mien.evaluate.head import ProbeHead
+from mien.evaluate.probe import class_weights
+from mien.evaluate.report_pictures import activation_maps, region_maps
 
 
 @pytest.fixture
@@ -22,11 +24,11 @@ def worked():
 
 def test_the_worked_case(worked):
     maps_NDHW, head = worked
-    found = activation_maps(maps_NDHW, head)
+    maps_NAHW, constant_A = activation_maps(maps_NDHW, head)
     torch.testing.assert_close(
-        found.maps_NAHW[0, 0], torch.tensor([[0.15, -1.10], [-0.95, 0.60]], dtype=torch.float64)
+        maps_NAHW[0, 0], torch.tensor([[0.15, -1.10], [-0.95, 0.60]], dtype=torch.float64)
     )
-    assert found.constant_A.item() == pytest.approx(0.55)
+    assert constant_A.item() == pytest.approx(0.55)
     assert head(maps_NDHW.mean(dim=(2, 3))).item() == pytest.approx(0.225)
 
 
@@ -37,10 +39,8 @@ def test_mean_of_the_map_plus_constant_is_the_logit_of_a_trained_head():
         head(torch.randn(32, 16) * 3 + 1)
     head.eval()
     maps_NDHW = torch.randn(4, 16, 7, 7) * 2 + 1
-    found = activation_maps(maps_NDHW, head)
-    torch.testing.assert_close(
-        found.maps_NAHW.mean(dim=(2, 3)) + found.constant_A, head(maps_NDHW.mean(dim=(2, 3)))
-    )
+    maps_NAHW, constant_A = activation_maps(maps_NDHW, head)
+    torch.testing.assert_close(maps_NAHW.mean(dim=(2, 3)) + constant_A, head(maps_NDHW.mean(dim=(2, 3))))
 
 
 def test_a_head_in_training_mode_is_refused(worked):

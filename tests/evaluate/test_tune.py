@@ -10,8 +10,15 @@ from torch import nn
 
 from mien.backbones import build_backbone
 from mien.evaluate.features import cached_features
-from mien.evaluate.probe import OccurrenceTargets, ProbeSettings
-from mien.evaluate.tune import TrunkMode, fit_tuned, predict_tuned, prepared_trunk, trainable
+from mien.evaluate.probe import (
+    OccurrenceTargets,
+    ProbeSettings,
+    TrunkMode,
+    fit_tuned,
+    predict_tuned,
+    prepared_trunk,
+    trainable,
+)
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract
 

@@ -126,7 +126,7 @@ def _contestants(args: argparse.Namespace) -> list[Contestant]:
         newly_initialised,
         of_architecture,
     )
-    from mien.evaluate.tune import TrunkMode
+    from mien.evaluate.probe import TrunkMode
     from mien.train.encoder_file import pick_device
 
     if not args.encoder:

@@ -28,9 +28,8 @@ from mien.evaluate.labelled_faces import (
     tested_people,
     told_counts,
 )
-from mien.evaluate.probe import ProbeSettings
+from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import Protocol, frame_list_digest
-from mien.evaluate.tune import TrunkMode
 from mien.facs import action_unit
 from mien.train.encoder_file import Encoder, load_encoder, pick_device
 from mien.train.pretrained_people import warning_of_people

@@ -32,11 +32,17 @@ from mien.evaluate.head import ProbeHead
 from mien.evaluate.intervals import Interval
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.metrics import always_on_f1, icc_3_1, mean_defined, scores_of
-from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, chosen_thresholds, fit_head
+from mien.evaluate.probe import (
+    OccurrenceTargets,
+    ProbeSettings,
+    TrunkMode,
+    chosen_thresholds,
+    fit_head,
+    fit_tuned,
+)
 from mien.evaluate.protocols import Fold, subject_folds
 from mien.evaluate.readout import fit_intensity
 from mien.evaluate.scoring import occurrence_intervals
-from mien.evaluate.tune import TrunkMode, fit_tuned
 from mien.facs import action_unit
 from mien.train.encoder_file import Encoder
 

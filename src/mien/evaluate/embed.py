@@ -6,12 +6,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ from mien.faces.contract import CropContract
 from mien.faces.finder import FaceFinder
 from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackSettings, faces_in_picture
-from mien.io import naming_write_errors
+from mien.io import replacing
 from mien.train.encoder_file import Encoder
 from mien.video import ImageError, VideoError, read_image
 
@@ -58,9 +58,8 @@ class FeatureTableError(ValueError):
     """A table that cannot be written as asked."""
 
 
-@dataclass(frozen=True)
-class FeatureKey:
-    """Whose feature a row is: a face in a frame of a file. A picture is frame 0 at 0 seconds."""
+class FeatureKey(NamedTuple):
+    """The face that a row describes. A picture is frame 0 at 0 seconds."""
 
     path: str
     track: int
@@ -70,69 +69,51 @@ class FeatureKey:
 
 
 class FeatureTable:
-    """Within `with FeatureTable(path, feature_dim=512) as table:`, rows go to a file beside `path`.
+    """Rows written to a Parquet or CSV file in large groups; made by `feature_table`."""
 
-    At the end that becomes `path`; after an error it is removed. Columns: path, track, frame, seconds,
-    identity, f000, f001, ... (float32; CSV has enough digits to be exact). WriteError names `path` where the
-    disk takes no more.
-    """
-
-    def __init__(self, path: Path, *, feature_dim: int) -> None:
-        """FeatureTableError unless the name ends in .parquet or .csv."""
-        writers = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
-        if path.suffix not in writers:
-            raise FeatureTableError(f"{path}: expected a name that ends in .parquet or .csv")
-        self.path = path
-        self.num_rows = 0
-        self._beside = path.with_name(f".{path.name}.part")
-        width = max(3, len(str(feature_dim - 1)))
-        features = [pa.field(f"f{number:0{width}d}", pa.float32()) for number in range(feature_dim)]
-        self._schema = pa.schema([*KEYS, *features])
-        with naming_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._writer = writers[path.suffix](self._beside, self._schema)
-            except OSError:
-                self._beside.unlink(missing_ok=True)
-                raise
+    def __init__(self, writer: pq.ParquetWriter | pyarrow.csv.CSVWriter, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
         self._waiting: list[pa.Table] = []
+        self.num_rows = 0
 
     def write(self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32]) -> None:
         """Append N rows."""
-        if len(keys) != len(features_ND):
-            raise ValueError(f"{len(keys)} keys for {len(features_ND)} features")
-        columns = [[getattr(key, name) for key in keys] for name in KEYS.names]
-        self._waiting.append(pa.table([*columns, *np.ascontiguousarray(features_ND.T)], schema=self._schema))
+        columns = [*map(list, zip(*keys, strict=True)), *np.ascontiguousarray(features_ND.T)]
+        self._waiting.append(pa.table(columns, schema=self._schema))
         self.num_rows += len(keys)
         if sum(table.num_rows for table in self._waiting) >= ROWS_PER_GROUP:
-            with naming_write_errors(self.path):
-                self._write_group()
+            self.flush()
 
-    def __enter__(self) -> FeatureTable:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with naming_write_errors(self.path):
-            try:
-                if kind is None:
-                    self._write_group()
-                self._writer.close()
-                if kind is None:
-                    self._beside.replace(self.path)
-            finally:
-                self._beside.unlink(missing_ok=True)
-
-    def _write_group(self) -> None:
+    def flush(self) -> None:
+        """Write the rows that wait for a whole group."""
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
-            self._waiting = []
+        self._waiting = []
+
+
+@contextmanager
+def feature_table(path: Path, *, feature_dim: int) -> Iterator[FeatureTable]:
+    """A table that becomes `path` at the end; after an error `path` is as it was.
+
+    Columns: path, track, frame, seconds, identity, f000, f001, ... (float32; CSV has enough digits to be
+    exact). FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path` where the disk
+    takes no more.
+    """
+    writers = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
+    if path.suffix not in writers:
+        raise FeatureTableError(f"{path}: expected a name that ends in .parquet or .csv")
+    width = max(3, len(str(feature_dim - 1)))
+    features = [pa.field(f"f{number:0{width}d}", pa.float32()) for number in range(feature_dim)]
+    schema = pa.schema([*KEYS, *features])
+    with replacing(path) as temporary, writers[path.suffix](temporary, schema) as writer:
+        table = FeatureTable(writer, schema)
+        yield table
+        table.flush()
 
 
 @dataclass
 class EmbedAccount:
-    """What became of the sources."""
+    """How many sources were embedded, and how many had no face or could not be read."""
 
     num_rows: int = 0
     num_sources: int = 0
@@ -157,7 +138,7 @@ def embed_sources(
     models: Path | None = None,
     strict: bool = False,
 ) -> EmbedAccount:
-    """Write the features of all faces in `sources` to `out`; memory does not grow with their length.
+    """Write the features of all faces in `sources` to `out`; memory holds the features of one batch.
 
     ContractMismatchError where faces would be cropped otherwise than the encoder's. A file that cannot be
     read is named on stderr and counted; with `strict` its error is raised. `models` is the folder of the face
@@ -165,22 +146,41 @@ def embed_sources(
     """
     job = _Embedding(encoder, landmarks=landmarks, models=models, strict=strict)
     stores, pictures, videos = sort_by_kind(sources)
-    with FeatureTable(out, feature_dim=encoder.feature_dim) as table, _progress_bar() as bar:
+    bar = tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
+    with feature_table(out, feature_dim=encoder.feature_dim) as table, bar:
         for batch in _batches(job.faces(stores, pictures), batch_size):
             table.write([face.key for face in batch], _features(encoder, batch))
             bar.update(len(batch))
-        for source in videos:
-            with VideoRows(out.parent, feature_dim=encoder.feature_dim) as rows:
-                for crops in _batches(job.crops(source), batch_size):
-                    rows.add(crops, _features(encoder, crops))
-                    bar.update(len(crops))
-                rows.write_into(table, source)
+        for video in videos:
+            with tempfile.TemporaryFile(dir=out.parent) as file:
+                crops: list[TrackedCrop] = []
+                for found in _batches(job.crops(video), batch_size):
+                    file.write(_features(encoder, found).tobytes())
+                    crops += [crop._replace(crop_HWC=_NO_PICTURE) for crop in found]
+                    bar.update(len(found))
+                _write_video(table, video, crops, file, encoder.feature_dim)
     job.account.num_rows = table.num_rows
     return job.account
 
 
-@dataclass(frozen=True, eq=False)
-class KeyedFace:
+def _write_video(
+    table: FeatureTable, video: Source, crops: Sequence[TrackedCrop], features: IO[bytes], feature_dim: int
+) -> None:
+    """The video's rows in their order; only now is it known which identity each track has."""
+    slots: dict[int, set[int]] = defaultdict(set)
+    size: dict[int, float] = defaultdict(float)
+    for crop in crops:
+        slots[crop.track].update(crop.slots)
+        size[crop.track] += crop.box_area_px2 * len(crop.slots)
+    identities = identities_of(slots, size, video=video.video, identity=video.identity)
+    features.seek(0)
+    for chunk in _batches(crops, VIDEO_ROWS_AT_ONCE):
+        keys = [FeatureKey(str(video.path), c.track, c.frame, c.seconds, identities[c.track]) for c in chunk]
+        read = np.frombuffer(features.read(4 * len(keys) * feature_dim), np.float32)
+        table.write(keys, read.reshape(len(keys), feature_dim))
+
+
+class KeyedFace(NamedTuple):
     """A crop (any square size, uint8 RGB) and its row's key."""
 
     key: FeatureKey
@@ -191,27 +191,19 @@ def store_faces(store: TrackStore, *, size_px: int) -> Iterator[KeyedFace]:
     """Every distinct frame of every track, read at `size_px`. Memory: 8 bytes a frame of the store."""
     seconds = pq.read_table(store.path / FRAMES, columns=["seconds"])["seconds"].to_numpy()
     columns = ("track_id", "source_path", "identity", "first_row")
-    rows = store.tracks.select(columns).to_pylist()
-    for track, row in enumerate(rows):
+    for track, row in enumerate(store.tracks.select(columns).to_pylist()):
         frames = store.source_frame_indices(track).astype(np.int64)
-        distinct = np.flatnonzero(np.diff(frames, prepend=-1))
-        for first in range(0, len(distinct), READ_AT_ONCE):
-            positions = distinct[first : first + READ_AT_ONCE].tolist()
+        distinct = np.flatnonzero(np.diff(frames, prepend=-1)).tolist()
+        number = int(row["track_id"].rpartition("#")[2])
+        for positions in _batches(distinct, READ_AT_ONCE):
             crops = store.read_frames(track, positions, size_px=size_px)
             for position, crop in zip(positions, crops, strict=True):
-                key = FeatureKey(
-                    path=row["source_path"],
-                    track=int(row["track_id"].rpartition("#")[2]),
-                    frame=int(frames[position]),
-                    seconds=float(seconds[row["first_row"] + position]),
-                    identity=row["identity"],
-                )
-                yield KeyedFace(key, crop)
+                frame, at = int(frames[position]), float(seconds[row["first_row"] + position])
+                yield KeyedFace(FeatureKey(row["source_path"], number, frame, at, row["identity"]), crop)
 
 
-@dataclass(frozen=True, eq=False)
-class TrackedCrop:
-    """A crop of a video (uint8 RGB), its track and frame, and what tells in the end whose face it is."""
+class TrackedCrop(NamedTuple):
+    """A crop of a video (uint8 RGB), its track and frame, and what decides the identity of the track."""
 
     track: int
     frame: int  # of the source, in decoding order
@@ -221,25 +213,23 @@ class TrackedCrop:
     crop_HWC: NDArray[np.uint8]
 
 
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
+
+
 def video_faces(path: Path, *, track_faces: Callable[[Path], Iterator[SlotFaces]]) -> Iterator[TrackedCrop]:
     """Every face of every frame on the 25 fps grid. VideoError where the file breaks off."""
     for looked in track_faces(path):
+        frame, seconds, slots = looked.source_frame_index, looked.seconds, looked.slots
         for face in looked.faces:
             left, top, right, bottom = face.box_xyxy_px
-            yield TrackedCrop(
-                face.track_number,
-                looked.source_frame_index,
-                looked.seconds,
-                looked.slots,
-                (right - left) * (bottom - top),
-                face.crop_HWC,
-            )
+            area = (right - left) * (bottom - top)
+            yield TrackedCrop(face.track_number, frame, seconds, slots, area, face.crop_HWC)
 
 
 def image_faces(source: Source, *, finder: FaceFinder) -> Iterator[KeyedFace]:
     """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is no picture.
 
-    The largest is whom the path names, the others are known from this picture only.
+    The largest is the person that the path names, the others are known from this picture only.
     """
     faces, _reason = faces_in_picture(read_image(source.path), finder=finder, settings=TrackSettings())
     for rank, face in enumerate(faces):
@@ -247,57 +237,7 @@ def image_faces(source: Source, *, finder: FaceFinder) -> Iterator[KeyedFace]:
         yield KeyedFace(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)
 
 
-class VideoRows:
-    """The rows of one video until it is over: only then is it known whose face each track is.
-
-    Within `with VideoRows(folder, feature_dim=512) as rows:`, rows go to a nameless file in `folder`.
-    WriteError names the folder where the disk takes no more.
-    """
-
-    def __init__(self, folder: Path, *, feature_dim: int) -> None:
-        self._folder = folder
-        with naming_write_errors(folder):
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed in __exit__
-        self._dtype = np.dtype(
-            [("track", "<i4"), ("frame", "<i8"), ("seconds", "<f8"), ("feature", "<f4", feature_dim)]
-        )
-        self._slots: dict[int, set[int]] = defaultdict(set)
-        self._size: dict[int, float] = defaultdict(float)
-
-    def add(self, crops: Sequence[TrackedCrop], features_ND: NDArray[np.float32]) -> None:
-        """Append N rows."""
-        rows = np.empty(len(crops), self._dtype)
-        for row, crop in zip(rows, crops, strict=True):
-            row["track"], row["frame"], row["seconds"] = crop.track, crop.frame, crop.seconds
-            self._slots[crop.track].update(crop.slots)
-            self._size[crop.track] += crop.box_area_px2 * len(crop.slots)
-        rows["feature"] = features_ND
-        with naming_write_errors(self._folder):
-            self._file.write(rows.tobytes())
-
-    def write_into(self, table: FeatureTable, source: Source) -> None:
-        """All rows, in the order in which they came, with the identities that `mien prepare` would give."""
-        identities = identities_of(self._slots, self._size, video=source.video, identity=source.identity)
-        with naming_write_errors(self._folder):
-            self._file.seek(0)
-        while chunk := self._file.read(VIDEO_ROWS_AT_ONCE * self._dtype.itemsize):
-            rows = np.frombuffer(chunk, self._dtype)
-            keys = [
-                FeatureKey(str(source.path), track, frame, seconds, identities[track])
-                for track, frame, seconds in rows[["track", "frame", "seconds"]].tolist()
-            ]
-            table.write(keys, rows["feature"])
-
-    def __enter__(self) -> VideoRows:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-Face = TypeVar("Face", KeyedFace, TrackedCrop)
+T = TypeVar("T")
 
 
 def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDArray[np.float32]:
@@ -309,10 +249,7 @@ class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
     def __init__(self, encoder: Encoder, *, landmarks: str, models: Path | None, strict: bool) -> None:
-        self.encoder = encoder
-        self.landmarks = landmarks
-        self.models = models
-        self.strict = strict
+        self.encoder, self.landmarks, self.models, self.strict = encoder, landmarks, models, strict
         self.account = EmbedAccount()
 
     def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
@@ -339,7 +276,6 @@ class _Embedding:
     @cached_property
     def _tracking(self) -> FaceTracking:
         from mien.data.face_tracking import FaceTracking
-        from mien.faces.track import TrackSettings
 
         tracking = FaceTracking(TrackSettings(), landmarks=self.landmarks, models=self.models)
         self._require_same(tracking.contract)
@@ -348,7 +284,7 @@ class _Embedding:
     def _require_same(self, contract: CropContract) -> None:
         self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
 
-    def _counted(self, faces: Iterator[Face]) -> Iterator[Face]:
+    def _counted(self, faces: Iterator[T]) -> Iterator[T]:
         found = 0
         try:
             for face in faces:
@@ -385,20 +321,15 @@ def _may_hold_videos(given: Path) -> bool:
 
 
 def _pictures(given: Path) -> Iterator[Source]:
-    files = sorted(given.rglob("*")) if given.is_dir() else [given]
-    for path in files:
+    root = given if given.is_dir() else given.parent
+    for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
         if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
-            root = given if given.is_dir() else given.parent
             relative = path.relative_to(root)
             origin = "sub-folders" if len(relative.parts) > 1 else "file names"
             yield Source(path, str(relative), relative.parts[0], str(relative), identity_from=origin)
 
 
-def _progress_bar() -> tqdm[None]:
-    return tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
-
-
-def _batches(faces: Iterable[Face], size: int) -> Iterator[list[Face]]:
-    iterator = iter(faces)
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

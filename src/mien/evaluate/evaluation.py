@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +25,20 @@ from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
 from mien.evaluate.predictions import About, Predictions, output_names, read_predictions, write_predictions
-from mien.evaluate.probe import ProbeSettings, Targets, chosen_thresholds, fit_head, predict, targets_of
+from mien.evaluate.probe import (
+    ProbeSettings,
+    Targets,
+    TrunkMode,
+    chosen_thresholds,
+    fit_head,
+    fit_tuned,
+    predict,
+    predict_tuned,
+    targets_of,
+)
 from mien.evaluate.protocols import Fold, Protocol, frame_list_digest, share_of_subjects, subject_folds
 from mien.evaluate.readout import fit_intensity
 from mien.evaluate.scoring import Result, label_of
-from mien.evaluate.tune import TrunkMode, fit_tuned, predict_tuned
 from mien.train.encoder_file import Encoder, load_encoder
 
 _BRIGHTNESS_PX = 32
@@ -61,7 +70,6 @@ class Trial:
     protocol: Protocol
     folds: list[Fold]
     settings: ProbeSettings
-    choose_thresholds: bool = True  # in frozen mode, where it costs little
     workers: int = 0  # processes that read pictures
 
 
@@ -75,9 +83,7 @@ def contestant_from_file(
 
 def of_architecture(like: Encoder, backbone_name: str) -> Encoder:
     """Another backbone in its default shape, random weights, fed as `like` is."""
-    return dataclasses.replace(
-        like, backbone_name=backbone_name, backbone_settings={}, source=f"a new {backbone_name}"
-    )
+    return replace(like, backbone_name=backbone_name, backbone_settings={}, source=f"a new {backbone_name}")
 
 
 def newly_initialised(like: Encoder, *, name: str, modes: tuple[TrunkMode, ...], seed: int = 0) -> Contestant:
@@ -85,7 +91,7 @@ def newly_initialised(like: Encoder, *, name: str, modes: tuple[TrunkMode, ...],
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(like.backbone_name, **like.backbone_settings).eval().to(like.device)
-    encoder = dataclasses.replace(like, backbone=backbone, training={}, source=name)
+    encoder = replace(like, backbone=backbone, training={}, source=name)
     return Contestant(name, encoder, "", modes)
 
 
@@ -93,7 +99,7 @@ def from_public_weights(like: Encoder, path: Path, *, name: str, modes: tuple[Tr
     """The same architecture with ImageNet weights, say, from a file; WeightsError when they do not fit."""
     contestant = newly_initialised(like, name=name, modes=modes)
     sha256 = load_public_weights(contestant.encoder.backbone, path)
-    return dataclasses.replace(contestant, sha256=sha256)
+    return replace(contestant, sha256=sha256)
 
 
 def features_of(contestant: Contestant, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
@@ -114,20 +120,12 @@ def frozen_probe(features_ND: NDArray[np.float32], settings: ProbeSettings) -> F
 
 
 def tuned_probe(trial: Trial, encoder: Encoder, mode: TrunkMode) -> FitPredict:
-    """A head together with what `mode` lets move of the encoder, on pictures."""
+    """A head fitted on pictures together with the parts of the encoder that `mode` names."""
+    faces, settings, workers = trial.data.faces, trial.settings, trial.workers
+    fit = partial(fit_tuned, encoder.backbone, encoder.inputs, faces, mode=mode, settings=settings)
 
     def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
-        faces, workers = trial.data.faces, trial.workers
-        model = fit_tuned(
-            encoder.backbone,
-            encoder.inputs,
-            faces,
-            targets,
-            train,
-            mode=mode,
-            settings=trial.settings,
-            workers=workers,
-        )
+        model = fit(targets, train, workers=workers)
         return predict_tuned(model, faces, targets, test, workers=workers)
 
     return fit_predict
@@ -157,21 +155,16 @@ def run_folds(
     probabilities, thresholds = [], []
     for fold in folds:
         train = share_of_subjects(frames.subject_N, fold.train, share=share_of_labels, seed=seed)
-        probability_MA = fit_predict(targets, train, fold.test)
+        probabilities.append(fit_predict(targets, train, fold.test))
         threshold_A = np.full(targets.num_outputs, np.nan)
         if choose_thresholds and frames.expression_N is None:
             threshold_A = _thresholds_from_training_subjects(fit_predict, targets, frames, train)
-        probabilities.append(probability_MA)
-        thresholds.append(np.broadcast_to(threshold_A, probability_MA.shape))
+        thresholds.append(np.broadcast_to(threshold_A, probabilities[-1].shape))
     names = np.repeat([fold.name for fold in folds], [len(fold.test) for fold in folds])
     rows = np.concatenate([fold.test for fold in folds])
     order = np.argsort(rows, kind="stable")
-    return Tested(
-        rows[order],
-        names[order],
-        np.concatenate(probabilities)[order],
-        np.concatenate(thresholds)[order].astype(np.float32),
-    )
+    threshold_MA = np.concatenate(thresholds)[order].astype(np.float32)
+    return Tested(rows[order], names[order], np.concatenate(probabilities)[order], threshold_MA)
 
 
 def _thresholds_from_training_subjects(
@@ -229,7 +222,7 @@ def try_system(
         frames,
         trial.folds,
         share_of_labels=share_of_labels,
-        choose_thresholds=trial.choose_thresholds and frozen,
+        choose_thresholds=frozen,  # there it costs little
         seed=trial.settings.seed,
     )
     if frozen and features_ND is not None and share_of_labels == 1.0:
@@ -278,8 +271,7 @@ def about_trial(
     )
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One system (by its number) in one mode with a share of the labels."""
 
     system: int
@@ -310,12 +302,10 @@ class Trials:
         return about_trial(self.trial, contestant, attempt.mode, attempt.share, seconds=0)
 
     def kept(self, attempt: Attempt) -> Predictions | None:
-        """The predictions of an earlier run, when that was the very same trial."""
+        """The predictions of an earlier run of the very same trial."""
         path = self._path(attempt)
-        if not path.exists():
-            return None
-        predictions = read_predictions(path)
-        return predictions if predictions.about.tells_the_same(self.about(attempt)) else None
+        predictions = read_predictions(path) if path.exists() else None
+        return predictions if predictions and predictions.about.is_same_trial(self.about(attempt)) else None
 
     def try_and_keep(self, attempt: Attempt) -> Predictions:
         """Fit, test and write the predictions."""
@@ -327,31 +317,13 @@ class Trials:
         write_predictions(self._path(attempt), predictions)
         return predictions
 
-    def side_by_side(
-        self, attempts: Sequence[Attempt], environments: Sequence[Mapping[str, str]]
-    ) -> Iterator[Finished[Attempt, float] | Died[Attempt]]:
-        """Each attempt in a process, one process per environment; its predictions are kept.
-
-        A process reads its pictures itself. It works on the GPU that its environment shows, else on the CPU.
-        """
-        work = _TryOne(self._for_other_processes())
-        for event in run_jobs(work, attempts, workers=len(environments), environments=environments):
-            if isinstance(event, (Finished, Died)):
-                yield event
-
-    def _for_other_processes(self) -> Trials:
-        """Copies on the CPU, for processes that see other devices."""
-        encoders = [
-            dataclasses.replace(one.encoder, backbone=copy.deepcopy(one.encoder.backbone).cpu())
+    def on_cpu(self) -> Trials:
+        """Copies for processes that see other devices; a process reads its pictures itself."""
+        moved = [
+            replace(one, encoder=replace(one.encoder, backbone=copy.deepcopy(one.encoder.backbone).cpu()))
             for one in self.contestants
         ]
-        contestants = [
-            dataclasses.replace(one, encoder=encoder)
-            for one, encoder in zip(self.contestants, encoders, strict=True)
-        ]
-        return dataclasses.replace(
-            self, contestants=contestants, trial=dataclasses.replace(self.trial, workers=0)
-        )
+        return replace(self, contestants=moved, trial=replace(self.trial, workers=0))
 
     def _path(self, attempt: Attempt) -> Path:
         system = self.contestants[attempt.system].name
@@ -359,16 +331,11 @@ class Trials:
         return self.folder / f"{name}.parquet"
 
 
-@dataclass(frozen=True)
-class _TryOne:
-    """The work of one process."""
-
-    trials: Trials
-
-    def __call__(self, attempt: Attempt, report: Report, /) -> float:
-        backbone = self.trials.contestants[attempt.system].encoder.backbone
-        backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-        return self.trials.try_and_keep(attempt).about.seconds
+def _try_one(trials: Trials, attempt: Attempt, report: Report, /) -> float:
+    """The work of one process, on the GPU that its environment shows, else on the CPU; seconds."""
+    backbone = trials.contestants[attempt.system].encoder.backbone
+    backbone.to("cuda" if torch.cuda.is_available() else "cpu")
+    return trials.try_and_keep(attempt).about.seconds
 
 
 def embed_contestants(
@@ -398,20 +365,21 @@ def results_of(
     kept = {attempt: trials.kept(attempt) for attempt in attempts}
     fresh = [attempt for attempt in attempts if kept[attempt] is None]
     if len(environments) > 1 and len(fresh) > 1:
-        for event in trials.side_by_side(fresh, environments):
+        work = partial(_try_one, trials.on_cpu())
+        for event in run_jobs(work, fresh, workers=len(environments), environments=environments):
             label = label_of(trials.about(event.job))
             if isinstance(event, Died):
                 say(f"{label}: its process died ({event.how}); it is tried again when the others are done")
-            else:
+            elif isinstance(event, Finished):
                 say(f"{label}: done in {event.result:.0f} s")
         kept |= {attempt: trials.kept(attempt) for attempt in fresh}
     for attempt in attempts:
         result = Result.of(kept[attempt] or trials.try_and_keep(attempt))
         about, mean = result.predictions.about, result.mean_score
-        told = f"in {about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
+        when = f"in {about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
         name = "F1" if result.expressions is None else "class accuracy"
         interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
-        say(f"{result.label}: mean {name} {interval} {told}")
+        say(f"{result.label}: mean {name} {interval} {when}")
         yield result
 
 

@@ -1,6 +1,6 @@
-"""How sure a score is: intervals and paired tests that draw subjects, not frames.
+"""Confidence intervals and paired tests that resample subjects, not frames.
 
-Frames of one person are anything but independent, so whole people are resampled (Efron & Tibshirani, 1993,
+Frames of one person are not independent, so whole people are resampled (Efron & Tibshirani, 1993,
 chapter 8). F1 and ROC-AUC are exact functions of sums over subjects and over pairs of subjects, so
 thousands of resamples cost a matrix product.
 """
@@ -57,12 +57,8 @@ def counts_by_subject(
     labels_NA: Floats, predicted_NA: NDArray[Any], subject_N: NDArray[Any]
 ) -> NDArray[np.int64]:
     """(S, A, 4) confusion counts of each subject, in the order of their names."""
-    return np.stack(
-        [
-            confusion_counts(labels_NA[subject_N == subject], predicted_NA[subject_N == subject])
-            for subject in np.unique(subject_N)
-        ]
-    )
+    rows_of_subjects = (subject_N == subject for subject in np.unique(subject_N))
+    return np.stack([confusion_counts(labels_NA[rows], predicted_NA[rows]) for rows in rows_of_subjects])
 
 
 def fold_of_subjects(subject_N: NDArray[Any], fold_N: NDArray[Any]) -> NDArray[Any]:
@@ -145,8 +141,11 @@ def compare_f1(
     if not np.array_equal(_coded(counts_a_SA4), _coded(counts_b_SA4)):
         raise ValueError("a paired test needs both encoders on the same frames; the counts differ")
     swap_RS = np.random.default_rng(seed).integers(0, 2, size=weight_RS.shape)
-    value_A = _difference(counts_a_SA4, counts_b_SA4, fold_S, _once(fold_S))[0]
-    drawn_RA = _difference(counts_a_SA4, counts_b_SA4, fold_S, weight_RS)
+    value_A, drawn_RA = (
+        _f1(counts_b_SA4, fold_S, weights) - _f1(counts_a_SA4, fold_S, weights)
+        for weights in (_once(fold_S), weight_RS)
+    )
+    value_A = value_A[0]
     mixed_RA = _swapped_difference(counts_a_SA4, counts_b_SA4, fold_S, swap_RS)
     each = [paired_test(*columns) for columns in zip(value_A, drawn_RA.T, mixed_RA.T, strict=True)]
     return each, paired_test(value_A.mean(), drawn_RA.mean(axis=1), mixed_RA.mean(axis=1))
@@ -194,15 +193,6 @@ def _f1(counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[
 def _weighted_f1(counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]) -> Floats:
     """(R, A); in floating point, which multiplies far faster and holds these counts exactly."""
     return f1_of_counts(np.tensordot(weight_RS.astype(np.float64), counts_SA4.astype(np.float64), axes=1))
-
-
-def _difference(
-    counts_a_SA4: NDArray[np.int64],
-    counts_b_SA4: NDArray[np.int64],
-    fold_S: NDArray[Any],
-    weight_RS: NDArray[np.int64],
-) -> Floats:
-    return _f1(counts_b_SA4, fold_S, weight_RS) - _f1(counts_a_SA4, fold_S, weight_RS)
 
 
 def _swapped_difference(

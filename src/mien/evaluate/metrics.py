@@ -1,4 +1,4 @@
-"""Scores an action unit. What scikit-learn has comes from there; NaN labels (not coded) are left out.
+"""Scores per action unit, from scikit-learn where it has them; NaN labels (not coded) are left out.
 
 All functions take (N, A) arrays and give (A,). A score that is undefined is NaN: ranking scores where only
 one class occurs, any score without a coded row. F1 without a positive, true or predicted, is 0, as the field
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Scores:
-    """One (A,) array a score, all from 0 to 1; lower is better for the last two."""
+    """One (A,) array per score, all from 0 to 1; lower is better for the last two."""
 
     base_rate: Floats
     f1: Floats
@@ -54,11 +55,7 @@ def scores_of(labels_NA: Floats, probability_NA: Floats, *, threshold_A: Floats 
 
 def f1_per_column(labels_NA: Floats, predicted_NA: NDArray[Any]) -> Floats:
     """(A,) F1 of 0/1 predictions."""
-
-    def f1(labels_N: NDArray[Any], predicted_N: NDArray[Any]) -> float:
-        return float(f1_score(labels_N, predicted_N, zero_division=0))
-
-    return _per_column(f1, labels_NA, predicted_NA)
+    return _per_column(partial(f1_score, zero_division=0), labels_NA, predicted_NA)
 
 
 def roc_auc_per_column(labels_NA: Floats, score_NA: Floats) -> Floats:
@@ -107,7 +104,7 @@ def icc_3_1(coded_NA: Floats, predicted_NA: Floats) -> Floats:
 
     (MSR - MSE) / (MSR + MSE) over the coded rows; NaN with fewer than two, or when neither rater varies.
     """
-    return np.array([_icc(*_both_defined(x, y)) for x, y in zip(coded_NA.T, predicted_NA.T, strict=True)])
+    return np.array([_icc(x_N, y_N) for x_N, y_N in zip(coded_NA.T, predicted_NA.T, strict=True)])
 
 
 def mean_defined(values: Iterable[float]) -> float:
@@ -117,7 +114,7 @@ def mean_defined(values: Iterable[float]) -> float:
 
 
 def undefined(scores: Scores, action_units: Sequence[int]) -> list[str]:
-    """Plain words on every score that could not be computed."""
+    """One sentence for every score that could not be computed."""
     lines = []
     for name, values_A in vars(scores).items():
         numbers = [f"AU{n}" for n, value in zip(action_units, values_A, strict=True) if np.isnan(value)]
@@ -146,6 +143,7 @@ def _per_column(
 
 def _icc(x_N: Floats, y_N: Floats) -> float:
     rating_N2 = np.stack([x_N, y_N], axis=1).astype(np.float64)
+    rating_N2 = rating_N2[~np.isnan(rating_N2).any(axis=1)]
     N = len(rating_N2)
     if N < 2:
         return float("nan")
@@ -154,11 +152,6 @@ def _icc(x_N: Floats, y_N: Floats) -> float:
     residual = ((rating_N2 - row_N1 - rater_12 + rating_N2.mean()) ** 2).sum() / (N - 1)
     total = between + residual
     return float((between - residual) / total) if total > 0 else float("nan")
-
-
-def _both_defined(x_N: Floats, y_N: Floats) -> tuple[Floats, Floats]:
-    defined_N = ~np.isnan(x_N) & ~np.isnan(y_N)
-    return x_N[defined_N], y_N[defined_N]
 
 
 def _mean(values: Floats) -> float:

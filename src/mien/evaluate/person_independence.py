@@ -1,8 +1,7 @@
-"""How much of a person is in the features: identity, pose and light beside the action units, as numbers.
+"""How much the features contain of identity, pose and light beside the action units.
 
-All of them on the same frames for every encoder, none of them on training subjects' labels alone: whoever is
-tested by a read-out of action units, pose or light was not seen by it. Identity is read from other videos of
-the same people.
+All are measured on the same frames for every encoder. Read-outs of action units, pose and light are tested on
+people who were not in their training rows. Identity is read from other videos of the same people.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, silhouette_score
@@ -81,13 +81,9 @@ def person_independence(
 ) -> PersonIndependence:
     """All numbers for these frames (at most 3 000: see `sample_of`)."""
     subject_N, video_N = frames.subject_N, frames.videos()
-    found = _neighbour_agreement(features_ND, frames.occurrence_NA, subject_N)
+    near, random = _neighbour_agreement(features_ND, frames.occurrence_NA, subject_N)
     by_au, by_subject = _silhouettes(features_ND, frames.occurrence_NA, subject_N)
     accuracy, chance = _identity(features_ND, subject_N, video_N)
-    yaw, pitch, light = (
-        _r2_across_people(features_ND, values, subject_N)
-        for values in (pose_N3[:, 0], pose_N3[:, 1], brightness_N)
-    )
     return PersonIndependence(
         action_unit_auc=action_unit_auc,
         identity_accuracy=accuracy,
@@ -95,11 +91,11 @@ def person_independence(
         identity_retrieval=_retrieval(features_ND, subject_N, video_N),
         silhouette_by_action_unit=by_au,
         silhouette_by_subject=by_subject,
-        neighbours_share=found[0],
-        neighbours_share_by_chance=found[1],
-        r2_yaw=yaw,
-        r2_pitch=pitch,
-        r2_brightness=light,
+        neighbours_share=near,
+        neighbours_share_by_chance=random,
+        r2_yaw=_r2_across_people(features_ND, pose_N3[:, 0], subject_N),
+        r2_pitch=_r2_across_people(features_ND, pose_N3[:, 1], subject_N),
+        r2_brightness=_r2_across_people(features_ND, brightness_N, subject_N),
         num_frames=len(subject_N),
         num_subjects=len(np.unique(subject_N)),
     )
@@ -108,20 +104,15 @@ def person_independence(
 def sample_of(frames: LabelledFrames, *, num_frames: int = MAX_FRAMES, seed: int = 0) -> NDArray[np.int64]:
     """Sorted rows, as evenly over videos as they go, the same for every encoder."""
     order = np.random.default_rng(seed).permutation(frames.num_frames)
-    _, video = np.unique(frames.videos()[order], return_inverse=True)
-    nth = _number_within(video)
+    nth = pd.Series(order).groupby(frames.videos()[order]).cumcount().to_numpy()
     chosen: NDArray[np.int64] = np.sort(order[np.argsort(nth, kind="stable")[:num_frames]])
     return chosen
 
 
-def _number_within(group_N: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0 for the first row of each group, 1 for its second, ..."""
-    order = np.argsort(group_N, kind="stable")
-    starts = np.flatnonzero(np.diff(group_N[order], prepend=-1))
-    lengths = np.diff(np.append(starts, len(group_N)))
-    nth = np.empty(len(group_N), np.int64)
-    nth[order] = np.arange(len(group_N)) - np.repeat(starts, lengths)
-    return nth
+def silhouette(rows_ND: Floats, group_N: NDArray[Any]) -> float:
+    """NaN unless there are two groups or more, and fewer than rows."""
+    defined = 1 < len(np.unique(group_N)) < len(group_N)
+    return float(silhouette_score(rows_ND, group_N)) if defined else float("nan")
 
 
 def _identity(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any]) -> tuple[float, float]:
@@ -148,14 +139,10 @@ def _retrieval(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[An
 
 
 def _silhouettes(features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[Any]) -> tuple[float, float]:
-    rows_ND = standardised(features_ND)
-    by_au = []
-    for labels_N in occurrence_NA.T:
-        coded_N = ~np.isnan(labels_N)
-        if len(np.unique(labels_N[coded_N])) == 2:
-            by_au.append(float(silhouette_score(rows_ND[coded_N], labels_N[coded_N])))
-    several = 1 < len(np.unique(subject_N)) < len(subject_N)
-    return mean_defined(by_au), float(silhouette_score(rows_ND, subject_N)) if several else float("nan")
+    rows_ND, coded_NA = standardised(features_ND), ~np.isnan(occurrence_NA)
+    columns = zip(occurrence_NA.T, coded_NA.T, strict=True)
+    by_au = [silhouette(rows_ND[coded_N], labels_N[coded_N]) for labels_N, coded_N in columns]
+    return mean_defined(by_au), silhouette(rows_ND, subject_N)
 
 
 def _neighbour_agreement(
@@ -235,12 +222,8 @@ def agreement(occurrence_NA: Floats, queries_Q: NDArray[np.int64], neighbours_QK
 
 
 def _nearest(rows_ND: Floats, subject_N: NDArray[Any], row: int, num_neighbours: int) -> NDArray[np.int64]:
-    chosen: list[int] = []
-    used = {subject_N[row]}
-    for candidate in np.argsort(-(rows_ND @ rows_ND[row]), kind="stable"):
-        if subject_N[candidate] not in used:
-            chosen.append(int(candidate))
-            used.add(subject_N[candidate])
-        if len(chosen) == num_neighbours:
-            break
-    return np.array(chosen, dtype=np.int64)
+    order_N = np.argsort(-(rows_ND @ rows_ND[row]), kind="stable")
+    order_N = order_N[subject_N[order_N] != subject_N[row]]
+    _, first = np.unique(subject_N[order_N], return_index=True)
+    nearest: NDArray[np.int64] = order_N[np.sort(first)[:num_neighbours]]
+    return nearest

@@ -1,8 +1,9 @@
-"""What a system said about every tested frame, as one Parquet file from which all scores can be recomputed.
+"""A system's predictions for every tested frame: one Parquet file from which all scores can be recomputed.
 
-Columns: path, frame, seconds, subject, fold; an action unit label_AU12 (empty = not coded), probability_AU12,
-threshold_AU12 (chosen on training subjects) and, where the set codes them, intensity_AU12 and
-predicted_intensity_AU12; or label (a class number) and probability_Happy. The metadata say what it was.
+Columns: path, frame, seconds, subject, fold; per action unit label_AU12 (empty = not coded),
+probability_AU12, threshold_AU12 (chosen on training subjects) and, where the set codes them, intensity_AU12
+and predicted_intensity_AU12; or label (a class number) and probability_Happy. The metadata are
+an `About` record.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class About:
     seconds: float  # spent on fitting and predicting
     notes: tuple[str, ...] = ()
 
-    def tells_the_same(self, other: About) -> bool:
-        """Whether a run of the other would give these predictions again: all but where, when and how long."""
+    def is_same_trial(self, other: About) -> bool:
+        """Whether a run of the other would give these predictions again, wherever and whenever it runs."""
         apart: dict[str, Any] = {"encoder": "", "seconds": 0.0, "notes": ()}
         return dataclasses.replace(self, **apart) == dataclasses.replace(other, **apart)
 
@@ -98,36 +99,29 @@ def output_names(action_units: tuple[int, ...], expressions: tuple[str, ...]) ->
     return expressions or tuple(action_unit(number).column for number in action_units)
 
 
+_ROW = ("path", "frame", "seconds", "subject", "fold")
+_BLOCKS = ("probability", "label", "threshold", "intensity", "predicted_intensity")
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """One Parquet file, at once or not at all."""
-    columns: dict[str, Any] = {
-        "path": predictions.path_N,
-        "frame": predictions.frame_N,
-        "seconds": predictions.seconds_N,
-        "subject": predictions.subject_N,
-        "fold": predictions.fold_N,
-    }
+    """One Parquet file, written whole or not at all."""
+    columns: dict[str, Any] = {name: pa.array(getattr(predictions, f"{name}_N")) for name in _ROW}
     if predictions.class_N is not None:
-        columns["label"] = predictions.class_N
-    for prefix, values_NA in _blocks(predictions).items():
-        for column, name in enumerate(predictions.outputs):
-            columns[f"{prefix}_{name}"] = pa.array(
-                values_NA[:, column], from_pandas=True
-            )  # NaN becomes empty
-    record = {
-        "format": _FORMAT,
-        "outputs": predictions.outputs,
-        "about": dataclasses.asdict(predictions.about),
-    }
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    table = table.replace_schema_metadata({_KEY: json.dumps(record).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
+        columns["label"] = pa.array(predictions.class_N)
+    for block in _BLOCKS:
+        values_NA = getattr(predictions, f"{block}_NA")
+        if values_NA is not None and values_NA.shape[1]:
+            for name, values_N in zip(predictions.outputs, values_NA.T, strict=True):
+                columns[f"{block}_{name}"] = pa.array(values_N, from_pandas=True)  # NaN becomes empty
+    about = dataclasses.asdict(predictions.about)
+    record = {"format": _FORMAT, "outputs": predictions.outputs, "about": about}
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(record).encode()})
     with replacing(path, temporary_folder=path.parent) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
 def read_predictions(path: Path) -> Predictions:
-    """What `write_predictions` wrote; PredictionsError when the file is something else."""
+    """The contents of a file of `write_predictions`; PredictionsError when the file is something else."""
     try:
         table = pq.read_table(path)
         record = json.loads((table.schema.metadata or {})[_KEY])
@@ -135,8 +129,22 @@ def read_predictions(path: Path) -> Predictions:
         raise PredictionsError(f"{path}: not a file of predictions that `mien evaluate` wrote") from error
     if record["format"] != _FORMAT:
         raise PredictionsError(f"{path}: format {record['format']}; this mien reads {_FORMAT}")
-    about = About(**(record["about"] | {"notes": tuple(record["about"]["notes"])}))
-    return _from_table(table, tuple(record["outputs"]), about)
+    rows = {f"{name}_N": table[name].to_numpy() for name in _ROW}
+    rows |= {name: rows[name].astype(np.str_) for name in ("path_N", "subject_N", "fold_N")}
+    none_NA = np.zeros((table.num_rows, 0), np.float32)
+    blocks = {"label_NA": none_NA, "threshold_NA": none_NA}
+    for block in _BLOCKS:
+        names = [f"{block}_{output}" for output in record["outputs"]]
+        if names[0] in table.column_names:
+            columns = [table[name].to_numpy().astype(np.float32) for name in names]
+            blocks[f"{block}_NA"] = np.stack(columns, axis=1)
+    return Predictions(
+        about=About(**(record["about"] | {"notes": tuple(record["about"]["notes"])})),
+        outputs=tuple(record["outputs"]),
+        class_N=table["label"].to_numpy() if "label" in table.column_names else None,
+        **rows,
+        **blocks,
+    )
 
 
 def require_comparable(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:
@@ -153,42 +161,3 @@ def require_comparable(a: Predictions, b: Predictions, *, names: tuple[str, str]
             f"{names[0]} and {names[1]} do not compare: not the same frames, folds and labels "
             f"({len(a.path_N)} and {len(b.path_N)} tested frames)"
         )
-
-
-def _blocks(predictions: Predictions) -> dict[str, NDArray[np.float32]]:
-    """(N, A) arrays by the prefix of their columns."""
-    blocks: dict[str, NDArray[np.float32] | None] = {
-        "probability": predictions.probability_NA,
-        "label": predictions.label_NA if predictions.class_N is None else None,
-        "threshold": predictions.threshold_NA if predictions.class_N is None else None,
-        "intensity": predictions.intensity_NA,
-        "predicted_intensity": predictions.predicted_intensity_NA,
-    }
-    return {prefix: values for prefix, values in blocks.items() if values is not None}
-
-
-def _from_table(table: pa.Table, outputs: tuple[str, ...], about: About) -> Predictions:
-    def block(prefix: str) -> NDArray[np.float32] | None:
-        if f"{prefix}_{outputs[0]}" not in table.column_names:
-            return None
-        columns = [table[f"{prefix}_{name}"].to_numpy().astype(np.float32) for name in outputs]
-        return np.stack(columns, axis=1)
-
-    none_NA = np.zeros((table.num_rows, 0), np.float32)
-    probability_NA, label_NA, threshold_NA = block("probability"), block("label"), block("threshold")
-    assert probability_NA is not None
-    return Predictions(
-        about=about,
-        outputs=outputs,
-        path_N=np.array(table["path"].to_pylist(), np.str_),
-        frame_N=table["frame"].to_numpy(),
-        seconds_N=table["seconds"].to_numpy(),
-        subject_N=np.array(table["subject"].to_pylist(), np.str_),
-        fold_N=np.array(table["fold"].to_pylist(), np.str_),
-        probability_NA=probability_NA,
-        label_NA=none_NA if label_NA is None else label_NA,
-        threshold_NA=none_NA if threshold_NA is None else threshold_NA,
-        class_N=table["label"].to_numpy() if "label" in table.column_names else None,
-        intensity_NA=block("intensity"),
-        predicted_intensity_NA=block("predicted_intensity"),
-    )

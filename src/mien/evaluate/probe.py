@@ -1,8 +1,10 @@
-"""The linear probe on cached features of a frozen encoder: labels, loss, fit and prediction."""
+"""The linear probe: a head on features of a frozen encoder, or fitted together with parts of the encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import enum
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,12 +13,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from mien.backbones import Backbone
+from mien.data.views import FaceViews, Normalisation, ViewSettings
 from mien.datasets.base import LabelledFrames
-from mien.evaluate.head import ProbeHead, class_weights
+from mien.evaluate.features import StoredFaces, centre_views, stored_pictures
+from mien.evaluate.head import ProbeHead
 from mien.losses.action_unit_bce import action_unit_bce, balancing_weights
+from mien.train.encoder_file import InputContract
 
 Floats = NDArray[np.floating[Any]]
+Rows = NDArray[np.int64]
+
+MAX_WEIGHT = 20.0
+"""Upper bound of a class weight, as in mien.losses.action_unit_bce."""
+
+
+class TrunkMode(enum.Enum):
+    """Which parts of the encoder are fitted with the head; at test time nothing changes in any mode.
+
+    The paper: "the parameters in the encoder were frozen except that in the batch-norm layers".
+    """
+
+    FROZEN = "frozen"
+    """None: the usual linear protocol, on cached features."""
+    STATS = "stats"
+    """Running means and variances of the batch-norm layers."""
+    AFFINE_STATS = "affine+stats"
+    """These and the layers' weights and biases: the paper's words taken literally."""
+    ALL = "all"
+    """Everything: fine-tuning end to end."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +51,7 @@ class ProbeSettings:
     """How a head is fitted; the last epoch is the one reported."""
 
     epochs: int = 15
-    min_steps: int = 1000  # a small set is gone through more often, until there are as many updates
+    min_steps: int = 1000  # a small set gets more epochs, until there are as many updates
     batch_size: int = 128
     learning_rate: float = 1e-3  # Adam, cosine to 0
     trunk_learning_rate: float = 1e-4  # of an encoder that is tuned as a whole
@@ -38,29 +65,102 @@ class ProbeSettings:
             )
 
 
-def fit_head(
-    features_ND: Tensor, targets: Targets, train_rows: NDArray[np.int64], settings: ProbeSettings
-) -> ProbeHead:
+def fit_head(features_ND: Tensor, targets: Targets, train_rows: Rows, settings: ProbeSettings) -> ProbeHead:
     """A head fitted on the training rows, in evaluation mode; the same seed gives the same head.
 
     Global random state is left as it was. ValueError with fewer than two rows.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     head = new_head(features_ND.shape[1], targets.num_outputs, seed=settings.seed).to(features_ND.device)
-    loss_of = targets.loss_for(train_rows)
-    schedule = Schedule(head, len(train_rows), settings)
-    for rows in shuffled_batches(train_rows, settings, generator):
-        schedule.step(loss_of(head(features_ND[rows]), rows))
+    rows_of_batches = shuffled_batches(train_rows, settings, generator)
+    batches = ((rows, features_ND[rows]) for rows in rows_of_batches)
+    _fit(head, [], batches, targets, train_rows, settings=settings)
     return head.eval()
 
 
 @torch.inference_mode()
-def predict(
-    features_ND: Tensor, head: ProbeHead, targets: Targets, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def predict(features_ND: Tensor, head: ProbeHead, targets: Targets, rows: Rows) -> NDArray[np.float32]:
     """(len(rows), A) probabilities."""
     probabilities: NDArray[np.float32] = targets.probabilities(head(features_ND[rows])).cpu().numpy()
     return probabilities
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A trunk and its head, both in evaluation mode."""
+
+    trunk: Backbone
+    head: ProbeHead
+    inputs: InputContract
+
+
+def fit_tuned(
+    backbone: Backbone,
+    inputs: InputContract,
+    faces: StoredFaces,
+    targets: Targets,
+    train_rows: Rows,
+    *,
+    mode: TrunkMode,
+    settings: ProbeSettings,
+    workers: int = 0,
+) -> TunedModel:
+    """Head and trunk fitted on the training rows with random flips and crops; `backbone` stays as it is."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    device = next(backbone.parameters()).device
+    trunk = prepared_trunk(backbone, mode)
+    head = new_head(backbone.feature_dim, targets.num_outputs, seed=settings.seed).to(device)
+    flip_and_crop = ViewSettings(
+        output_size_px=inputs.input_size_px,
+        rotation_degrees=0.0,
+        flip_probability=0.5,
+        colour_probability=0.0,
+    )
+    views = FaceViews(flip_and_crop, generator, normalisation=Normalisation(inputs.mean, inputs.std))
+    rows_of_batches = shuffled_batches(train_rows, settings, generator)
+    batches = (
+        (rows, trunk(views.independent(frames.to(device)[:, None])[:, 0]))
+        for rows, frames in stored_pictures(faces, rows_of_batches, inputs, workers)
+    )
+    _fit(head, trainable(trunk), batches, targets, train_rows, settings=settings)
+    return TunedModel(trunk.eval(), head.eval(), inputs)
+
+
+@torch.inference_mode()
+def predict_tuned(
+    model: TunedModel,
+    faces: StoredFaces,
+    targets: Targets,
+    rows: Rows,
+    *,
+    batch_size: int = 128,
+    workers: int = 0,
+) -> NDArray[np.float32]:
+    """(len(rows), A) probabilities of centre crops."""
+    device = next(model.trunk.parameters()).device
+    batches = torch.split(torch.from_numpy(rows), batch_size)
+    found = [np.zeros((0, targets.num_outputs), np.float32)]
+    for _, frames in stored_pictures(faces, batches, model.inputs, workers):
+        images = centre_views(frames.to(device), model.inputs)
+        found.append(targets.probabilities(model.head(model.trunk(images))).cpu().numpy())
+    return np.concatenate(found)
+
+
+def prepared_trunk(backbone: Backbone, mode: TrunkMode) -> Backbone:
+    """A copy in which exactly what `mode` says is in training mode or has a gradient."""
+    trunk = copy.deepcopy(backbone)
+    trunk.requires_grad_(mode is TrunkMode.ALL)
+    trunk.train(mode is TrunkMode.ALL)
+    for module in trunk.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(mode is not TrunkMode.FROZEN)
+            module.requires_grad_(mode in (TrunkMode.AFFINE_STATS, TrunkMode.ALL))
+    return trunk
+
+
+def trainable(trunk: nn.Module) -> list[nn.Parameter]:
+    """The parameters that have a gradient."""
+    return [parameter for parameter in trunk.parameters() if parameter.requires_grad]
 
 
 def new_head(feature_dim: int, num_outputs: int, *, seed: int) -> ProbeHead:
@@ -70,49 +170,50 @@ def new_head(feature_dim: int, num_outputs: int, *, seed: int) -> ProbeHead:
         return ProbeHead(feature_dim, num_outputs)
 
 
-def shuffled_batches(
-    rows: NDArray[np.int64], settings: ProbeSettings, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """All epochs' batches; a rest too small to normalise is left for another epoch."""
-    for _ in range(epochs_in_all(len(rows), settings)):
+def _fit(
+    head: ProbeHead,
+    trunk: list[nn.Parameter],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    targets: Targets,
+    train_rows: Rows,
+    *,
+    settings: ProbeSettings,
+) -> None:
+    """Adam with a cosine to zero over (rows, features) of all batches; the trunk at its own rate."""
+    groups: list[dict[str, Any]] = [{"params": list(head.parameters()), "lr": settings.learning_rate}]
+    if trunk:
+        groups.append({"params": trunk, "lr": settings.trunk_learning_rate})
+    optimiser = torch.optim.Adam(groups)
+    steps = batches_in_all(len(train_rows), settings)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    loss_of = targets.loss_for(train_rows)
+    for rows, features_ND in batches:
+        optimiser.zero_grad(set_to_none=True)
+        loss_of(head(features_ND), rows).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        cosine.step()
+
+
+def shuffled_batches(rows: Rows, settings: ProbeSettings, generator: torch.Generator) -> Iterator[Tensor]:
+    """The batches of all epochs; a rest too small to normalise is left for another epoch."""
+    for _ in range(_epochs_and_batches(len(rows), settings)[0]):
         order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=generator)]
         yield from (batch for batch in torch.split(order, settings.batch_size) if len(batch) > 1)
 
 
-def epochs_in_all(num_rows: int, settings: ProbeSettings) -> int:
-    """How often the rows are gone through; ValueError with fewer than two."""
-    return max(settings.epochs, -(-settings.min_steps // _batches_of_an_epoch(num_rows, settings)))
-
-
 def batches_in_all(num_rows: int, settings: ProbeSettings) -> int:
     """How many batches `shuffled_batches` gives; ValueError with fewer than two rows."""
-    return epochs_in_all(num_rows, settings) * _batches_of_an_epoch(num_rows, settings)
+    epochs, batches_per_epoch = _epochs_and_batches(num_rows, settings)
+    return epochs * batches_per_epoch
 
 
-class Schedule:
-    """Adam with a cosine to zero over a known number of steps; the trunk at a rate of its own."""
-
-    def __init__(
-        self,
-        head: nn.Module,
-        num_rows: int,
-        settings: ProbeSettings,
-        *,
-        trunk: list[nn.Parameter] | None = None,
-    ) -> None:
-        groups: list[dict[str, Any]] = [{"params": list(head.parameters()), "lr": settings.learning_rate}]
-        if trunk:
-            groups.append({"params": trunk, "lr": settings.trunk_learning_rate})
-        self.optimiser = torch.optim.Adam(groups)
-        steps = batches_in_all(num_rows, settings)
-        self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, T_max=steps)
-
-    def step(self, loss: Tensor) -> None:
-        """Backward and one update."""
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.cosine.step()
+def _epochs_and_batches(num_rows: int, settings: ProbeSettings) -> tuple[int, int]:
+    """The number of epochs, and of batches in each."""
+    if num_rows < 2:
+        raise ValueError(f"a probe needs at least 2 rows to fit on, not {num_rows}")
+    whole, rest = divmod(num_rows, settings.batch_size)
+    batches = whole + (rest > 1)
+    return max(settings.epochs, -(-settings.min_steps // batches)), batches
 
 
 def chosen_thresholds(labels_NA: Floats, probability_NA: Floats) -> Floats:
@@ -122,13 +223,6 @@ def chosen_thresholds(labels_NA: Floats, probability_NA: Floats) -> Floats:
     """
     columns = zip(labels_NA.T, probability_NA.T, strict=True)
     return np.array([_best_threshold(labels_N, probability_N) for labels_N, probability_N in columns])
-
-
-def _batches_of_an_epoch(num_rows: int, settings: ProbeSettings) -> int:
-    if num_rows < 2:
-        raise ValueError(f"a probe needs at least 2 rows to fit on, not {num_rows}")
-    whole, rest = divmod(num_rows, settings.batch_size)
-    return whole + (rest > 1)
 
 
 def _best_threshold(labels_N: Floats, probability_N: Floats) -> float:
@@ -154,10 +248,10 @@ class Targets(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """Logits a row."""
+        """Logits per row."""
 
-    def loss_for(self, train_rows: NDArray[np.int64]) -> Loss:
-        """The loss, weighted by what these rows alone say about the classes."""
+    def loss_for(self, train_rows: Rows) -> Loss:
+        """The loss, weighted by the class frequencies in these rows alone."""
 
     def probabilities(self, logits_NA: Tensor) -> Tensor:
         """(N, A) in [0, 1]."""
@@ -165,7 +259,7 @@ class Targets(Protocol):
 
 @dataclass(frozen=True)
 class OccurrenceTargets:
-    """One sigmoid an action unit; NaN labels give no loss."""
+    """One sigmoid per action unit; NaN labels give no loss."""
 
     occurrence_NA: Tensor
 
@@ -174,18 +268,17 @@ class OccurrenceTargets:
         """Action units."""
         return self.occurrence_NA.shape[1]
 
-    def loss_for(self, train_rows: NDArray[np.int64]) -> Loss:
+    def loss_for(self, train_rows: Rows) -> Loss:
         """Binary cross-entropy in which presence and absence weigh the same in the training fold."""
         train_NA = self.occurrence_NA[torch.from_numpy(train_rows)]
         present_A, absent_A = balancing_weights(*((train_NA == value).sum(dim=0) for value in (1, 0)))
 
         def loss(logits_NA: Tensor, rows: Tensor) -> Tensor:
-            device = logits_NA.device
+            labels_NA, present, absent = (
+                value.to(logits_NA.device) for value in (self.occurrence_NA[rows], present_A, absent_A)
+            )
             value: Tensor = action_unit_bce(
-                logits_NA,
-                self.occurrence_NA[rows].to(device),
-                present_weight_A=present_A.to(device),
-                absent_weight_A=absent_A.to(device),
+                logits_NA, labels_NA, present_weight_A=present, absent_weight_A=absent
             )
             return value
 
@@ -204,7 +297,7 @@ class ExpressionTargets:
 
     num_outputs: int
 
-    def loss_for(self, train_rows: NDArray[np.int64]) -> Loss:
+    def loss_for(self, train_rows: Rows) -> Loss:
         """Cross-entropy with weights inverse to the classes' frequency in the training fold."""
         weight_C = class_weights(self.class_N[torch.from_numpy(train_rows)], self.num_outputs)
 
@@ -217,6 +310,12 @@ class ExpressionTargets:
     def probabilities(self, logits_NA: Tensor) -> Tensor:
         """Softmax."""
         return logits_NA.float().softmax(dim=1)
+
+
+def class_weights(class_N: Tensor, num_classes: int) -> Tensor:
+    """(C,) inverse to the class's frequency in the training fold, mean 1 over the rows, at most 20."""
+    count_C = torch.bincount(class_N, minlength=num_classes).float()
+    return (len(class_N) / (num_classes * count_C.clamp(min=1))).clamp(max=MAX_WEIGHT)
 
 
 def targets_of(frames: LabelledFrames) -> Targets:

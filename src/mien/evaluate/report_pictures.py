@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+from torch import Tensor
 
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.evaluation import Contestant, Features, Trial
 from mien.evaluate.features import centre_views
-from mien.evaluate.head import REGIONS, ProbeHead, activation_maps, region_maps
+from mien.evaluate.head import ProbeHead
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.person_independence import nearest_of_others, standardised
-from mien.evaluate.probe import fit_head, predict, targets_of
-from mien.evaluate.tune import TrunkMode
+from mien.evaluate.person_independence import nearest_of_others, silhouette, standardised
+from mien.evaluate.probe import TrunkMode, fit_head, predict, targets_of
 from mien.train.encoder_file import Encoder
 
 Floats = NDArray[np.floating[Any]]
@@ -32,6 +32,13 @@ PERPLEXITY = 30.0
 NUM_MAPS = 4  # systems whose features are drawn side by side
 MIN_FRAMES_OF_A_MAP = 10
 FACE_PX = 128
+PICTURES_OF_A_KIND = 4
+
+REGIONS: dict[str, tuple[int, ...]] = {
+    "brows": (1, 2, 4),
+    "eyes and cheeks": (5, 6, 7, 43, 45),
+    "nose and mouth": (9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def frames_to_map(frames: LabelledFrames, column: int, *, seed: int = 0) -> NDAr
     """
     generator = np.random.default_rng(seed)
     labels_N = frames.occurrence_NA[:, column]
-    subjects = [s for s in np.unique(frames.subject_N) if _kinds(labels_N[frames.subject_N == s]) == 2]
+    subjects = [s for s in np.unique(frames.subject_N) if {0, 1} <= set(labels_N[frames.subject_N == s])]
     chosen: list[NDArray[np.int64]] = []
     for subject in generator.permutation(subjects)[:NUM_SUBJECTS]:
         for kind in (0, 1):
@@ -80,21 +87,9 @@ def feature_map(features_MD: Floats, present_M: Floats, subject_M: NDArray[np.st
         points_M2,
         present_M,
         subject_M,
-        _silhouette(rows_MD, present_M),
-        _silhouette(rows_MD, np.unique(subject_M, return_inverse=True)[1]),
+        silhouette(rows_MD, present_M),
+        silhouette(rows_MD, subject_M),
     )
-
-
-def _kinds(labels_N: Floats) -> int:
-    return len(np.unique(labels_N[~np.isnan(labels_N)]))
-
-
-def _silhouette(rows_MD: Floats, group_M: NDArray[Any]) -> float:
-    defined = 1 < len(np.unique(group_M)) < len(group_M)
-    return float(silhouette_score(rows_MD, group_M)) if defined else float("nan")
-
-
-PICTURES_OF_A_KIND = 4
 
 
 @dataclass(frozen=True)
@@ -118,15 +113,6 @@ class ShownFace:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """An encoder, a head fitted on its frozen features, in evaluation mode, and the faces they read."""
-
-    encoder: Encoder
-    head: ProbeHead
-    data: LabelledFaces
-
-
-@dataclass(frozen=True)
 class RegionExamples:
     """Faces of one region of action units: all read rightly, and something read wrongly."""
 
@@ -137,7 +123,7 @@ class RegionExamples:
 
 @dataclass(frozen=True)
 class ReportPictures:
-    """Maps of the features of several systems, and faces of one of them; what is empty was not to be had.
+    """Maps of the features of several systems, and faces of one of them; empty where it could not be made.
 
     strip: a column for each frame of one video, in the order of time; below each face the nearest frames of
     other people.
@@ -179,13 +165,22 @@ def _maps(
 
 
 def _regions(trial: Trial, contestant: Contestant, features_ND: Floats) -> list[RegionExamples]:
-    """Of the first fold, with a head fitted for it."""
-    fold, targets = trial.folds[0], targets_of(trial.data.frames)
-    features = torch.from_numpy(features_ND)
+    """Hits and misses among the tested rows of the first fold, by a head fitted for it."""
+    fold, frames, encoder = trial.folds[0], trial.data.frames, contestant.encoder
+    features, targets = torch.from_numpy(features_ND), targets_of(frames)
     head = fit_head(features, targets, fold.train, trial.settings)
-    probability_MA = predict(features, head, targets, fold.test)
-    reading = Reading(contestant.encoder, head.to(contestant.encoder.device), trial.data)
-    return region_examples(reading, fold.test, probability_MA)
+    probability_MA, examples = predict(features, head, targets, fold.test), []
+    show = partial(_mapped, encoder, head.to(encoder.device), trial.data)
+    for region, members in REGIONS.items():
+        columns = [c for c, number in enumerate(frames.action_units) if number in members]
+        if columns:
+            labels_MA = frames.occurrence_NA[fold.test][:, columns]
+            kinds = _hits_and_misses(labels_MA, probability_MA[:, columns], frames.subject_N[fold.test])
+            hits, misses = (
+                [show(row, region=region, columns=columns) for row in fold.test[chosen]] for chosen in kinds
+            )
+            examples.append(RegionExamples(region, hits, misses))
+    return examples
 
 
 def _strip(data: LabelledFaces, features_ND: Floats) -> Iterator[tuple[ShownFace, ...]]:
@@ -200,25 +195,6 @@ def _shown(data: LabelledFaces, row: int) -> ShownFace:
     present = np.flatnonzero(data.frames.occurrence_NA[row] == 1)
     words = " ".join(f"AU{data.frames.action_units[column]}" for column in present) or "no AU"
     return ShownFace(picture, f"{data.frames.subject_N[row]}: {words}")
-
-
-def region_examples(
-    reading: Reading, test_rows: NDArray[np.int64], probability_MA: Floats
-) -> list[RegionExamples]:
-    """Hits and misses among tested rows, a region at a time; probability row m is that of test_rows[m]."""
-    frames = reading.data.frames
-    examples = []
-    for region, members in REGIONS.items():
-        columns = [c for c, number in enumerate(frames.action_units) if number in members]
-        if not columns:
-            continue
-        labels = frames.occurrence_NA[test_rows][:, columns]
-        hit, miss = _hits_and_misses(labels, probability_MA[:, columns], frames.subject_N[test_rows])
-        shown = [
-            [_mapped(reading, row, region, columns) for row in test_rows[chosen]] for chosen in (hit, miss)
-        ]
-        examples.append(RegionExamples(region, *shown))
-    return examples
 
 
 def neighbour_strip(
@@ -262,34 +238,67 @@ def _of_different_people(rows: NDArray[np.int64], subject_M: NDArray[np.str_]) -
 
 
 @torch.inference_mode()
-def _mapped(reading: Reading, row: int, region: str, columns: Sequence[int]) -> MappedFace:
-    encoder, head, frames = reading.encoder, reading.head, reading.data.frames
-    inputs = encoder.inputs
-    picture = reading.data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
-    views = centre_views(torch.from_numpy(picture).to(encoder.device), inputs)
-    maps_NDHW = encoder.backbone.feature_maps(views)
-    logits_A = head(maps_NDHW.mean(dim=(2, 3)))[0].cpu().numpy()
-    maps_NAHW = activation_maps(maps_NDHW, head).maps_NAHW
+def _mapped(
+    encoder: Encoder, head: ProbeHead, data: LabelledFaces, row: int, *, region: str, columns: Sequence[int]
+) -> MappedFace:
+    frames, inputs = data.frames, encoder.inputs
+    picture = data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
+    maps_NDHW = encoder.backbone.feature_maps(
+        centre_views(torch.from_numpy(picture).to(encoder.device), inputs)
+    )
+    probability_A = 1 / (1 + np.exp(-head(maps_NDHW.mean(dim=(2, 3)))[0].cpu().numpy()))
+    maps_NAHW, _ = activation_maps(maps_NDHW, head)
     heat = region_maps(maps_NAHW, frames.action_units)[region][0].float().cpu().numpy()
     first = (inputs.frame_size_px - inputs.input_size_px) // 2
     cut = slice(first, first + inputs.input_size_px)
-    probability_A = 1 / (1 + np.exp(-logits_A))
-    words = tuple(
+    words = [
         _verdict(frames.action_units[c], frames.occurrence_NA[row, c], probability_A[c]) for c in columns
-    )
-    return MappedFace(picture[0, cut, cut], heat, tuple(word for word in words if word))
+    ]
+    return MappedFace(picture[0, cut, cut], heat, tuple(filter(None, words)))
 
 
 def _verdict(number: int, label: float, probability: float) -> str:
     """ "" for an action unit rightly absent or not coded."""
     if np.isnan(label) or (label == 0 and probability <= 0.5):
         return ""
-    kind = {(1, True): "hit", (1, False): "missed", (0, True): "false alarm"}[
-        int(label), bool(probability > 0.5)
-    ]
+    kind = "false alarm" if label == 0 else "hit" if probability > 0.5 else "missed"
     return f"AU{number} {kind} ({probability:.2f})"
 
 
 def _changes(occurrence_TA: Floats) -> float:
     """Action units that are both present and absent in these frames."""
     return float((np.nan_to_num(occurrence_TA).std(axis=0) > 0.2).sum())
+
+
+def activation_maps(maps_NDHW: Tensor, head: ProbeHead, *, tolerance: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """Maps (N, A, H, W) and constants (A,): the mean of a map plus its constant is the logit.
+
+    Exact, without gradients. With feature maps V_D(x, y), their mean over the places as feature, batch-norm
+    (gamma, b, mu, v), weights w:
+
+        M_a(x, y) = sum_d w_ad gamma_d / sqrt(v_d + eps) V_d(x, y)
+        const_a   = sum_d w_ad (b_d - gamma_d mu_d / sqrt(v_d + eps))
+        mean over (x, y) of M_a + const_a = logit_a
+
+    (class activation maps of Zhou et al., CVPR 2016, carried through batch-norm). The head must be in
+    evaluation mode. AssertionError if the maps do not add up to the logits within `tolerance`.
+    """
+    if head.training:
+        raise ValueError("activation maps need the head in evaluation mode: call head.eval() first")
+    weight_AD, constant_A = head.as_affine()
+    maps_NAHW = torch.einsum("ad,ndhw->nahw", weight_AD, maps_NDHW)
+    logits_NA = head(maps_NDHW.mean(dim=(2, 3)))
+    error = (maps_NAHW.mean(dim=(2, 3)) + constant_A - logits_NA).abs().max().item()
+    assert error <= tolerance * (1 + logits_NA.abs().max().item()), f"maps miss the logits by {error}"
+    return maps_NAHW, constant_A
+
+
+def region_maps(maps_NAHW: Tensor, action_units: Sequence[int]) -> dict[str, Tensor]:
+    """(N, H, W) in [0, 1] for each region of the face: its action units' largest map, negative parts cut."""
+    found = {}
+    for region, members in REGIONS.items():
+        columns = [column for column, number in enumerate(action_units) if number in members]
+        if columns:
+            highest_NHW = maps_NAHW[:, columns].amax(dim=1).clamp(min=0)
+            found[region] = highest_NHW / highest_NHW.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    return found

@@ -1,9 +1,9 @@
-"""All scores of one system from its predictions alone, so that anybody can recompute them."""
+"""All scores of a system, computed from its predictions alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ from mien.evaluate.intervals import (
     subject_weights,
 )
 from mien.evaluate.metrics import (
-    Scores,
     always_on_f1,
     confusion_counts,
     f1_of_counts,
@@ -71,28 +70,34 @@ class OccurrenceSummary:
 
 def summarise(predictions: Predictions) -> OccurrenceSummary:
     """The scores of a system for action units."""
-    labels_NA, probability_NA = predictions.label_NA, predictions.probability_NA
-    f1, f1_mean, auc = occurrence_intervals(
-        labels_NA, probability_NA > THRESHOLD, probability_NA, predictions.subject_N, predictions.fold_N
-    )
-    folds = [_fold_scores(predictions, fold) for fold in np.unique(predictions.fold_N)]
+    labels_NA, probability_NA, fold_N = predictions.label_NA, predictions.probability_NA, predictions.fold_N
+    present_NA, subject_N = probability_NA > THRESHOLD, predictions.subject_N
+    f1, f1_mean, auc = occurrence_intervals(labels_NA, present_NA, probability_NA, subject_N, fold_N)
     everything = scores_of(labels_NA, probability_NA, threshold_A=THRESHOLD)
+    of_folds = [
+        vars(scores_of(labels_NA[rows], probability_NA[rows], threshold_A=THRESHOLD))
+        for rows in (fold_N == fold for fold in np.unique(fold_N))
+    ]
+    means = {
+        name: np.array([mean_defined(values) for values in zip(*(f[name] for f in of_folds), strict=True)])
+        for name in ("average_precision", "balanced_accuracy", "calibration_error")
+    }
+    none_A = np.full(len(predictions.outputs), np.nan)
+    coded, predicted = predictions.intensity_NA, predictions.predicted_intensity_NA
     return OccurrenceSummary(
         action_units=predictions.action_units,
         num_frames=len(labels_NA),
-        num_subjects=len(np.unique(predictions.subject_N)),
+        num_subjects=len(np.unique(subject_N)),
         base_rate=everything.base_rate,
         always_on=always_on_f1(everything.base_rate),
         f1=f1,
         f1_mean=f1_mean,
-        f1_pooled=f1_of_counts(confusion_counts(labels_NA, probability_NA > THRESHOLD)),
+        f1_pooled=f1_of_counts(confusion_counts(labels_NA, present_NA)),
         f1_chosen=_f1_at_chosen_thresholds(predictions),
         roc_auc=auc,
         roc_auc_mean=mean_defined(interval.value for interval in auc),
-        average_precision=_mean_over_folds(folds, "average_precision"),
-        balanced_accuracy=_mean_over_folds(folds, "balanced_accuracy"),
-        calibration_error=_mean_over_folds(folds, "calibration_error"),
-        icc=_icc(predictions),
+        **means,
+        icc=none_A if coded is None or predicted is None else icc_3_1(coded, predicted),
         notes=tuple(undefined(everything, predictions.action_units)),
     )
 
@@ -108,10 +113,8 @@ def occurrence_intervals(
 
     present_NA: what is predicted; ranking_NA: scores by which frames are ranked.
     """
-    counts_SA4, fold_S = (
-        counts_by_subject(labels_NA, present_NA, subject_N),
-        fold_of_subjects(subject_N, fold_N),
-    )
+    counts_SA4 = counts_by_subject(labels_NA, present_NA, subject_N)
+    fold_S = fold_of_subjects(subject_N, fold_N)
     weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
     columns = zip(labels_NA.T, ranking_NA.T, strict=True)
     auc = [auc_interval(labels_N, score_N, subject_N, fold_S, weight_RS) for labels_N, score_N in columns]
@@ -144,68 +147,38 @@ def compare(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> Compar
     """Paired tests over subjects; PredictionsError when the two were not tested on the same."""
     require_comparable(a, b, names=names)
     if a.class_N is not None:
-        score, (each, mean) = "accuracy", _compare_expressions(a, b)
+        order_a, order_b = (np.lexsort((one.frame_N, one.path_N)) for one in (a, b))
+        named = [one.probability_NA.argmax(axis=1)[order] for one, order in ((a, order_a), (b, order_b))]
+        num_classes = len(a.outputs)
+        each, mean = compare_accuracies(
+            a.class_N[order_a], *named, num_classes=num_classes, seed=RESAMPLING_SEED
+        )
     else:
-        score, (each, mean) = "F1", _compare_occurrences(a, b)
+        fold_S = fold_of_subjects(a.subject_N, a.fold_N)
+        counts_a, counts_b = (
+            counts_by_subject(one.label_NA, one.probability_NA > THRESHOLD, one.subject_N) for one in (a, b)
+        )
+        weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
+        each, mean = compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=RESAMPLING_SEED)
+    score = "F1" if a.class_N is None else "accuracy"
     return Comparison(score, *names, each, holm([test.p_value for test in each]), mean)
-
-
-def _compare_expressions(a: Predictions, b: Predictions) -> tuple[list[PairedTest], PairedTest]:
-    assert a.class_N is not None
-    order_a, order_b = (np.lexsort((one.frame_N, one.path_N)) for one in (a, b))
-    return compare_accuracies(
-        a.class_N[order_a],
-        a.probability_NA.argmax(axis=1)[order_a],
-        b.probability_NA.argmax(axis=1)[order_b],
-        num_classes=len(a.outputs),
-        seed=RESAMPLING_SEED,
-    )
-
-
-def _compare_occurrences(a: Predictions, b: Predictions) -> tuple[list[PairedTest], PairedTest]:
-    (counts_a, fold_S), (counts_b, _) = _counts(a), _counts(b)
-    weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
-    return compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=RESAMPLING_SEED)
-
-
-def _counts(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """(S, A, 4) confusion counts at the fixed threshold, and the fold of each subject."""
-    predicted_NA = predictions.probability_NA > THRESHOLD
-    counts_SA4 = counts_by_subject(predictions.label_NA, predicted_NA, predictions.subject_N)
-    return counts_SA4, fold_of_subjects(predictions.subject_N, predictions.fold_N)
-
-
-def _fold_scores(predictions: Predictions, fold: str) -> Scores:
-    rows = predictions.fold_N == fold
-    return scores_of(predictions.label_NA[rows], predictions.probability_NA[rows], threshold_A=THRESHOLD)
-
-
-def _mean_over_folds(folds: list[Scores], name: str) -> Floats:
-    """(A,) mean of the folds in which the score is defined."""
-    return np.array([mean_defined(values) for values in zip(*(getattr(f, name) for f in folds), strict=True)])
 
 
 def _f1_at_chosen_thresholds(predictions: Predictions) -> Floats:
     threshold_NA = predictions.threshold_NA
     if np.isnan(threshold_NA).all():
         return np.full(len(predictions.outputs), np.nan)
-    counts_SA4 = counts_by_subject(
-        predictions.label_NA, predictions.probability_NA > threshold_NA, predictions.subject_N
-    )
-    fold_S = fold_of_subjects(predictions.subject_N, predictions.fold_N)
-    by_fold = [f1_of_counts(counts_SA4[fold_S == fold].sum(axis=0)) for fold in np.unique(fold_S)]
-    mean_A: Floats = np.mean(by_fold, axis=0)
+    present_NA, folds = predictions.probability_NA > threshold_NA, np.unique(predictions.fold_N)
+    counts = [
+        confusion_counts(predictions.label_NA[rows], present_NA[rows])
+        for rows in (predictions.fold_N == fold for fold in folds)
+    ]
+    mean_A: Floats = np.mean([f1_of_counts(counts_A4) for counts_A4 in counts], axis=0)
     return mean_A
 
 
-def _icc(predictions: Predictions) -> Floats:
-    if predictions.intensity_NA is None or predictions.predicted_intensity_NA is None:
-        return np.full(len(predictions.outputs), np.nan)
-    return icc_3_1(predictions.intensity_NA, predictions.predicted_intensity_NA)
-
-
-_MODE_ORDER = ("affine+stats", "stats", "frozen", "all")
-_MODE_NAMES = {"all": "fine-tuned"}
+_MODE_NAMES = {"affine+stats": "affine+stats", "stats": "stats", "frozen": "frozen", "all": "fine-tuned"}
+"""In the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +221,7 @@ def label_of(about: About) -> str:
 
 def mode_name(mode: str) -> str:
     """As the tables show it."""
-    return _MODE_NAMES.get(mode, mode)
+    return _MODE_NAMES[mode]
 
 
 def in_order(results: Sequence[Result]) -> list[Result]:
@@ -257,44 +230,41 @@ def in_order(results: Sequence[Result]) -> list[Result]:
 
     def key(result: Result) -> tuple[float, int, int]:
         about = result.predictions.about
-        return -about.share_of_labels, _MODE_ORDER.index(about.mode), systems.index(about.system)
+        return -about.share_of_labels, list(_MODE_NAMES).index(about.mode), systems.index(about.system)
 
     return sorted(results, key=key)
 
 
 def long_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """One row a score: system, mode, share_of_labels, output, score, value, low, high."""
+    """One row per score: system, mode, share_of_labels, output, score, value, low, high."""
     rows: list[dict[str, Any]] = []
     for result in results:
         about = result.predictions.about
         key = {"system": about.system, "mode": about.mode, "share_of_labels": about.share_of_labels}
-        rows += [key | row for row in _long_scores(result)]
+        for output, score, value in _scores(result):
+            plain = Interval(float(value), math.nan, math.nan) if not isinstance(value, Interval) else value
+            rows.append(key | {"output": output, "score": score} | vars(plain))
     return rows
 
 
-def _long_scores(result: Result) -> list[dict[str, Any]]:
-    outputs = result.predictions.outputs
+def _scores(result: Result) -> Iterator[tuple[str, str, Interval | float]]:
+    """Output, score, value."""
+    yield "mean", "f1" if result.expressions is None else "accuracy", result.mean_score
     if result.expressions is not None:
-        accuracy_C = result.expressions.accuracy_C
-        each = [_long(name, "accuracy", value) for name, value in zip(outputs, accuracy_C, strict=True)]
-        return [_long_interval("mean", "accuracy", result.expressions.mean), *each]
-    summary = result.occurrence_scores
-    rows = [_long_interval("mean", "f1", summary.f1_mean), _long("mean", "roc_auc", summary.roc_auc_mean)]
-    for score in ("f1", "roc_auc"):
-        intervals = zip(outputs, getattr(summary, score), strict=True)
-        rows += [_long_interval(name, score, interval) for name, interval in intervals]
-    plain = ("base_rate", "always_on", "f1_pooled", "f1_chosen", "average_precision")
-    for score in (*plain, "balanced_accuracy", "calibration_error", "icc"):
-        rows += [_long(name, score, v) for name, v in zip(outputs, getattr(summary, score), strict=True)]
-    return rows
+        table = {"accuracy": result.expressions.accuracy_C}
+    else:
+        summary = result.occurrence_scores
+        yield "mean", "roc_auc", summary.roc_auc_mean
+        table = {score: getattr(summary, score) for score in ("f1", "roc_auc", *_PLAIN_SCORES)}
+    for score, values in table.items():
+        for output, value in zip(result.predictions.outputs, values, strict=True):
+            yield output, score, value
 
 
-def _long(output: str, score: str, value: float) -> dict[str, Any]:
-    return {"output": output, "score": score, "value": float(value), "low": math.nan, "high": math.nan}
-
-
-def _long_interval(output: str, score: str, interval: Interval) -> dict[str, Any]:
-    return _long(output, score, interval.value) | {"low": interval.low, "high": interval.high}
+_PLAIN_SCORES = (
+    *("base_rate", "always_on", "f1_pooled", "f1_chosen", "average_precision"),
+    *("balanced_accuracy", "calibration_error", "icc"),
+)
 
 
 @dataclass(frozen=True)
@@ -315,10 +285,9 @@ def expression_scores(
 ) -> ExpressionScores:
     """The scores of predicted class numbers."""
     confusion_CC = confusion_matrix(true_N, predicted_N, labels=np.arange(num_classes))
-    rows_C = confusion_CC.sum(axis=1)
-    right_C = confusion_CC.diagonal()
-    cells = np.stack([right_C, rows_C - right_C], axis=1)
-    accuracy_C, drawn_RC = _shares(right_C, rows_C), _drawn_accuracies(cells, seed=seed)
+    rows_C, right_C = confusion_CC.sum(axis=1), confusion_CC.diagonal()
+    drawn_RC2 = _drawn(np.stack([right_C, rows_C - right_C], axis=1), seed=seed)
+    accuracy_C, drawn_RC = _shares(right_C, rows_C), _shares(drawn_RC2[..., 0], drawn_RC2.sum(axis=-1))
     return ExpressionScores(
         confusion_CC=confusion_CC,
         accuracy_C=accuracy_C,
@@ -359,12 +328,6 @@ def _drawn(cells_CK: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
     share = cells_CK.ravel() / total
     drawn = np.random.default_rng(seed).multinomial(total, share, NUM_RESAMPLES)
     return drawn.reshape(NUM_RESAMPLES, *cells_CK.shape)
-
-
-def _drawn_accuracies(cells_C2: NDArray[np.int64], *, seed: int) -> Floats:
-    """(R, C) of draws; cells: right, wrong."""
-    drawn_RC2 = _drawn(cells_C2, seed=seed)
-    return _shares(drawn_RC2[..., 0], drawn_RC2.sum(axis=-1))
 
 
 def _difference(cells_RC4: NDArray[np.int64]) -> Floats:

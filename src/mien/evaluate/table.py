@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
 
@@ -53,29 +53,16 @@ class Table:
 
 
 _LATEX = str.maketrans(
-    {
-        "&": r"\&",
-        "%": r"\%",
-        "_": r"\_",
-        "#": r"\#",
-        "→": r"$\to$",
-        "²": r"\textsuperscript{2}",
-        "†": r"\textdagger{}",
-        "“": "``",
-        "”": "''",
-        "<": r"\textless{}",
-    }
+    {sign: "\\" + sign for sign in "&%_#"}
+    | {"→": r"$\to$", "²": r"\textsuperscript{2}", "†": r"\textdagger{}", "<": r"\textless{}"}
+    | {"“": "``", "”": "''"}
 )
 
 
 def as_markdown(table: Table) -> str:
     """A heading, a pipe table and the note."""
-    lines = [
-        f"## {table.title}",
-        "",
-        _pipe(["", *table.columns]),
-        _pipe(["---", *("---:" for _ in table.columns)]),
-    ]
+    lines = [f"## {table.title}", "", _pipe(["", *table.columns])]
+    lines.append(_pipe(["---", *("---:" for _ in table.columns)]))
     lines += [_pipe([_label(row), *(cell.text for cell in row.cells)]) for row in table.rows]
     return "\n".join([*lines, "", table.note, ""])
 
@@ -83,18 +70,11 @@ def as_markdown(table: Table) -> str:
 def as_latex(table: Table) -> str:
     """A table environment with booktabs rules; a rule before the published rows."""
     columns = "l" + "r" * len(table.columns)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        _latex_row(["", *table.columns]),
-        r"\midrule",
-    ]
-    published = False
-    for row in table.rows:
-        if row.kind == PUBLISHED and not published:
-            published = True
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    lines += [_latex_row(["", *table.columns]), r"\midrule"]
+    kinds = [row.kind for row in table.rows]
+    for number, row in enumerate(table.rows):
+        if row.kind == PUBLISHED and PUBLISHED not in kinds[:number]:
             lines.append(r"\midrule")
         lines.append(_latex_row([_label(row), *(cell.text for cell in row.cells)]))
     caption = f"{table.title}. {table.note}".translate(_LATEX)
@@ -106,11 +86,8 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Rows with the columns of the first one; ValueError without any."""
     if not rows:
         raise ValueError("no rows to write")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    text: str = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n", na_rep="nan")
+    return text
 
 
 def _label(row: Row) -> str:

@@ -21,7 +21,7 @@ from mien.evaluate.table import FLOOR, MEASURED, PUBLISHED, Cell, Row, Table
 
 
 def f1_table(results: Sequence[Result]) -> Table:
-    """F1 an action unit beside floors and, for a set of the paper, its table."""
+    """F1 per action unit beside floors and, for a set of the paper, its table."""
     first = results[0].occurrence_scores
     numbers = first.action_units
     floors = [
@@ -42,7 +42,7 @@ def f1_table(results: Sequence[Result]) -> Table:
 
 
 def modes_table(results: Sequence[Result]) -> Table:
-    """A row a system, a column a mode: what letting parts of the encoder move does to the mean score."""
+    """One row per system, one column per mode: the mean score where parts of the encoder are fitted too."""
     whole = [result for result in results if result.predictions.about.share_of_labels == 1]
     modes = dict.fromkeys(result.predictions.about.mode for result in whole)
     by_system: dict[str, dict[str, Cell]] = {}
@@ -72,28 +72,21 @@ def ablation_table(dataset: str) -> Table | None:
         return None
     columns = {"use_L_tcl": "L_tcl", "use_L_cir": "L_cir", "lambda_j": "lambda_j", "size_C": "size of C"}
     words = {"true": "yes", "false": "no"}
+    cells = [[Cell(words.get(row[name], row[name])) for name in columns] for row in rows]
     return Table(
         "ablation",
         "The paper's ablation (Table IV), mean F1, %",
         (*columns.values(), "mean"),
         tuple(
-            Row(
-                row["method"],
-                PUBLISHED,
-                (
-                    *(Cell(words.get(row[name], row[name])) for name in columns),
-                    Cell(row["average"], strong=True),
-                ),
-                row["ocr_note"],
-            )
-            for row in rows
+            Row(row["method"], PUBLISHED, (*each, Cell(row["average"], strong=True)), row["ocr_note"])
+            for row, each in zip(rows, cells, strict=True)
         ),
-        "To be set beside encoders trained with the same settings; each row's note tells what was repaired.",
+        "Compare with encoders trained with the same settings; the note of each row says what was repaired.",
     )
 
 
 def auc_table(results: Sequence[Result]) -> Table:
-    """ROC-AUC an action unit, which no threshold and no base rate flatters."""
+    """ROC-AUC per action unit, which depends on no threshold and no base rate."""
     rows = []
     for result in results:
         summary = result.occurrence_scores
@@ -145,7 +138,7 @@ def summary_table(results: Sequence[Result]) -> Table:
 
 
 def expression_table(results: Sequence[Result]) -> Table:
-    """Accuracy a class beside the paper's rows, in the paper's order of columns."""
+    """Accuracy per class beside the paper's rows, in the paper's order of columns."""
     dataset, names = results[0].predictions.about.dataset, results[0].predictions.outputs
     published = paper_rows(dataset)
     order = tuple(published[0].values) if published else names
@@ -234,13 +227,9 @@ def _comparison_row(comparison: Comparison) -> Row:
         Cell(_points(test) + ("†" if p < 0.05 else ""), f"p {test.p_value:.3f}, corrected {p:.3f}")
         for test, p in zip(comparison.each, comparison.corrected_p, strict=True)
     ]
-    mean = comparison.mean
-    bounds = f"{100 * mean.difference.low:+.1f} to {100 * mean.difference.high:+.1f}"
-    cells = [
-        Cell(_points(mean), strong=True),
-        Cell(bounds),
-        Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}"),
-    ]
+    mean, low, high = comparison.mean, comparison.mean.difference.low, comparison.mean.difference.high
+    p_value = Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}")
+    cells = (Cell(_points(mean), strong=True), Cell(f"{100 * low:+.1f} to {100 * high:+.1f}"), p_value)
     return Row(f"{comparison.a} → {comparison.b}", MEASURED, (*cells, *each))
 
 
@@ -296,22 +285,12 @@ TABLES = {
 }
 """The file that holds a set's table."""
 
-_GROUPS = {
-    "supervised": "supervised, as published",
-    "supervised_baseline": "supervised ResNet-34",
-    "ssl_contrastive": "general self-supervised",
-    "ssl_au": "self-supervised for faces",
-    "ours": "CLP",
-    "ablation": "ablation",
-}
-
 
 @dataclass(frozen=True)
 class PaperRow:
     """One printed row: percent by column (`AU12`, `Happy`), NaN where the paper has none."""
 
     method: str
-    group: str
     copied: bool  # the asterisk: taken over from the method's own article
     values: dict[str, float]
     average: float
@@ -322,26 +301,20 @@ def paper_rows(dataset: str) -> list[PaperRow]:
     """The rows of that set's table in the printed order; empty for a set that the paper does not have."""
     if dataset not in TABLES:
         return []
-    return [_row(cells) for cells in read_paper_table(TABLES[dataset])]
+    fixed = ("method", "group", "reported_in_original", "average", "ocr_note")
+    return [
+        PaperRow(
+            method=cells["method"],
+            copied=cells["reported_in_original"] == "true",
+            values={column: float(cell or "nan") for column, cell in cells.items() if column not in fixed},
+            average=float(cells["average"] or "nan"),
+            repair=cells["ocr_note"],
+        )
+        for cells in read_paper_table(TABLES[dataset])
+    ]
 
 
 def read_paper_table(name: str) -> list[dict[str, str]]:
     """The cells of `paper_tables/NAME.csv`, among them table4_ablation and extra_sequence_length."""
     path = resources.files("mien.evaluate") / "paper_tables" / f"{name}.csv"
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-
-
-def _row(cells: dict[str, str]) -> PaperRow:
-    fixed = ("method", "group", "reported_in_original", "average", "ocr_note")
-    return PaperRow(
-        method=cells["method"],
-        group=_GROUPS[cells["group"]],
-        copied=cells["reported_in_original"] == "true",
-        values={column: _number(cell) for column, cell in cells.items() if column not in fixed},
-        average=_number(cells["average"]),
-        repair=cells["ocr_note"],
-    )
-
-
-def _number(cell: str) -> float:
-    return float(cell) if cell else float("nan")
