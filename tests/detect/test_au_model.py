@@ -129,7 +129,7 @@ def test_a_record_that_does_not_fit_is_refused_even_with_a_right_hash(model_path
     from mien.detect.au_model import content_sha256
 
     for change, message in {
-        "wide": ({"backbone": {"name": "resnet18", "width": 1_000_000}}, "weights do not fit the backbone"),
+        "wide": ({"backbone": {"name": "resnet18", "width": 1_000_000}}, "weights do not fit backbone"),
         "odd": ({"backbone": {"name": "resnet19", "width": 4}}, "did you mean 'resnet18'"),
         "units": ({"units": [1, 4, 12]}, "do not fit together"),
         "text": ({"units": "none"}, "units"),

@@ -81,7 +81,7 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path):
         inputs=INPUTS,
         training={},
     )
-    with pytest.raises(TensorFileError, match="the weights do not fit backbone 'resnet18'"):
+    with pytest.raises(TensorFileError, match="weights do not fit backbone 'resnet18'"):
         load_encoder(path)
 
 

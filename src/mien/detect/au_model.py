@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mien import __version__
-from mien.backbones import Backbone, build_backbone
 from mien.config import SettingsError, build
 from mien.detect.calibration import Calibration, Curve
 from mien.evaluate.head import ProbeHead
 from mien.faces.contract import CropContract
 from mien.facs import action_unit
-from mien.train.encoder_file import Encoder, InputContract
+from mien.train.encoder_file import Encoder, InputContract, build_encoder
 from mien.train.tensor_file import TensorFileError, read_tensors, write_tensors
 
 Images = NDArray[np.uint8]
@@ -109,7 +108,7 @@ class AuModel:
         network = {
             name: t for name, t in tensors.items() if not name.startswith(("calibration/", "threshold"))
         }
-        facts = {name: record[name] for name in ("backbone", "units", *_inputs(self.encoder))}
+        facts = {name: record[name] for name in ("backbone", "units", *self.encoder.inputs.to_record())}
         return content_sha256(network, facts)[:16]
 
     def read(self, outputs_NK: NDArray[np.float32]) -> Readings:
@@ -268,19 +267,14 @@ def _content(model: AuModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
         units=model.units,
         calibration=tuple(curve.kind for curve in curves),
         card=dict(model.record),
-        **_inputs(encoder),
+        **encoder.inputs.to_record(),
     )
     return tensors, json.loads(json.dumps(asdict(record)))
 
 
-def _inputs(encoder: Encoder) -> dict[str, Any]:
-    inputs = asdict(encoder.inputs)
-    del inputs["crop"]
-    return {"crop_contract": encoder.contract.to_dict(), **inputs}
-
-
 def _assembled(tensors: dict[str, Tensor], record: _Record, source: str, device: torch.device) -> AuModel:
-    encoder = _encoder(record, _under(tensors, "backbone/"), source)
+    state, training = _under(tensors, "backbone/"), record.encoder_training
+    encoder = build_encoder(vars(record), state, training=training, source=source)
     encoder.backbone.to(device)
     head = ProbeHead(encoder.feature_dim, len(record.units))
     head.load_state_dict(_under(tensors, "head/"))
@@ -303,37 +297,6 @@ def _assembled(tensors: dict[str, Tensor], record: _Record, source: str, device:
         record=record.card,
         source=source,
     )
-
-
-def _encoder(record: _Record, state: dict[str, Tensor], source: str) -> Encoder:
-    """The encoder with these weights, in eval mode, on the CPU; ValueError if they do not fit.
-
-    Shapes are compared on torch's meta device first, so no record makes a network larger than its file.
-    """
-    crop = CropContract.from_dict(record.crop_contract)
-    inputs = InputContract(crop, record.frame_size_px, record.input_size_px, record.mean, record.std)
-    if not 8 <= inputs.input_size_px <= inputs.frame_size_px <= 4096:
-        raise ValueError(f"pictures of {inputs.input_size_px} px from {inputs.frame_size_px} px")
-    settings = dict(record.backbone)
-    name = str(settings.pop("name", ""))
-    with torch.device("meta"):
-        _require_same_shapes(build_backbone(name, **settings), state)
-    with torch.random.fork_rng(devices=[]):
-        backbone = build_backbone(name, **settings)
-    backbone.load_state_dict(state)
-    backbone.eval().requires_grad_(False)
-    return Encoder(backbone, name, settings, inputs, record.encoder_training, source)
-
-
-def _require_same_shapes(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if odd:
-        raise ValueError(
-            f"{len(odd)} weights do not fit the backbone, {odd[0]} for one: expected {wanted.get(odd[0])}, "
-            f"found {found.get(odd[0])}"
-        )
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
@@ -29,6 +29,12 @@ class InputContract:
     input_size_px: int  # then this side is cut from its centre
     mean: tuple[float, float, float]  # of colours in [0, 1]
     std: tuple[float, float, float]
+
+    def to_record(self) -> dict[str, Any]:
+        """As an encoder's or an AU model's file keeps it; JSON."""
+        plain = asdict(self)
+        del plain["crop"]
+        return {"crop_contract": self.crop.to_dict(), **plain}
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,7 @@ def save_encoder(
         "mien_version": __version__,
         "torch_version": torch.__version__,
         "backbone": {"name": backbone_name, **backbone_settings},
-        "crop_contract": inputs.crop.to_dict(),
-        "frame_size_px": inputs.frame_size_px,
-        "input_size_px": inputs.input_size_px,
-        "mean": inputs.mean,
-        "std": inputs.std,
+        **inputs.to_record(),
         "training": dict(training),
     }
     write_tensors(path, backbone.state_dict(), record, kind=KIND)
@@ -98,14 +100,22 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Enc
             f"{record.get('mien_version', 'unknown')})"
         )
     require_readable_people(record["training"], where=str(path))
-    settings = dict(record["backbone"])
-    name = settings.pop("name")
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten at once
-        backbone = build_backbone(name, **settings)
     try:
-        backbone.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise TensorFileError(f"{path}: the weights do not fit backbone {name!r}: {error}") from error
+        encoder = build_encoder(record, tensors, training=record["training"], source=str(path))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise TensorFileError(f"{path}: its parts do not fit together: {error}") from error
+    encoder.backbone.to(device)
+    return encoder
+
+
+def build_encoder(
+    record: Mapping[str, Any], state: Mapping[str, Tensor], *, training: Mapping[str, Any], source: str
+) -> Encoder:
+    """The encoder of a file's record with these weights, in eval mode, on the CPU.
+
+    ValueError if they do not fit. Shapes are compared on torch's meta device first, so no record makes a
+    network larger than its file.
+    """
     inputs = InputContract(
         CropContract.from_dict(record["crop_contract"]),
         record["frame_size_px"],
@@ -113,8 +123,25 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Enc
         tuple(record["mean"]),
         tuple(record["std"]),
     )
-    backbone.eval().requires_grad_(False).to(device)
-    return Encoder(backbone, name, settings, inputs, record["training"], str(path))
+    if not 8 <= inputs.input_size_px <= inputs.frame_size_px <= 4096:
+        raise ValueError(f"pictures of {inputs.input_size_px} px from {inputs.frame_size_px} px")
+    settings = dict(record["backbone"])
+    name = str(settings.pop("name", ""))
+    with torch.device("meta"):
+        wanted = {
+            key: tuple(part.shape) for key, part in build_backbone(name, **settings).state_dict().items()
+        }
+    found = {key: tuple(part.shape) for key, part in state.items()}
+    odd = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if odd:
+        raise ValueError(
+            f"{len(odd)} weights do not fit backbone {name!r}, {odd[0]} for one: expected "
+            f"{wanted.get(odd[0])}, found {found.get(odd[0])}"
+        )
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten at once
+        backbone = build_backbone(name, **settings)
+    backbone.load_state_dict(state)
+    return Encoder(backbone.eval().requires_grad_(False), name, settings, inputs, training, source)
 
 
 def pick_device(name: str) -> torch.device:
