@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mien.evaluate.embed import FeatureKey, FeatureTableError, feature_table
+from mien.data.sources import SourceError
+from mien.evaluate.embed import FeatureKey, FeatureTableError, feature_table, sort_by_kind
 from mien.io import WriteError
 
 KEYS = [FeatureKey("a.mp4", 0, 7, 0.28, "id1"), FeatureKey('b,"c.mp4', 1, 8, 0.32, "")]
@@ -73,3 +74,12 @@ def test_a_disk_that_takes_no_more_is_reported_with_the_table_s_name(tmp_path, n
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_identities_of_pictures_and_videos_come_from_one_pattern(tmp_path):
+    for name in ("P01_a.jpg", "P01_b.png", "P02_c.mp4"):
+        (tmp_path / name).touch()
+    _, pictures, videos = sort_by_kind([tmp_path], identities=r"(P\d+)_")
+    assert [source.identity for source in (*pictures, *videos)] == ["P01", "P01", "P02"]
+    with pytest.raises(SourceError, match=r"gives none for P01_a\.jpg, nor for 1 others"):
+        sort_by_kind([tmp_path], identities=r"(P02)_")

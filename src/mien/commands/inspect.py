@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands import flags
 from mien.data.remote import path_or_url
 
 
@@ -13,10 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "store", type=path_or_url, metavar="STORE", help="what `mien prepare` wrote; also a URL"
     )
-    parser.add_argument(
-        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: STORE/inspect)")
+    flags.add_store_cache(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the page (default: STORE/inspect)")
     parser.add_argument(
         "--tracks", type=int, default=40, help="tracks on the contact sheet (default: %(default)s)"
     )

@@ -68,7 +68,7 @@ class FileProgress:
 
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
-        self._size_of: Mapping[str, int] = {}
+        self.size_of: Mapping[str, int] = {}
         self._under_way: dict[str, FrameProgress] = {}
         self._bytes_done = 0
         self._frames_done = 0
@@ -84,7 +84,7 @@ class FileProgress:
 
     def begins(self, size_of: Mapping[str, int]) -> None:
         """Draw the empty bar; `size_of`: each file's bytes, or another measure of its length, by name."""
-        self._size_of = size_of
+        self.size_of = size_of
         self._began = time.monotonic()
         self._bar = ProgressBar(total=sum(size_of.values()), unit="B")
 
@@ -96,7 +96,7 @@ class FileProgress:
     def has(self, name: str, *, num_frames: int, troubled: bool) -> None:
         """Count a whole file."""
         self._under_way.pop(name, None)
-        self._bytes_done += self._size_of[name]
+        self._bytes_done += self.size_of[name]
         self._frames_done += num_frames
         self._num_files += 1
         self._num_troubled += troubled
@@ -106,9 +106,9 @@ class FileProgress:
         if self._bar is None:
             return
         frames = self._frames_done + sum(at.num_frames for at in self._under_way.values())
-        inside = sum(int(at.share * self._size_of[name]) for name, at in self._under_way.items())
+        inside = sum(int(at.share * self.size_of[name]) for name, at in self._under_way.items())
         rate = frames / max(time.monotonic() - self._began, 1e-3)
-        files = f"{self._num_files:,}/{len(self._size_of):,} files"
+        files = f"{self._num_files:,}/{len(self.size_of):,} files"
         trouble = f" ({self._num_troubled:,} skipped or partial)" if self._num_troubled else ""
         self._bar.set_postfix_str(f"{files}{trouble}, {frames:,} frames, {rate:,.0f} frames/s", refresh=False)
         self._bar.update(self._bytes_done + inside - self._bar.n)

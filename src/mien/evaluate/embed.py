@@ -21,16 +21,20 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mien.data.identities import identities_of
+from mien.data.jobs import FrameProgress
+from mien.data.progress import FileProgress
 from mien.data.sources import (
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
     Source,
     SourceError,
     find_sources,
+    identities_in_words,
     with_distinct_names,
+    with_identities,
 )
 from mien.data.spelling import spelt_as_on_disk
-from mien.data.store import TrackStore
+from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import FRAMES, HEADER
 from mien.evaluate.features import embed_frames, resize_crop
 from mien.faces.contract import CropContract
@@ -39,7 +43,7 @@ from mien.faces.landmarks_beside import LandmarksError
 from mien.faces.track import SlotFaces, TrackSettings, faces_in_picture
 from mien.io import replacing
 from mien.train.encoder_file import Encoder
-from mien.video import ImageError, VideoError, read_image
+from mien.video import SLOTS_PER_SECOND, ImageError, VideoError, probe, read_image
 
 if TYPE_CHECKING:
     from mien.data.face_tracking import FaceTracking
@@ -136,28 +140,32 @@ def embed_sources(
     batch_size: int = 64,
     landmarks: str = "detect",
     models: Path | None = None,
+    identities: str = "",
     strict: bool = False,
 ) -> EmbedAccount:
     """Write the features of all faces in `sources` to `out`; memory holds the features of one batch.
+
+    `identities` is a CSV or a pattern, as of `mien.data.sources.with_identities`.
 
     ContractMismatchError where faces would be cropped otherwise than the encoder's. A file that cannot be
     read is named on stderr and counted; with `strict` its error is raised. `models` is the folder of the face
     models' weights, None for the installed ones.
     """
-    job = _Embedding(encoder, landmarks=landmarks, models=models, strict=strict)
-    stores, pictures, videos = sort_by_kind(sources)
-    bar = tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
-    with feature_table(out, feature_dim=encoder.feature_dim) as table, bar:
+    stores, pictures, videos = sort_by_kind(sources, identities=identities)
+    if pictures or videos:
+        tqdm.write(f"embed: {identities_in_words([*pictures, *videos])}", file=sys.stderr)
+    with feature_table(out, feature_dim=encoder.feature_dim) as table, FileProgress() as bar:
+        job = _Embedding(encoder, bar, landmarks=landmarks, models=models, strict=strict)
+        paths = [*stores, *(source.path for source in (*pictures, *videos))]
+        bar.begins({str(path): _num_frames(path) for path in paths})
         for batch in _batches(job.faces(stores, pictures), batch_size):
             table.write([face.key for face in batch], _features(encoder, batch))
-            bar.update(len(batch))
         for video in videos:
             with tempfile.TemporaryFile(dir=out.parent) as file:
                 crops: list[TrackedCrop] = []
                 for found in _batches(job.crops(video), batch_size):
                     file.write(_features(encoder, found).tobytes())
                     crops += [crop._replace(crop_HWC=_NO_PICTURE) for crop in found]
-                    bar.update(len(found))
                 _write_video(table, video, crops, file, encoder.feature_dim)
     job.account.num_rows = table.num_rows
     return job.account
@@ -248,20 +256,23 @@ def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDA
 class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
-    def __init__(self, encoder: Encoder, *, landmarks: str, models: Path | None, strict: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, bar: FileProgress, *, landmarks: str, models: Path | None, strict: bool
+    ) -> None:
         self.encoder, self.landmarks, self.models, self.strict = encoder, landmarks, models, strict
+        self.bar = bar
         self.account = EmbedAccount()
 
     def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
         for path in stores:
             store = TrackStore.open(path)
             self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
-            yield from self._counted(store_faces(store, size_px=self.encoder.inputs.frame_size_px))
+            yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
         for source in pictures:
-            yield from self._counted(image_faces(source, finder=self._finder))
+            yield from self._counted(source.path, image_faces(source, finder=self._finder))
 
     def crops(self, video: Source) -> Iterator[TrackedCrop]:
-        yield from self._counted(video_faces(video.path, track_faces=self._tracking))
+        yield from self._counted(video.path, video_faces(video.path, track_faces=self._tracking))
 
     @cached_property
     def _finder(self) -> MediaPipeFinder:
@@ -284,23 +295,42 @@ class _Embedding:
     def _require_same(self, contract: CropContract) -> None:
         self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
 
-    def _counted(self, faces: Iterator[T]) -> Iterator[T]:
-        found = 0
+    def _counted(self, path: Path, faces: Iterator[T]) -> Iterator[T]:
+        found, unreadable = 0, False
+        num_frames = self.bar.size_of[str(path)]
         try:
             for face in faces:
                 found += 1
+                done = face.seconds * SLOTS_PER_SECOND if isinstance(face, TrackedCrop) else found
+                self.bar.is_at(str(path), FrameProgress(found, min(1.0, done / num_frames)))
                 yield face
         except (VideoError, ImageError, LandmarksError, OSError) as error:
             if self.strict:
                 raise
-            self.account.num_unreadable += 1
+            unreadable = True
             tqdm.write(f"embed: {error}", file=sys.stderr)
         else:
             self.account.num_without_face += not found
+        self.account.num_unreadable += unreadable
         self.account.num_sources += 1
+        self.bar.has(str(path), num_frames=found, troubled=unreadable)
 
 
-def sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], list[Source]]:
+def _num_frames(path: Path) -> int:
+    """About how many frames of the 25 fps grid a store, picture or video has; at least 1."""
+    if (path / HEADER).is_file():
+        return max(1, StoreSummary.of(TrackStore.open(path)).num_positions)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return 1
+    try:
+        return max(1, round(probe(path).duration_seconds * SLOTS_PER_SECOND))
+    except (VideoError, OSError, ValueError):  # ValueError: the duration is unknown
+        return 1
+
+
+def sort_by_kind(
+    sources: Sequence[Path], *, identities: str = ""
+) -> tuple[list[Path], list[Source], list[Source]]:
     """Stores, pictures and videos; SourceError where there is nothing of any kind."""
     sources = [spelt_as_on_disk(path) for path in sources]
     stores = [path for path in sources if (path / HEADER).is_file()]
@@ -310,7 +340,10 @@ def sort_by_kind(sources: Sequence[Path]) -> tuple[list[Path], list[Source], lis
     if not (stores or pictures or with_videos):
         raise SourceError(f"no store, video or picture in {', '.join(map(str, sources))}")
     videos = list(find_sources(with_videos).sources) if with_videos else []
-    return stores, with_distinct_names(pictures), videos
+    pictures = with_distinct_names(pictures)
+    if identities:
+        pictures, videos = with_identities(pictures, identities), with_identities(videos, identities)
+    return stores, pictures, videos
 
 
 def _may_hold_videos(given: Path) -> bool:
