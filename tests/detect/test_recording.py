@@ -244,40 +244,6 @@ def test_a_sound_file_has_no_video_in_it(beside_model, tmp_path):
     assert "no video stream" in account.message
 
 
-def stamps_of(path):
-    """The frames' own times, as the decoder gives them."""
-    with av.open(str(path)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
-
-
-def test_timestamps_are_the_file_s_own_at_a_variable_rate_and_a_late_start(beside_model, tmp_path):
-    path = tmp_path / "variable.mkv"
-    pts = np.cumsum(np.random.default_rng(0).integers(15, 140, 60)) + 1500
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=1000)
-        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
-        for number, at in enumerate(pts.tolist()):
-            image = np.full((64, 128, 3), number, np.uint8)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = at
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    write_points(path, [[0]] * 60)
-    assert record(path, detector_of(beside_model), tmp_path / "out").num_rows == 60
-    found = Detections.load(tmp_path / "out/variable.parquet").table["timestamp"].to_pylist()
-    assert found == stamps_of(path)
-    assert found[0] > 1
-    assert np.ptp(np.diff(found)) > 0.05
-
-
-@pytest.mark.parametrize("rate", [10, 50, 60])
-def test_rows_are_frames_at_any_rate(beside_model, tmp_path, rate):
-    path = write_beside(tmp_path / "clip.mp4", [[0]] * 50, rate=rate)
-    assert record(path, detector_of(beside_model), tmp_path / "out").num_rows == 50
-    found = Detections.load(tmp_path / "out/clip.parquet").table["timestamp"].to_pylist()
-    assert found == stamps_of(path)
-
-
 def _counted(network, seen):
     def counting(crops):
         seen.append(len(crops))
