@@ -15,13 +15,13 @@ VERBS = {
     "merge": "the stores of several shards -> one",
     "inspect": "a page and a contact sheet of a store",
     "pretrain": "a store of face tracks -> an encoder",
-    "sweep": "many runs from one file -> a table, a line a run",
+    "sweep": "many runs from one file -> a table, one line per run",
     "detect": "pictures, videos or a camera -> tables of action units",
     "embed": "pictures, videos or a store -> a table of features",
-    "evaluate": "an encoder and a labelled set -> the field's protocol, and a report",
-    "compare": "two evaluations on the same frames -> which is better, with intervals",
+    "evaluate": "an encoder and a labelled set -> scores by the field's protocol, and a report",
+    "compare": "two evaluations on the same frames -> their difference, with intervals",
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
-    "card": "what an action-unit model is for, was fitted on, and scores",
+    "card": "the card of an action-unit model: purpose, training data, scores",
     "adapt": "an action-unit model recalibrated on a few labelled faces",
     "export": "an action-unit model -> a file for ONNX Runtime, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
@@ -33,7 +33,7 @@ _WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; 0 when it did its work, 1 when it says why not, 2 for wrong usage."""
+    """Run one verb; exit code 0 on success, 1 after an error message, 2 for wrong usage."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="mien",
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _require_place(verb: str, out: object) -> None:
-    """ValueError where a file stands in place of the folder that --out names or lies in, or the reverse."""
+    """ValueError if --out or a folder above it is a file, or --out is a folder where a file is expected."""
     if not isinstance(out, Path):
         return
     is_file = verb in _WRITES_A_FILE

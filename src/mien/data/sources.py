@@ -1,4 +1,4 @@
-"""Which files to prepare and whose face each shows: files, folders, VoxCeleb2 trees, a CSV."""
+"""Which files to prepare and who each shows: files, folders, VoxCeleb2 trees, a CSV, a pattern."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VOXCELEB_UTTERANCE = re.compile(r"\d{5}")
 
 
 class SourceError(ValueError):
-    """Sources that cannot be listed or told apart; names the file or the folder."""
+    """Sources that cannot be listed, named or given an identity; names the file or the folder."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Source:
     """One file to prepare.
 
     `video` names it in the store, unique there: identity/video/utterance in a VoxCeleb2 tree, else the path
-    below the folder that was given, or the whole path where two files share that one. `identity` is whose
-    face it shows, as far as path or CSV tell.
+    below the folder that was given, or the whole path where two files share that one. `identity` is the
+    person it shows, as far as `identity_from` says.
     """
 
     path: Path
     video: str
     identity: str
     source_path: str  # relative to the folder (or the folder of the CSV or file) that was given
-    url: str = ""  # where it lies, if in an object store; `path` is then the place of its copy, while read
-    listed: RemoteFile | None = None  # how it was listed there, where it was
+    url: str = ""  # if it is in an object store; `path` is then its copy while it is read
+    listed: RemoteFile | None = None  # its entry in the listing there
     identity_from: str = "file names"  # what `identity` was taken from
 
     @property
     def where(self) -> str:
-        """What names it for good: its URL or its absolute path."""
+        """Its URL or its absolute path."""
         return self.url or str(self.path.absolute())
 
     def without_place(self, message: str) -> str:
