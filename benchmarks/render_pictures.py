@@ -75,12 +75,14 @@ def _from_videos(part: Path, every: int) -> tuple[Pictures, NDArray[np.int64]]:
 def _from_store(store: TrackStore, frames: LabelledFrames, every: int) -> tuple[Pictures, NDArray[np.int64]]:
     """Pictures of every n-th frame that the store has, and their rows in `frames`."""
     pictures, rows = [], []
+    keys = zip(frames.path_N.tolist(), frames.frame_N.tolist(), strict=True)
+    row_of = {key: row for row, key in enumerate(keys)}
     for track in range(store.num_tracks):
         source = store.tracks["source_path"][track].as_py()
         path = source[source.index("mp4/") :]
         indices = np.asarray(store.source_frame_indices(track))
         positions = [int(at) for at in np.flatnonzero(indices % every == 0)]
-        found = frames.positions([path] * len(positions), indices[positions].tolist())
+        found = np.array([row_of.get((path, at), -1) for at in indices[positions].tolist()])
         kept = [at for at, row in zip(positions, found, strict=True) if row >= 0]
         crops = store.read_frames(track, kept, size_px=CROP_PX)
         pictures.append(crops[:, TOP_PX : TOP_PX + SIDE_PX, LEFT_PX : LEFT_PX + SIDE_PX])

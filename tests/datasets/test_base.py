@@ -22,10 +22,6 @@ def test_not_coded_stays_not_coded():
     )
 
 
-def test_positions_tell_which_row_codes_a_frame_and_minus_one_where_none_does(three_frames):
-    assert three_frames.positions(["b.mp4", "a.mp4", "a.mp4"], [0, 1, 7]).tolist() == [2, 1, -1]
-
-
 def test_a_frame_coded_twice_is_an_error(three_frames):
     with pytest.raises(DatasetError, match=r"a\.mp4: frame 0 is coded in more than one row"):
         three_frames.rows([0, 0])

@@ -12,9 +12,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import class_numbers, read_table, require_columns
-from mien.datasets.numbered_pictures import first_folder
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.label_files import (
+    class_numbers,
+    expression_frames,
+    first_folder,
+    read_table,
+    require_columns,
+)
 from mien.datasets.published import Published
 
 AFFECTNET_EXPRESSIONS = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger")
@@ -51,18 +56,7 @@ class AffectNet:
         read = self._read_csv if self.is_old_release else self._read_annotations
         rows = [(path, split, number) for split in ("train", "test") for path, number in read(split)]
         kept = [row for row in rows if row[2] < len(AFFECTNET_EXPRESSIONS)]
-        paths = np.array([path for path, _, _ in kept], np.str_)
-        return LabelledFrames(
-            action_units=(),
-            path_N=paths,
-            frame_N=np.full(len(kept), PICTURE, np.int64),
-            seconds_N=np.full(len(kept), np.nan),
-            subject_N=paths,
-            occurrence_NA=np.zeros((len(kept), 0), np.float32),
-            split_N=np.array([split for _, split, _ in kept], np.str_),
-            expression_N=np.array([number for _, _, number in kept], np.int64),
-            expressions=AFFECTNET_EXPRESSIONS,
-        )
+        return expression_frames(kept, [path for path, _, _ in kept], AFFECTNET_EXPRESSIONS)
 
     def _read_csv(self, split: str) -> list[tuple[str, int]]:
         path = self.root / _OLD_FILES[split]

@@ -1,4 +1,4 @@
-"""What a labelled data set gives: its name, its action units, and one row a coded frame.
+"""A labelled data set: its name, its action units, and one row per coded frame.
 
 A file dropped into this folder adds a data set: a class with `frames()`, registered in DATASETS.
 """
@@ -29,25 +29,13 @@ class DatasetError(ValueError):
     """A labelled set that is laid out otherwise; names file, row, what was found and what was expected."""
 
 
-_ROW_FIELDS = (
-    "path_N",
-    "frame_N",
-    "seconds_N",
-    "subject_N",
-    "occurrence_NA",
-    "intensity_NA",
-    "split_N",
-    "expression_N",
-)
-
-
 @dataclass(frozen=True)
 class LabelledFrames:
     """N coded frames; DatasetError where a frame stands twice, or a file has two subjects.
 
     path_N: picture or video, relative to the set's root, with forward slashes.
     frame_N: index in decode order, from 0, as `source_frame_index` of a track store;
-        PICTURE for a picture, BY_TIME where only seconds_N tells.
+        PICTURE for a picture, BY_TIME where only seconds_N is known.
     seconds_N: time in its video; NaN where it is not known or the path is a picture.
     subject_N: who it is; no subject is ever on both sides of a split.
     occurrence_NA: 1 present, 0 absent, NaN not coded; columns as `action_units`.
@@ -72,14 +60,10 @@ class LabelledFrames:
         N, A = len(self.path_N), len(self.action_units)
         for number in self.action_units:
             action_unit(number)
-        for name in ("frame_N", "seconds_N", "subject_N"):
-            _require_shape(name, getattr(self, name), (N,))
-        _require_shape("occurrence_NA", self.occurrence_NA, (N, A))
-        if self.intensity_NA is not None:
-            _require_shape("intensity_NA", self.intensity_NA, (N, A))
-        for name in ("split_N", "expression_N"):
-            if getattr(self, name) is not None:
-                _require_shape(name, getattr(self, name), (N,))
+        for name, array in self._arrays().items():
+            shape = (N, A) if name.endswith("_NA") else (N,)
+            if array.shape != shape:
+                raise DatasetError(f"{name}: expected shape {shape}, got {array.shape}")
         _require_each_frame_once(self)
         _require_one_subject_a_file(self)
         values = np.unique(self.occurrence_NA[~np.isnan(self.occurrence_NA)])
@@ -100,17 +84,12 @@ class LabelledFrames:
 
     def rows(self, chosen: NDArray[Any] | Sequence[int]) -> LabelledFrames:
         """The frames at these positions, or where this mask is true."""
-        columns = {name: getattr(self, name) for name in _ROW_FIELDS}
-        return dataclasses.replace(
-            self, **{name: column[chosen] for name, column in columns.items() if column is not None}
-        )
+        columns: dict[str, Any] = {name: array[chosen] for name, array in self._arrays().items()}
+        return dataclasses.replace(self, **columns)
 
-    def positions(self, path_M: Sequence[str], frame_M: Sequence[int]) -> NDArray[np.int64]:
-        """(M,) the row of each (path, frame), -1 where that frame is not coded."""
-        keys = zip(self.path_N.tolist(), self.frame_N.tolist(), strict=True)
-        row_of = {key: row for row, key in enumerate(keys)}
-        wanted = zip(path_M, frame_M, strict=True)
-        return np.array([row_of.get((str(path), int(frame)), -1) for path, frame in wanted], dtype=np.int64)
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """The columns that are there, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
 class LabelledSet(Protocol):
@@ -133,11 +112,6 @@ def occurs(intensity_NA: NDArray[np.float32], *, at: float) -> NDArray[np.float3
     """1 where the intensity reaches `at`, 0 below, NaN where it is NaN."""
     present_NA = (intensity_NA >= at).astype(np.float32)
     return np.where(np.isnan(intensity_NA), np.float32(np.nan), present_NA)
-
-
-def _require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise DatasetError(f"{name}: expected shape {shape}, got {array.shape}")
 
 
 def _require_each_frame_once(frames: LabelledFrames) -> None:

@@ -15,9 +15,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import frame_numbers, intensities, occurrences, read_table, require_columns
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.label_files import (
+    first_folder,
+    frame_numbers,
+    labelled_frames,
+    occurrences,
+    read_intensities,
+    read_table,
+    require_columns,
+    with_pictures,
+)
 from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 25
@@ -35,13 +43,10 @@ class Bp4d:
         source="the set's own coding files; 12 AUs of the benchmark",
         frames=146_847,
         subjects=41,
-        positives=dict(
-            zip(
-                action_units,
-                (31042, 25110, 29755, 67676, 80616, 87270, 82530, 68375, 24869, 50406, 24288, 22229),
-                strict=True,
-            )
-        ),
+        positives={
+            **{1: 31042, 2: 25110, 4: 29755, 6: 67676, 7: 80616, 10: 87270},
+            **{12: 82530, 14: 68375, 15: 24869, 17: 50406, 23: 24288, 24: 22229},
+        },
     )
 
     def __init__(self, root: Path) -> None:
@@ -63,10 +68,17 @@ class Bp4d:
             raise DatasetError(
                 f"{self.occurrence_folder}: expected F001_T1.csv and so on; found no .csv file"
             )
-        return _joined([self._task(path) for path in files], self.action_units)
+        rows = pd.concat([self._task(path) for path in files], ignore_index=True)
+        occurrence_NA, intensity_NA = (
+            rows[[f"{kind} {number}" for number in self.action_units]].to_numpy(np.float32)
+            for kind in ("occurrence", "intensity")
+        )
+        return labelled_frames(
+            rows, self.action_units, occurrence_NA=occurrence_NA, intensity_NA=intensity_NA
+        )
 
     def _task(self, path: Path) -> pd.DataFrame:
-        """One row a coded frame: path, seconds, subject, columns `occurrence 12` and `intensity 12`."""
+        """One row per coded frame: path, seconds, subject, columns `occurrence 12` and `intensity 12`."""
         match = _NAME.fullmatch(path.stem)
         if match is None:
             raise DatasetError(f"{path}: expected a name like F001_T1.csv or M018_T8.csv")
@@ -75,53 +87,21 @@ class Bp4d:
         table = read_table(path, only=columns_read)
         require_columns(table, columns_read, path=path)
         frame_T = frame_numbers(table["0"], path=path, column="0", least=0)
-        columns = {
-            f"occurrence {number}": occurrences(table[str(number)], path=path, column=str(number))
-            for number in self.action_units
-        }
+        columns = {}
         for number in self.action_units:
+            name = str(number)
+            columns[f"occurrence {number}"] = occurrences(table[name], path=path, column=name)
             columns[f"intensity {number}"] = self._intensity(path.stem, number, frame_T)
-        folder = self.picture_folder / subject / task
-        pictures = numbered_pictures(folder)
-        rows = pd.DataFrame({"frame": frame_T, "subject": subject, **columns})
-        rows["seconds"] = rows["frame"] / FRAMES_PER_SECOND
-        prefix = relative(folder, self.root)
-        rows["path"] = [f"{prefix}/{pictures[n]}" if n in pictures else "" for n in frame_T.tolist()]
-        shown = rows[rows["path"] != ""]
-        require_shown(shown, frame_T.tolist(), folder)
-        return shown
+        seconds_T = frame_T / FRAMES_PER_SECOND
+        rows = pd.DataFrame({"number": frame_T, "seconds": seconds_T, "subject": subject, **columns})
+        return with_pictures(rows, self.picture_folder / subject / task, self.root)
 
     def _intensity(self, stem: str, number: int, frame_T: NDArray[np.int64]) -> NDArray[np.float32]:
-        path = self._intensity_path(stem, number)
-        if path is None:
-            return np.full(len(frame_T), np.nan, np.float32)
-        table = read_table(path, header=False)
-        if table.shape[1] != 2:
-            raise DatasetError(
-                f"{path}, line 1: found {table.shape[1]} columns; expected two, frame,intensity"
-            )
-        frame = frame_numbers(table["1"], path=path, column="1", least=0)
-        value = intensities(table["2"], path=path, column="2")
-        value_by_frame = dict(zip(frame.tolist(), value.tolist(), strict=True))
-        return np.array([value_by_frame.get(n, np.nan) for n in frame_T.tolist()], np.float32)
-
-    def _intensity_path(self, stem: str, number: int) -> Path | None:
-        """None where the set has no intensities: for other AUs, or when AU_INT was not unpacked."""
-        if number not in INTENSITY_ACTION_UNITS:
-            return None
+        """NaN where the set has no intensities: for other AUs, or when AU_INT was not unpacked."""
         name = f"{stem}_AU{number:02d}.csv"
-        places = (self.intensity_folder / name, self.intensity_folder / f"AU{number:02d}" / name)
-        return next((path for path in places if path.is_file()), None)
-
-
-def _joined(tasks: list[pd.DataFrame], action_units: tuple[int, ...]) -> LabelledFrames:
-    rows = pd.concat(tasks, ignore_index=True)
-    return LabelledFrames(
-        action_units=action_units,
-        path_N=rows["path"].to_numpy(np.str_),
-        frame_N=np.full(len(rows), PICTURE, np.int64),
-        seconds_N=rows["seconds"].to_numpy(np.float64),
-        subject_N=rows["subject"].to_numpy(np.str_),
-        occurrence_NA=rows[[f"occurrence {number}" for number in action_units]].to_numpy(np.float32),
-        intensity_NA=rows[[f"intensity {number}" for number in action_units]].to_numpy(np.float32),
-    )
+        for path in (self.intensity_folder / name, self.intensity_folder / f"AU{number:02d}" / name):
+            if number in INTENSITY_ACTION_UNITS and path.is_file():
+                frame, value = read_intensities(path, least=0)
+                values_T: NDArray[np.float32] = pd.Series(value, frame).reindex(frame_T).to_numpy(np.float32)
+                return values_T
+        return np.full(len(frame_T), np.nan, np.float32)

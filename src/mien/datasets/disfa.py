@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
-from mien.datasets.label_files import frame_numbers, intensities, read_table
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, occurs
+from mien.datasets.label_files import (
+    first_folder,
+    labelled_frames,
+    read_intensities,
+    relative,
+    with_pictures,
+)
 from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 20
@@ -28,16 +33,6 @@ OCCURS_AT = 2.0
 _LABELS = ("ActionUnit_Labels", "Labels/ActionUnit_Labels", "labels")
 _VIDEOS = ("Videos_LeftCamera", "Video_LeftCamera", "LeftVideo", "Videos_RightCamera", "Video_RightCamera")
 _PICTURES = (".", "images", "Images", "frames", "Videos_LeftCamera")
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """T labelled frames of one person."""
-
-    path_T: list[str]
-    frame_T: NDArray[np.int64]
-    seconds_T: NDArray[np.float64]
-    intensity_TA: NDArray[np.float32]
 
 
 @DATASETS.register("disfa")
@@ -59,55 +54,31 @@ class Disfa:
         folders = sorted(self.label_folder.glob("SN[0-9][0-9][0-9]"))
         if not folders:
             raise DatasetError(f"{self.label_folder}: expected folders SN001 to SN032; found none")
-        subjects = [self._subject(folder) for folder in folders]
-        intensity_NA = np.concatenate([subject.intensity_TA for subject in subjects])
-        return LabelledFrames(
-            action_units=self.action_units,
-            path_N=np.array([path for subject in subjects for path in subject.path_T], np.str_),
-            frame_N=np.concatenate([subject.frame_T for subject in subjects]),
-            seconds_N=np.concatenate([subject.seconds_T for subject in subjects]),
-            subject_N=np.repeat([folder.name for folder in folders], [len(s.path_T) for s in subjects]),
+        rows = pd.concat([self._subject(folder) for folder in folders], ignore_index=True)
+        intensity_NA = rows[list(self.action_units)].to_numpy(np.float32)
+        return labelled_frames(
+            rows,
+            self.action_units,
             occurrence_NA=occurs(intensity_NA, at=OCCURS_AT),
             intensity_NA=intensity_NA,
         )
 
-    def _subject(self, folder: Path) -> _Subject:
-        columns = [_read_column(folder / f"{folder.name}_au{number}.txt") for number in self.action_units]
-        frame_T = columns[0][0]
-        for number, (frame, _) in zip(self.action_units, columns, strict=True):
-            _require_same_frames(
-                frame,
-                frame_T,
-                path=folder / f"{folder.name}_au{number}.txt",
-                other=f"{folder.name}_au{self.action_units[0]}.txt",
-            )
-        intensity_TA = np.stack([intensity for _, intensity in columns], axis=1)
-        return self._with_media(folder.name, frame_T - 1, intensity_TA)
-
-    def _with_media(
-        self, subject: str, index_T: NDArray[np.int64], intensity_TA: NDArray[np.float32]
-    ) -> _Subject:
-        """Labels joined to the video, or to the pictures that are there. `index_T` counts from 0."""
-        video = _video(self.root, subject)
-        if video is not None:
-            paths = [relative(video, self.root)] * len(index_T)
-            return _Subject(paths, index_T, index_T / FRAMES_PER_SECOND, intensity_TA)
-        folder = _picture_folder(self.root, subject)
-        names = numbered_pictures(folder)
-        shown_T = np.array([index in names for index in index_T.tolist()], dtype=bool)
-        require_shown(index_T[shown_T].tolist(), index_T.tolist(), folder)
-        index_T, intensity_TA = index_T[shown_T], intensity_TA[shown_T]
-        paths = [relative(folder / names[index], self.root) for index in index_T.tolist()]
-        pictures_T = np.full(len(paths), PICTURE, np.int64)
-        return _Subject(paths, pictures_T, index_T / FRAMES_PER_SECOND, intensity_TA)
-
-
-def _read_column(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    table = read_table(path, header=False)
-    if table.shape[1] != 2:
-        raise DatasetError(f"{path}, line 1: found {table.shape[1]} columns; expected two, frame,intensity")
-    frame = frame_numbers(table["1"], path=path, column="1", least=1)
-    return frame, intensities(table["2"], path=path, column="2")
+    def _subject(self, folder: Path) -> pd.DataFrame:
+        """One row per labelled frame that is there: path, frame, seconds, subject, intensity by AU."""
+        subject = folder.name
+        paths = {number: folder / f"{subject}_au{number}.txt" for number in self.action_units}
+        columns = {number: read_intensities(path, least=1) for number, path in paths.items()}
+        (first, (frame_T, _)), *_ = columns.items()
+        for number, (frame, _) in columns.items():
+            _require_same_frames(frame, frame_T, path=paths[number], other=paths[first].name)
+        rows = pd.DataFrame({number: intensity for number, (_, intensity) in columns.items()})
+        index_T = frame_T - 1
+        rows = rows.assign(
+            number=index_T, frame=index_T, seconds=index_T / FRAMES_PER_SECOND, subject=subject
+        )
+        if video := _video(self.root, subject):
+            return rows.assign(path=relative(video, self.root))
+        return with_pictures(rows, _picture_folder(self.root, subject), self.root)
 
 
 def _require_same_frames(

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
-from mien.datasets.label_files import frame_numbers, occurrences, read_table, require_columns
-from mien.datasets.numbered_pictures import first_folder, numbered_pictures, relative, require_shown
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.label_files import (
+    first_folder,
+    frame_numbers,
+    labelled_frames,
+    occurrences,
+    read_table,
+    relative,
+    require_columns,
+    require_one_spelling,
+    with_pictures,
+)
 from mien.datasets.published import Published
-from mien.datasets.row_checks import require_one_spelling
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".wmv")
 
@@ -49,15 +57,8 @@ class Gft:
         if not files:
             raise DatasetError(f"{self.label_folder}: expected one .csv a subject; found none")
         rows = pd.concat([self._subject(path) for path in files], ignore_index=True)
-        return LabelledFrames(
-            action_units=self.action_units,
-            path_N=rows["path"].to_numpy(np.str_),
-            frame_N=rows["frame"].to_numpy(np.int64),
-            seconds_N=np.full(len(rows), np.nan),
-            subject_N=rows["subject"].to_numpy(np.str_),
-            occurrence_NA=rows[list(map(str, self.action_units))].to_numpy(np.float32),
-            split_N=rows["split"].to_numpy(np.str_),
-        )
+        occurrence_NA = rows[list(self.action_units)].to_numpy(np.float32)
+        return labelled_frames(rows, self.action_units, occurrence_NA=occurrence_NA)
 
     def _subject(self, path: Path) -> pd.DataFrame:
         subject = path.stem
@@ -70,32 +71,25 @@ class Gft:
         wanted = [names.get(number, f"AU{number}") for number in self.action_units]
         require_columns(table, ["frame", *wanted], path=path)
         number_T = frame_numbers(table["frame"], path=path, column="frame", least=0)
-        columns: dict[str, Any] = {
-            str(number): occurrences(table[column], path=path, column=column)
+        columns = {
+            number: occurrences(table[column], path=path, column=column)
             for number, column in zip(self.action_units, wanted, strict=True)
         }
-        rows = pd.DataFrame({"number": number_T, **columns})
-        rows["subject"], rows["split"] = subject, self.split_of_subject[subject]
-        return self._with_media(subject, rows)
-
-    def _with_media(self, subject: str, rows: pd.DataFrame) -> pd.DataFrame:
+        rows = pd.DataFrame(columns).assign(
+            number=number_T, subject=subject, split=self.split_of_subject[subject]
+        )
         for suffix in _VIDEO_SUFFIXES:
             video = self.root / "videos" / f"{subject}{suffix}"
             if video.is_file():
-                first = 0 if (rows["number"] == 0).any() else 1
-                return rows.assign(path=relative(video, self.root), frame=rows["number"] - first)
+                first = 0 if (number_T == 0).any() else 1
+                return rows.assign(path=relative(video, self.root), frame=number_T - first)
         folder = self.root / "frames" / subject
         if not folder.is_dir():
             raise DatasetError(
                 f"{self.root}: labels of {subject}, but neither videos/{subject}.mp4 "
                 f"nor a folder frames/{subject}"
             )
-        names = numbered_pictures(folder)
-        shown = rows[rows["number"].isin(list(names))]
-        require_shown(shown, rows["number"].tolist(), folder)
-        rows = shown
-        paths = [relative(folder / names[number], self.root) for number in rows["number"].tolist()]
-        return rows.assign(path=paths, frame=PICTURE)
+        return with_pictures(rows, folder, self.root)
 
 
 def read_split(path: Path) -> dict[str, str]:

@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from mien.datasets.base import DATASETS, PICTURE, DatasetError, LabelledFrames
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.label_files import expression_frames
 from mien.datasets.published import Published
 
 RAFDB_EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
@@ -41,40 +40,31 @@ class RafDb:
 
     def frames(self) -> LabelledFrames:
         """One row a picture."""
-        labels = [self._label(line, text) for line, text in _lines(self.label_path)]
+        labels: dict[str, int] = {}
+        lines: dict[str, int] = {}
+        texts = self.label_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for line, text in enumerate(texts, start=1):
+            if text.strip():
+                name, number = self._label(line, text.strip())
+                if name in labels:
+                    raise DatasetError(
+                        f"{self.label_path}, line {line}: {name}.jpg stands in line {lines[name]} already; "
+                        "expected each picture once"
+                    )
+                labels[name], lines[name] = number, line
         _refuse_compound(self.label_path, labels)
-        self._require_each_once(labels)
-        rows = [(name, number) for _, name, number in labels]
-        stems = [name.removesuffix(".jpg") for name, _ in rows]
-        return LabelledFrames(
-            action_units=(),
-            path_N=np.array([self._picture(stem) for stem in stems], np.str_),
-            frame_N=np.full(len(rows), PICTURE, np.int64),
-            seconds_N=np.full(len(rows), np.nan),
-            subject_N=np.array(stems, np.str_),
-            occurrence_NA=np.zeros((len(rows), 0), np.float32),
-            split_N=np.array([stem.split("_")[0] for stem in stems], np.str_),
-            expression_N=np.array([number - 1 for _, number in rows], np.int64),
-            expressions=RAFDB_EXPRESSIONS,
-        )
+        rows = [(self._picture(stem), stem.split("_")[0], number - 1) for stem, number in labels.items()]
+        return expression_frames(rows, list(labels), RAFDB_EXPRESSIONS)
 
-    def _label(self, line: int, text: str) -> tuple[int, str, int]:
+    def _label(self, line: int, text: str) -> tuple[str, int]:
+        """The name without its suffix, and the class."""
         name, _, number = text.partition(" ")
         if not _BASIC.fullmatch(name) or not number.strip().isdecimal() or int(number) < 1:
             raise DatasetError(
                 f"{self.label_path}, line {line}: found {text!r}; "
                 "expected `train_00001.jpg 5` or `test_0001.jpg 5`, a class from 1 to 7"
             )
-        return line, name, int(number)
-
-    def _require_each_once(self, labels: list[tuple[int, str, int]]) -> None:
-        first: dict[str, int] = {}
-        for line, name, _ in labels:
-            if first.setdefault(name, line) != line:
-                raise DatasetError(
-                    f"{self.label_path}, line {line}: {name} stands in line {first[name]} already; "
-                    "expected each picture once"
-                )
+        return name.removesuffix(".jpg"), int(number)
 
     def _picture(self, stem: str) -> str:
         places = (f"Image/aligned/{stem}_aligned.jpg", f"Image/original/{stem}.jpg")
@@ -86,15 +76,10 @@ class RafDb:
         )
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [(line, text.strip()) for line, text in enumerate(texts, start=1) if text.strip()]
-
-
-def _refuse_compound(path: Path, labels: list[tuple[int, str, int]]) -> None:
+def _refuse_compound(path: Path, labels: dict[str, int]) -> None:
     """DatasetError when this is RAF-DB's compound set, which bears the same file name, or no set at all."""
-    classes = sorted({number for _, _, number in labels})
-    four_digits = any(re.fullmatch(r"train_\d{4}\.jpg", name) for _, name, _ in labels)
+    classes = sorted(set(labels.values()))
+    four_digits = any(re.fullmatch(r"train_\d{4}", name) for name in labels)
     if four_digits or max(classes, default=0) > len(RAFDB_EXPRESSIONS):
         raise DatasetError(
             f"{path}: this is the compound set of RAF-DB (11 classes, train names with four digits; found "

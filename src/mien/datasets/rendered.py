@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.label_files import labelled_frames
 from mien.facs import ACTION_UNITS
 
 
@@ -51,13 +52,9 @@ class Rendered:
         left_NA, right_NA = (
             table[[f"{unit}_{side}" for unit in units]].to_numpy(np.float32) for side in ("left", "right")
         )
-        return LabelledFrames(
-            action_units=self.action_units,
-            path_N=table["path"].to_numpy(np.str_),
-            frame_N=table["frame"].to_numpy(np.int64),
-            seconds_N=table["seconds"].to_numpy(np.float64),
-            subject_N=table["identity"].to_numpy(np.str_),
+        return labelled_frames(
+            table.rename(columns={"identity": "subject", "fold": "split"}),
+            self.action_units,
             occurrence_NA=table[units].to_numpy(np.float32),
             intensity_NA=np.maximum(left_NA, right_NA),
-            split_N=table["fold"].to_numpy(np.str_),
         )

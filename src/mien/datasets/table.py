@@ -19,12 +19,18 @@ from numpy.typing import NDArray
 
 from mien.data.spelling import spelt_as_on_disk
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, occurs
-from mien.datasets.label_files import intensities, read_table, require_columns, row_word, whole_numbers
-from mien.datasets.row_checks import (
+from mien.datasets.label_files import (
+    intensities,
+    labelled_frames,
+    place,
+    read_table,
+    refuse_first,
+    require_columns,
     require_each_frame_once,
     require_one_part_a_subject,
     require_one_spelling,
     require_one_subject_a_file,
+    whole_numbers,
 )
 from mien.facs import unit_columns
 
@@ -66,22 +72,18 @@ class Table:
         require_one_spelling(table, "subject", path=self.path)
         require_one_subject_a_file(table, path=self.path)
         require_each_frame_once(table, frame_N, seconds_N, path=self.path)
-        return LabelledFrames(
-            action_units=tuple(columns),
-            path_N=table["path"].to_numpy(np.str_),
-            frame_N=frame_N,
-            seconds_N=seconds_N,
-            subject_N=table["subject"].to_numpy(np.str_),
+        return labelled_frames(
+            self._with_split(table).assign(frame=frame_N, seconds=seconds_N),
+            tuple(columns),
             occurrence_NA=occurrence_NA,
             intensity_NA=intensity_NA,
-            split_N=self._split(table),
         )
 
-    def _split(self, table: pd.DataFrame) -> NDArray[np.str_] | None:
-        """The column `split` or `fold`; None without either."""
+    def _with_split(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The column `split` or `fold`, where there is one, is called `split`."""
         given = [name for name in ("split", "fold") if name in table.columns]
         if not given:
-            return None
+            return table
         if len(given) == 2:
             raise DatasetError(
                 f"{self.path}, line 1: both split and fold are there; expected one of them (split: train or "
@@ -90,13 +92,10 @@ class Table:
         self._require_text(table, given[0])
         if given == ["split"]:
             wrong_N = ~table["split"].isin(["train", "test"]).to_numpy(bool)
-            self._refuse_row(
-                wrong_N, table["split"], "split", expected="train or test; other parts are a fold"
-            )
+            self._refuse(wrong_N, table["split"], "split", expected="train or test; other parts are a fold")
         require_one_spelling(table, given[0], path=self.path)
         require_one_part_a_subject(table, given[0], path=self.path)
-        parts_N: NDArray[np.str_] = table[given[0]].to_numpy(np.str_)
-        return parts_N
+        return table.rename(columns={given[0]: "split"})
 
     def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
         """Column by AU number, in the order of the numbers."""
@@ -130,8 +129,9 @@ class Table:
         if other_NA.any():
             row, column = (int(index[0]) for index in np.nonzero(other_NA))
             raise DatasetError(
-                f"{self._row(table, row)}, column {columns[column]}: found {value_NA[row, column]:g}; "
-                "expected 0, 1, 9 or nothing, or an intensity together with --occurs-at (2 for DISFA's rule)"
+                f"{place(self.path, table.index[row])}, column {columns[column]}: "
+                f"found {value_NA[row, column]:g}; expected 0, 1, 9 or nothing, or an intensity with "
+                "--occurs-at (2 for DISFA's rule)"
             )
         return value_NA, None
 
@@ -142,33 +142,21 @@ class Table:
             texts = table["seconds"]
             seconds_N = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
             wrong_N = (~np.isfinite(seconds_N) & (texts != "").to_numpy()) | (seconds_N < 0)
-            self._refuse_row(
-                wrong_N, texts, "seconds", expected="a number from 0 on, or nothing for a picture"
-            )
+            self._refuse(wrong_N, texts, "seconds", expected="a number from 0 on, or nothing for a picture")
         if "frame" in table.columns:
             texts = table["frame"].replace("", str(PICTURE))
             frame_N = whole_numbers(texts, path=self.path, column="frame")
             wrong_N = (frame_N < 0) & (table["frame"] != "").to_numpy()
-            self._refuse_row(wrong_N, texts, "frame", expected="a number from 0 on, or nothing for a picture")
+            self._refuse(wrong_N, texts, "frame", expected="a number from 0 on, or nothing for a picture")
             by_time_N = (frame_N == PICTURE) & ~np.isnan(seconds_N)
             return np.where(by_time_N, BY_TIME, frame_N), seconds_N
         return np.where(np.isnan(seconds_N), PICTURE, BY_TIME).astype(np.int64), seconds_N
 
     def _require_text(self, table: pd.DataFrame, column: str) -> None:
-        self._refuse_row((table[column] == "").to_numpy(bool), table[column], column, expected=f"a {column}")
+        self._refuse((table[column] == "").to_numpy(bool), table[column], column, expected=f"a {column}")
 
-    def _refuse_row(
-        self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str, *, expected: str
-    ) -> None:
-        if wrong_N.any():
-            row = int(wrong_N.argmax())
-            found = repr(texts.iloc[row]) if texts.iloc[row] else "nothing"
-            raise DatasetError(
-                f"{self._row(texts, row)}, column {column}: found {found}; expected {expected}"
-            )
-
-    def _row(self, table: pd.DataFrame | pd.Series, row: int) -> str:
-        return f"{self.path}, {row_word(self.path)} {table.index[row]}"
+    def _refuse(self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str, *, expected: str) -> None:
+        refuse_first(wrong_N, texts, path=self.path, column=column, expected=expected)
 
     def _spelt(self, path: str) -> str:
         """The path as the disk spells it, below the table's folder."""
