@@ -6,13 +6,16 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # errors of file systems without locks
 _ADVICE = {
@@ -107,6 +110,16 @@ def write_bytes(path: Path, content: bytes, *, temporary_folder: Path | None = N
     """`content` as the whole of `path`. WriteError."""
     with replacing(path, temporary_folder=temporary_folder) as temporary:
         temporary.write_bytes(content)
+
+
+def kept_arrays(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The arrays in the .npz file `path`, which is made where it is not there yet. WriteError."""
+    if not path.exists():
+        arrays = make()
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    with np.load(path, allow_pickle=False) as kept:
+        return dict(kept)
 
 
 @contextmanager

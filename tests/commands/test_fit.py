@@ -11,7 +11,9 @@ from safetensors import safe_open
 
 from mien.backbones import build_backbone
 from mien.cli import main
+from mien.detect import fitting
 from mien.detect.au_model import load_au_model
+from mien.detect.fit_file import units_above_chance
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from mien.train.pretrained_people import record_of_people
 from tests.shipped import crop_contract_of_finder, few_people
@@ -36,10 +38,10 @@ def faces(tmp_path_factory):
     return folder
 
 
-def fit(folder, out, *more):
+def fit(folder, out, *more, force=("--force",)):
     arguments = ["--dataset", "rendered", "--root", str(folder / "main"), "--store", str(folder / "store")]
-    arguments += ["--encoder", str(folder / "encoder.safetensors"), "--out", str(folder / out), *QUICK, *more]
-    return main(["fit", *arguments])
+    arguments += ["--encoder", str(folder / "encoder.safetensors"), "--out", str(folder / out), *QUICK]
+    return main(["fit", *arguments, *force, *more])
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +81,56 @@ def test_fitting_again_gives_the_same_bytes(model_path, faces):
     assert (faces / "again.safetensors").read_bytes() == model_path.read_bytes()
 
 
+def test_a_killed_fit_goes_on_behind_its_last_fold_to_the_same_bytes(model_path, faces, monkeypatch, capsys):
+    out = faces / "killed.safetensors"
+    folds, real = [], fitting._held_out
+
+    def killed_in_the_second(material, fold, **more):
+        folds.append(fold)
+        if len(folds) == 2:
+            raise KeyboardInterrupt
+        return real(material, fold, **more)
+
+    monkeypatch.setattr(fitting, "_held_out", killed_in_the_second)
+    assert fit(faces, out.name, "--licence", "CC0 <b>1.0</b>") == 130
+    assert not out.exists()
+    assert fit(faces, out.name, "--licence", "another") == 1
+    assert "training_data.licence: 'CC0 <b>1.0</b>' there, 'another' now" in capsys.readouterr().err
+    monkeypatch.setattr("mien.detect.fit_file._features_of", lambda *_: pytest.fail("embedded again"))
+    assert fit(faces, out.name, "--licence", "CC0 <b>1.0</b>") == 0
+    assert [fold.name for fold in folds] == ["1", "2", "2", "3"]
+    assert out.read_bytes() == model_path.read_bytes()
+    assert not out.with_suffix(".fit").exists()
+
+
+def test_a_finished_fit_says_so_and_other_settings_are_refused(model_path, faces, capsys):
+    before = model_path.read_bytes()
+    assert fit(faces, model_path.name, "--licence", "CC0 <b>1.0</b>") == 0
+    assert "was finished by an earlier run" in capsys.readouterr().out
+    assert fit(faces, model_path.name, "--licence", "CC0 <b>1.0</b>", "--set", "seed=7") == 1
+    assert "settings.seed: 0 there, 7 now" in capsys.readouterr().err
+    assert model_path.read_bytes() == before
+
+
+def test_a_model_without_a_unit_above_chance_is_written_only_by_force(faces, monkeypatch, capsys):
+    monkeypatch.setattr("mien.detect.fit_file.units_above_chance", lambda _scores: [])
+    assert fit(faces, "poor.safetensors", force=()) == 1
+    assert "no action unit is above chance" in capsys.readouterr().err
+    assert not (faces / "poor.safetensors").exists()
+    assert fit(faces, "poor.safetensors") == 0
+
+
+def test_a_unit_is_above_chance_where_its_interval_lies_above_one_half():
+    def unit(low):
+        return {"roc_auc": {"value": 0.7, "low": low, "high": 0.9}}
+
+    units = {"AU01": unit(0.51), "AU02": unit(0.5), "AU04": unit(None)}
+    assert units_above_chance({"units": units}) == ["AU01"]
+
+
 @pytest.mark.parametrize("mode", ["stats", "affine+stats", "all"])
 def test_the_encoder_may_be_tuned(faces, mode, model_path):
-    assert fit(faces, f"{mode}.safetensors", "--mode", mode) == 0
+    assert fit(faces, f"{mode}.safetensors", "--modes", mode) == 0
     tuned, frozen = (load_au_model(faces / f"{mode}.safetensors"), load_au_model(model_path))
     assert tuned.record["encoder"]["mode"] == mode
     states = tuned.encoder.backbone.state_dict(), frozen.encoder.backbone.state_dict()
@@ -139,7 +188,7 @@ def test_a_table_of_ones_own_is_fitted_too(faces, capsys):
         str(faces / "own.safetensors"),
         *QUICK,
     ]
-    assert main(["fit", *arguments]) == 0
+    assert main(["fit", *arguments, "--force"]) == 0
     assert (faces / "own.faces" / "manifest.parquet").exists()
     model = load_au_model(faces / "own.safetensors")
     assert model.record["training_data"]["num_frames"] == 240
@@ -166,7 +215,7 @@ def test_a_fitted_model_is_exported_by_the_faces_of_its_store(model_path, faces,
     names = {path.name for path in tmp_path.iterdir()}
     endings = (".safetensors", ".onnx", ".onnx.json")
     assert names == {f"model{ending}" for ending in endings}
-    assert "present agrees in 100.00% (24 crops)" in capsys.readouterr().out
+    assert "presence agrees in 100.00% (24 crops)" in capsys.readouterr().out
     assert main(["export", *arguments[:2], "onyx", *arguments[3:]]) == 1
     assert "cannot export to 'onyx'; did you mean 'onnx'?" in capsys.readouterr().err
 
@@ -205,7 +254,7 @@ def test_an_encoder_that_knows_the_tested_people_is_told_of(faces, tmp_path, cap
     words = "2 of 6 people who are tested on have names of people that the encoder was pretrained on"
     common = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store"), *QUICK]
     common += ["--encoder", str(tmp_path / "knows.safetensors")]
-    assert main(["fit", *common, "--out", str(tmp_path / "model.safetensors")]) == 0
+    assert main(["fit", *common, "--force", "--out", str(tmp_path / "model.safetensors")]) == 0
     assert words in capsys.readouterr().out
     assert main(["card", str(tmp_path / "model.safetensors")]) == 0
     assert words in " ".join(capsys.readouterr().out.split())
@@ -219,8 +268,8 @@ def test_a_place_where_no_model_can_be_written_is_told_before_the_work(tmp_path,
         raise AssertionError("the work began")
 
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("mien.commands.fitting.load_encoder", lambda _path, **_more: None)
-    monkeypatch.setattr("mien.commands.fitting.labelled_set", work)
+    monkeypatch.setattr("mien.train.encoder_file.load_encoder", lambda _path, **_more: None)
+    monkeypatch.setattr("mien.evaluate.labelled_faces.labelled_set", work)
     where = ["--root", str(tmp_path), "--encoder", "e", "--out", str(tmp_path / "file/m.safetensors")]
     assert main(["fit", "--dataset", "rendered", *where]) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err

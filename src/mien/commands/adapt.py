@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.labelled_set import add_labelled_set
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL --dataset D --root PATH --out MODEL2 and what may be left out."""
-    from mien.commands.labelled_set import add_labelled_set
-
+    """MODEL --dataset D --root PATH --out MODEL2 and optional flags."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
     add_labelled_set(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL2", help="the recalibrated model")
@@ -19,14 +19,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the faces, recalibrate, write, and say what changed and what did not."""
-    from mien.commands.adaptation import AdaptRequest, adapt_model
-    from mien.evaluate.labelled_faces import FacesRequest
+    """Read the faces, recalibrate, write, and print what changed and what did not."""
+    import dataclasses
+
+    from mien.detect.adapting import adapt
+    from mien.detect.au_model import load_au_model, save_au_model
+    from mien.detect.fit_file import logits_of, record_of_adaptation, require_same
+    from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
+    from mien.train.encoder_file import pick_device
 
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: expected a name that ends in .safetensors")
-    faces = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
-    adapted = adapt_model(AdaptRequest(args.model, faces, args.out, args.licence, args.device))
+    model = load_au_model(args.model, device=pick_device(args.device))
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
+    request = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
+    labelled = labelled_set(request)
+    frames = labelled.frames()
+    told_counts(labelled, frames)
+    data, _ = labelled_faces(request, frames, [model.encoder])
+    adapted = adapt(model, logits_of(model, data, workers=args.workers), data.frames)
+    record = record_of_adaptation(model, adapted, data.frames, dataset=args.dataset, licence=args.licence)
+    if args.out.exists():
+        require_same(load_au_model(args.out).record, record, where=args.out)
+    save_au_model(args.out, dataclasses.replace(adapted.model, record=record, source=str(args.out)))
     for name, change in adapted.changes.items():
         print(
             f"{name}: {change.what} moved (scale {change.scale:.2f}, bias {change.bias:+.2f}), threshold "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.flags import add_finder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL --engine E [--calibrate SOURCE...] [--out DIR]."""
+    """MODEL --engine E --calibrate SOURCE... [--out DIR]."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
     parser.add_argument("--engine", required=True, metavar="E", help="onnx or onnx-int8")
     parser.add_argument(
@@ -22,17 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crops", type=int, default=512, help="how many faces of them (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the files (default: beside the model)")
-    parser.add_argument("--finder", type=Path, metavar="DIR", help="the face finder's weights, if elsewhere")
+    add_finder(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Gather crops, write, check, keep."""
-    from mien.commands.gathering import gather_crops
+    """Gather crops, write the file, and keep it where it agrees with torch."""
     from mien.detect.au_model import load_au_model
+    from mien.detect.crops import gather_crops
     from mien.detect.engines import export_model
 
     model = load_au_model(args.model)
-    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, models=args.finder)
+    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, finder=args.finder)
     out = args.out or args.model.parent
     counts = len(crops.calibration_NHWC), len(crops.check_NHWC)
     print(f"{counts[0]} crops to calibrate on, {counts[1]} to check on", flush=True)
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(
         f"{out / args.model.stem}.{args.engine}: probabilities differ from torch's by "
-        f"{agreement.mean_difference:.2g} on average and {agreement.max_difference:.2g} at most; what is "
-        f"present agrees in {agreement.presence_agreement:.2%} ({agreement.num_crops} crops)"
+        f"{agreement.mean_difference:.2g} on average and {agreement.max_difference:.2g} at most; presence "
+        f"agrees in {agreement.presence_agreement:.2%} ({agreement.num_crops} crops)"
     )
     return 0

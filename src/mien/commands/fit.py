@@ -5,61 +5,87 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.flags import add_set
 from mien.commands.labelled_set import add_labelled_set
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--dataset D --root PATH --encoder FILE --out MODEL and what may be left out."""
+    """--dataset D --root PATH --encoder FILE --out MODEL and optional flags."""
     add_labelled_set(parser)
     what = parser.add_argument_group("the model")
     what.add_argument("--encoder", type=Path, required=True, help="RUN/encoder.safetensors")
     what.add_argument(
-        "--out", type=Path, required=True, metavar="MODEL", help="the model, a .safetensors file"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="MODEL",
+        help="the model, a .safetensors file; the same command started again goes on where it stopped",
     )
     what.add_argument(
-        "--mode",
+        "--modes",
         default="frozen",
         choices=["frozen", "stats", "affine+stats", "all"],
-        help="what of the encoder moves; all: fine-tuning end to end (default: %(default)s)",
+        help="what of the encoder is fitted too; all: fine-tuning end to end (default: %(default)s)",
     )
-    what.add_argument(
-        "--licence",
-        default="",
-        metavar="WORDS",
-        help="under which the model may be used; it goes into the card",
-    )
+    what.add_argument("--licence", default="", metavar="WORDS", help="licence of the model, for its card")
     what.add_argument("--no-intensity", action="store_true", help="occurrences only")
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="assignments",
-        metavar="key=value",
-        help="a setting of the head, as epochs=15, learning_rate=0.001 or seed=0",
-    )
+    what.add_argument("--force", action="store_true", help="write a model no unit of which is above chance")
+    add_set(what, of="the head", example="epochs=15, learning_rate=0.001 or seed=0")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure, write the file, and print the card."""
-    from mien.commands.fitting import FitRequest, fit
+    import dataclasses
+
+    import numpy as np
+
     from mien.config import build, override
+    from mien.datasets.base import DatasetError
     from mien.detect.card import card_in_words
-    from mien.evaluate.labelled_faces import FacesRequest
-    from mien.evaluate.probe import ProbeSettings
+    from mien.detect.fit_file import fit_to_file, settings_of_fit
+    from mien.detect.fitting import Material, learnable_units
+    from mien.evaluate.labelled_faces import (
+        FacesRequest,
+        folds_of,
+        labelled_faces,
+        labelled_set,
+        require_protocol,
+        say,
+        told_counts,
+    )
+    from mien.evaluate.probe import ProbeSettings, TrunkMode
+    from mien.train.encoder_file import load_encoder, pick_device
 
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: expected a name that ends in .safetensors")
-    request = FitRequest(
-        faces=FacesRequest.of(args, default_store=args.out.with_suffix(".faces")),
-        encoder=args.encoder,
-        out=args.out,
-        mode=args.mode,
-        licence=args.licence,
-        with_intensity=not args.no_intensity,
-        device=args.device,
-        settings=build(ProbeSettings, override({}, args.assignments), where="mien fit --set"),
+    settings = build(ProbeSettings, override({}, args.assignments), where="mien fit --set")
+    encoder = load_encoder(args.encoder, device=pick_device(args.device))
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
+    faces = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
+    labelled = labelled_set(faces)
+    frames = labelled.frames()
+    if not frames.action_units:
+        raise DatasetError(f"{args.dataset} codes expressions; a model is fitted to action units")
+    told_counts(labelled, frames)
+    require_protocol(faces, frames)
+    data, _ = labelled_faces(faces, frames, [encoder])
+    units, left_out = learnable_units(data.frames)
+    for number, why in left_out.items():
+        say(f"AU{number:02d} is left out: {why}")
+    protocol, folds = folds_of(faces, units)
+    data, mode = dataclasses.replace(data, frames=units), TrunkMode(args.modes)
+    material = Material(
+        encoder, data, np.zeros((0, encoder.feature_dim), np.float32), mode, settings, args.workers
     )
-    model = fit(request)
+    begun = settings_of_fit(
+        material, args.encoder, protocol, folds, dataset=args.dataset, licence=args.licence, left_out=left_out
+    )
+    if begun["encoder"]["warning"]:
+        say(f"warning: {begun['encoder']['warning']}")
+    with_intensity = units.intensity_NA is not None and not args.no_intensity
+    model = fit_to_file(
+        args.out, material, folds, begun, with_intensity=with_intensity, force=args.force, say=say
+    )
     print(
         f"\n{card_in_words(model)}\n\n{args.out}: `mien card {args.out} --html CARD.html` makes a page of it."
     )

@@ -49,6 +49,8 @@ from mien.train.encoder_file import Encoder
 Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.int64]
 
+Keep = Callable[[str, Callable[[], Mapping[str, NDArray[Any]]]], dict[str, NDArray[Any]]]
+
 NO_THRESHOLD = 0.5
 """Where there are too few people to choose one."""
 
@@ -86,7 +88,7 @@ class HeldOut:
     logit_MA: NDArray[np.float32]
     probability_MA: NDArray[np.float32]
     threshold_MA: NDArray[np.float32]
-    intensity_MA: NDArray[np.float32] | None
+    intensity_MA: NDArray[np.float32] | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
@@ -123,8 +125,13 @@ def fit_au_model(
     *,
     with_intensity: bool = True,
     tell: Callable[[str], None] = lambda line: None,
+    keep: Keep = lambda _name, make: dict(make()),
 ) -> FittedModel:
-    """The model fitted on all faces, measured on the folds; `tell` gets one line per step."""
+    """The model fitted on all faces, measured on the folds; `tell` gets one line per step.
+
+    keep: gets the name of each fold's part and a function that makes it; it may return what an earlier run
+    kept under that name.
+    """
     frames = material.frames
     with_intensity = with_intensity and frames.intensity_NA is not None
     parts = []
@@ -132,7 +139,8 @@ def fit_au_model(
         tell(
             f"fold {number} of {len(folds)}: {len(fold.train):,} faces to fit on, {len(fold.test):,} to test"
         )
-        parts.append(_held_out(material, fold, with_intensity=with_intensity))
+        make = partial(_held_out, material, fold, with_intensity=with_intensity)
+        parts.append(HeldOut(**keep(f"fold-{number}", partial(_arrays_of, make))))
     held_out = HeldOut.joined(parts)
     tell(f"the model itself, on all {frames.num_frames:,} faces")
     every = np.arange(frames.num_frames)
@@ -354,6 +362,10 @@ def _features(material: Material, reader: _Reader, rows: Rows) -> NDArray[np.flo
 def _logits(reader: _Reader, features_MD: NDArray[np.float32]) -> NDArray[np.float32]:
     logits_MA: NDArray[np.float32] = reader.head(torch.from_numpy(features_MD)).numpy()
     return logits_MA
+
+
+def _arrays_of(make: Callable[[], HeldOut]) -> dict[str, NDArray[Any]]:
+    return {name: values for name, values in vars(make()).items() if values is not None}
 
 
 def _held_out(material: Material, fold: Fold, *, with_intensity: bool) -> HeldOut:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from mien.backbones import Backbone
 from mien.data.loader import begin_worker, worker_context
@@ -96,7 +97,8 @@ def stored_pictures(
     """(rows, uint8 pictures) for each batch, in order.
 
     Rows travel to the workers as arrays, by value, and do not come back. The batches are views of one tensor:
-    sending any of them between processes would move their common storage while another is being read.
+    sending any of them between processes would move their common storage while another is being read. A
+    progress bar appears after ten seconds.
     """
     rows_of_batches = list(batches)
     loader = DataLoader(
@@ -107,4 +109,7 @@ def stored_pictures(
         worker_init_fn=begin_worker,
         multiprocessing_context=worker_context() if workers else None,
     )
-    return zip(rows_of_batches, loader, strict=True)
+    batches_read = zip(rows_of_batches, loader, strict=True)
+    return iter(
+        tqdm(batches_read, total=len(rows_of_batches), unit=" batches", delay=10, smoothing=0, leave=False)
+    )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mien.commands.gathering import gather_crops
 from mien.data.sources import SourceError
 from mien.data.store import TrackStore
+from mien.detect.crops import gather_crops
 from mien.faces.contract import ContractMismatchError
 from mien.train.encoder_file import load_encoder
 from tests.detect.tiny_model import tiny_model

@@ -1,4 +1,4 @@
-"""Face crops out of stores and media, spread over them: some to calibrate on, others to check on."""
+"""Face crops from stores and media, to calibrate an engine on and to check it on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mien.train.encoder_file import Encoder
 Images = NDArray[np.uint8]
 
 FEWEST = 8
-_EVERY = 12  # of a video's faces: neighbours tell the same
+_EVERY = 12  # of a video's faces: neighbours look the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class GatheredCrops:
 
 
 def gather_crops(
-    sources: Sequence[Path], encoder: Encoder, *, num_crops: int, models: Path | None = None, seed: int = 0
+    sources: Sequence[Path], encoder: Encoder, *, num_crops: int, finder: Path | None = None, seed: int = 0
 ) -> GatheredCrops:
     """About `num_crops` faces, half for each purpose; SourceError where there are fewer than `FEWEST`.
 
-    ContractMismatchError where faces are cropped otherwise than the encoder's.
+    ContractMismatchError where faces are cropped differently from the encoder's.
     """
-    groups = [group for group in _groups(sources, encoder, num_crops, models) if len(group)]
+    groups = [group for group in _groups(sources, encoder, num_crops, finder) if len(group)]
     order = np.random.default_rng(seed).permutation(len(groups))
     halves = [[groups[k] for k in order[first::2]] for first in (0, 1)]
     if len(groups) == 1:
@@ -53,7 +53,7 @@ def gather_crops(
 
 
 def _groups(
-    sources: Sequence[Path], encoder: Encoder, num_crops: int, models: Path | None
+    sources: Sequence[Path], encoder: Encoder, num_crops: int, finder: Path | None
 ) -> Iterator[Images]:
     """The crops of one track or one file at a time."""
     stores, pictures, videos = sort_by_kind(sources)
@@ -61,13 +61,13 @@ def _groups(
         yield from _of_store(path, encoder, num_crops)
     share = max(4, -(-num_crops // max(1, len(pictures) + len(videos))))
     if videos:
-        tracking = FaceTracking(TrackSettings(), models=models)
+        tracking = FaceTracking(TrackSettings(), models=finder)
         encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="faces found now")
         for video in videos:
             faces = video_faces(video.path, track_faces=tracking)
             yield _stacked([face.crop_HWC for face in islice(faces, 0, share * _EVERY, _EVERY)])
     if pictures:
-        yield from _of_pictures(pictures, encoder, models)
+        yield from _of_pictures(pictures, encoder, finder)
 
 
 def _of_store(path: Path, encoder: Encoder, num_crops: int) -> Iterator[Images]:
@@ -81,11 +81,11 @@ def _of_store(path: Path, encoder: Encoder, num_crops: int) -> Iterator[Images]:
         yield store.read_frames(track, positions.tolist())
 
 
-def _of_pictures(pictures: Sequence[Source], encoder: Encoder, models: Path | None) -> Iterator[Images]:
-    finder = MediaPipeFinder(find_models(models))
-    encoder.contract.require_same(crop_contract(finder), ours=encoder.source, theirs="faces found now")
+def _of_pictures(pictures: Sequence[Source], encoder: Encoder, finder: Path | None) -> Iterator[Images]:
+    face_finder = MediaPipeFinder(find_models(finder))
+    encoder.contract.require_same(crop_contract(face_finder), ours=encoder.source, theirs="faces found now")
     for picture in pictures:
-        faces = image_faces(picture, finder=finder)
+        faces = image_faces(picture, finder=face_finder)
         yield _stacked([face.crop_HWC for face in faces])
 
 
