@@ -16,7 +16,7 @@ import enum
 import json
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,3 +116,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     raise TypeError(f"{value!r} cannot be written as a setting")
+
+
+def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
+    """SettingsError that names the settings now that differ from those begun with, but for versions."""
+    before, after = (dict(_flat(json.loads(json.dumps(settings)))) for settings in (begun, now))
+    keys = [key for key in after if not key.endswith("_version") and before.get(key) != after[key]]
+    if keys:
+        lines = "".join(f"\n  {key}: {before.get(key)!r} there, {after[key]!r} now" for key in keys)
+        raise SettingsError(
+            f"{where} was begun with other settings:{lines}\nGive the same ones, or another --out."
+        )
+
+
+def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -22,9 +22,10 @@ def run(args: argparse.Namespace) -> int:
     """Read the faces, recalibrate, write, and print what changed and what did not."""
     import dataclasses
 
+    from mien.config import require_same
     from mien.detect.adapting import adapt
     from mien.detect.au_model import load_au_model, save_au_model
-    from mien.detect.fit_file import logits_of, record_of_adaptation, require_same
+    from mien.detect.fit_file import logits_of, record_of_adaptation
     from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
     from mien.train.encoder_file import pick_device
 

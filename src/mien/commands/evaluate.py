@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files that `mien pretrain` wrote; the first is compared with all others",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for the report and the predictions"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="report and predictions; the same command goes on where it stopped",
     )
     others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
     others.add_argument("--untrained", action="store_true", help="also with random weights")
@@ -95,9 +99,11 @@ def run(args: argparse.Namespace) -> int:
     data, without_face = labelled_faces(request, frames, [one.encoder for one in contestants])
     protocol, folds = folds_of(request, data.frames)
     trial = Trial(args.dataset, data, protocol, folds, settings, workers=args.workers)
-    features = embed_contestants(trial, contestants, say=say)
-    trials = Trials(trial, contestants, features, args.out / "predictions")
     shares = tuple(percent / 100 for percent in args.shares)
+    trials = Trials(trial, contestants, {}, args.out / "predictions")
+    trials.refuse_other_settings(shares)
+    features = embed_contestants(trial, contestants, say=say)
+    trials.features.update(features)
     results = list(results_of(trials, shares, environments, say=say))
     alarms = [*_known_people(contestants, tested_people(data.frames, folds)), warning_of_same_pictures(data)]
     alarms = [line for line in alarms if line]

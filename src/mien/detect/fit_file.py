@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.config import to_dict
+from mien.config import require_same, to_dict
 from mien.datasets.base import LabelledFrames
 from mien.detect.adapting import Adapted
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.fitting import FittedModel, Material, fit_au_model, measured_scores
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.protocols import Fold, Protocol, frame_list_digest
 from mien.evaluate.probe import TrunkMode
+from mien.evaluate.protocols import Fold, Protocol, frame_list_digest
 from mien.facs import action_unit
 from mien.io import kept_arrays, write_bytes
 from mien.train.pretrained_people import warning_of_people
@@ -78,23 +78,6 @@ def fit_to_file(
     save_au_model(out, model)
     shutil.rmtree(parts)
     return model
-
-
-def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
-    """ValueError that lists the settings that differ, but for versions."""
-    before, after = dict(_flat(begun)), dict(_flat(json.loads(json.dumps(now))))
-    keys = [key for key in after if not key.endswith("_version") and before.get(key) != after[key]]
-    if keys:
-        lines = "".join(f"\n  {key}: {before.get(key)!r} there, {after[key]!r} now" for key in keys)
-        raise ValueError(f"{where} is of other settings:{lines}\nGive the same ones, or another --out.")
-
-
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _features_of(material: Material, say: Callable[[str], None]) -> NDArray[np.float32]:

@@ -18,13 +18,20 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.backbones import build_backbone
 from mien.backbones.weights import load_public_weights
-from mien.config import to_dict
+from mien.config import require_same, to_dict
 from mien.data.jobs import Died, Finished, Report, run_jobs
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
-from mien.evaluate.predictions import About, Predictions, output_names, read_predictions, write_predictions
+from mien.evaluate.predictions import (
+    About,
+    Predictions,
+    output_names,
+    read_about,
+    read_predictions,
+    write_predictions,
+)
 from mien.evaluate.probe import (
     ProbeSettings,
     Targets,
@@ -302,10 +309,19 @@ class Trials:
         return about_trial(self.trial, contestant, attempt.mode, attempt.share, seconds=0)
 
     def kept(self, attempt: Attempt) -> Predictions | None:
-        """The predictions of an earlier run of the very same trial."""
+        """The predictions of an earlier run, if any."""
         path = self._path(attempt)
-        predictions = read_predictions(path) if path.exists() else None
-        return predictions if predictions and predictions.about.is_same_trial(self.about(attempt)) else None
+        return read_predictions(path) if path.exists() else None
+
+    def refuse_other_settings(self, shares: Sequence[float]) -> None:
+        """ValueError that names what differs where an earlier run kept predictions of other settings."""
+        for attempt in self.attempts(shares):
+            path = self._path(attempt)
+            if path.exists():
+                before, now = (vars(about).copy() for about in (read_about(path), self.about(attempt)))
+                for name in ("encoder", "seconds", "notes"):  # where, how long
+                    del now[name]
+                require_same(before, now, where=path)
 
     def try_and_keep(self, attempt: Attempt) -> Predictions:
         """Fit, test and write the predictions."""

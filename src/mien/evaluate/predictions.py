@@ -51,11 +51,6 @@ class About:
     seconds: float  # spent on fitting and predicting
     notes: tuple[str, ...] = ()
 
-    def is_same_trial(self, other: About) -> bool:
-        """Whether a run of the other would give these predictions again, wherever and whenever it runs."""
-        apart: dict[str, Any] = {"encoder": "", "seconds": 0.0, "notes": ()}
-        return dataclasses.replace(self, **apart) == dataclasses.replace(other, **apart)
-
 
 @dataclass(frozen=True)
 class Predictions:
@@ -122,13 +117,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def read_predictions(path: Path) -> Predictions:
     """The contents of a file of `write_predictions`; PredictionsError when the file is something else."""
-    try:
-        table = pq.read_table(path)
-        record = json.loads((table.schema.metadata or {})[_KEY])
-    except (pa.ArrowInvalid, KeyError, json.JSONDecodeError) as error:
-        raise PredictionsError(f"{path}: not a file of predictions that `mien evaluate` wrote") from error
-    if record["format"] != _FORMAT:
-        raise PredictionsError(f"{path}: format {record['format']}; this mien reads {_FORMAT}")
+    record = _read_record(path)
+    table = pq.read_table(path)
     rows = {f"{name}_N": table[name].to_numpy() for name in _ROW}
     rows |= {name: rows[name].astype(np.str_) for name in ("path_N", "subject_N", "fold_N")}
     none_NA = np.zeros((table.num_rows, 0), np.float32)
@@ -139,12 +129,31 @@ def read_predictions(path: Path) -> Predictions:
             columns = [table[name].to_numpy().astype(np.float32) for name in names]
             blocks[f"{block}_NA"] = np.stack(columns, axis=1)
     return Predictions(
-        about=About(**(record["about"] | {"notes": tuple(record["about"]["notes"])})),
+        about=_about_of(record),
         outputs=tuple(record["outputs"]),
         class_N=table["label"].to_numpy() if "label" in table.column_names else None,
         **rows,
         **blocks,
     )
+
+
+def read_about(path: Path) -> About:
+    """The record of a file of predictions, without its rows; PredictionsError as `read_predictions`."""
+    return _about_of(_read_record(path))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+    except (pa.ArrowInvalid, KeyError, json.JSONDecodeError) as error:
+        raise PredictionsError(f"{path}: not a file of predictions that `mien evaluate` wrote") from error
+    if record["format"] != _FORMAT:
+        raise PredictionsError(f"{path}: format {record['format']}; this mien reads {_FORMAT}")
+    return record
+
+
+def _about_of(record: dict[str, Any]) -> About:
+    return About(**(record["about"] | {"notes": tuple(record["about"]["notes"])}))
 
 
 def require_comparable(a: Predictions, b: Predictions, *, names: tuple[str, str]) -> None:
