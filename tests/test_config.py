@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.config import SettingsError, build, load_recipe, override, to_dict
+from mien.config import SettingsError, build, load_recipe, override, require_same, to_dict
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,14 @@ def test_a_missing_recipe_and_a_broken_one_name_the_file(tmp_path):
 def test_a_value_of_a_near_type_is_not_bent_to_fit(key, value):
     with pytest.raises(SettingsError, match=f"{key} = "):
         build(Outer, {key: value}, where="[outer]")
+
+
+def test_settings_that_differ_are_named_by_section_and_key():
+    begun = {"head": {"epochs": 15, "left_out": {"AU9": "rare"}}, "mien_version": "1", "scores": {"f1": 0.5}}
+    require_same(begun, {"head": {"epochs": 15, "left_out": {"AU9": "rare"}}, "mien_version": "2"}, where="M")
+    with pytest.raises(
+        SettingsError, match=r"M was begun with other settings:\n  head.epochs: 15 there, 3 now"
+    ):
+        require_same(begun, {"head": {"epochs": 3, "left_out": {"AU9": "rare"}}}, where="M")
+    with pytest.raises(SettingsError, match=r"head.left_out.AU9: 'rare' there, None now"):
+        require_same(begun, {"head": {"epochs": 15, "left_out": {}}}, where="M")

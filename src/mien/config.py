@@ -119,11 +119,19 @@ def _plain(value: Any) -> Any:
 
 
 def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
-    """SettingsError that names the settings now that differ from those begun with, but for versions."""
-    before, after = (dict(_flat(json.loads(json.dumps(settings)))) for settings in (begun, now))
-    keys = [key for key in after if not key.endswith("_version") and before.get(key) != after[key]]
-    if keys:
-        lines = "".join(f"\n  {key}: {before.get(key)!r} there, {after[key]!r} now" for key in keys)
+    """SettingsError that names the settings now that differ from those begun with.
+
+    Keys that are only in `begun`, and versions, may differ.
+    """
+    same_keys = {key: begun.get(key) for key in now}
+    before, after = (dict(_flat(json.loads(json.dumps(settings)))) for settings in (same_keys, now))
+    keys = [key for key in {**after, **before} if before.get(key) != after.get(key)]
+    lines = "".join(
+        f"\n  {key}: {before.get(key)!r} there, {after.get(key)!r} now"
+        for key in keys
+        if not key.endswith("_version")
+    )
+    if lines:
         raise SettingsError(
             f"{where} was begun with other settings:{lines}\nGive the same ones, or another --out."
         )
