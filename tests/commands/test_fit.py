@@ -98,7 +98,7 @@ def test_a_killed_fit_goes_on_behind_its_last_fold_to_the_same_bytes(model_path,
     assert "training_data.licence: 'CC0 <b>1.0</b>' there, 'another' now" in capsys.readouterr().err
     monkeypatch.setattr("mien.detect.fit_file._features_of", lambda *_: pytest.fail("embedded again"))
     assert fit(faces, out.name, "--licence", "CC0 <b>1.0</b>") == 0
-    assert [fold.name for fold in folds] == ["1", "2", "2", "3"]
+    assert [fold.name for fold in folds] == ["fold0", "fold1", "fold1", "fold2"]
     assert out.read_bytes() == model_path.read_bytes()
     assert not out.with_suffix(".fit").exists()
 
