@@ -13,7 +13,7 @@ from mien.backbones import build_backbone
 from mien.cli import main
 from mien.detect import fitting
 from mien.detect.au_model import load_au_model
-from mien.detect.fit_file import units_above_chance
+from mien.detect.card import units_above_chance
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from mien.train.pretrained_people import record_of_people
 from tests.shipped import crop_contract_of_finder, few_people
@@ -113,7 +113,7 @@ def test_a_finished_fit_says_so_and_other_settings_are_refused(model_path, faces
 
 
 def test_a_model_without_a_unit_above_chance_is_written_only_by_force(faces, monkeypatch, capsys):
-    monkeypatch.setattr("mien.detect.fit_file.units_above_chance", lambda _scores: [])
+    monkeypatch.setattr("mien.detect.fit_file.units_above_chance", lambda _record: [])
     assert fit(faces, "poor.safetensors", force=()) == 1
     assert "no action unit is above chance" in capsys.readouterr().err
     assert not (faces / "poor.safetensors").exists()
@@ -125,7 +125,7 @@ def test_a_unit_is_above_chance_where_its_interval_lies_above_one_half():
         return {"roc_auc": {"value": 0.7, "low": low, "high": 0.9}}
 
     units = {"AU01": unit(0.51), "AU02": unit(0.5), "AU04": unit(None)}
-    assert units_above_chance({"units": units}) == ["AU01"]
+    assert units_above_chance({"scores": {"units": units}}) == ["AU01"]
 
 
 @pytest.mark.parametrize("mode", ["stats", "affine+stats", "all"])

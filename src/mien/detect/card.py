@@ -70,10 +70,18 @@ def warning_of(record: Mapping[str, Any]) -> str:
     return _TOYS.get(str(record.get("training_data", {}).get("name", "")), "")
 
 
+def units_above_chance(record: Mapping[str, Any]) -> list[str]:
+    """Columns of the units whose 95 % interval of ROC-AUC on held-out people lies above .5."""
+    return [name for name, unit in _units(record).items() if (unit["roc_auc"]["low"] or 0.0) > 0.5]
+
+
 def unproven_units(record: Mapping[str, Any]) -> list[str]:
-    """The columns of units whose F1 on people not seen was no better than saying present everywhere."""
+    """Columns of the units read no better than by chance, or by F1 than saying present everywhere."""
+    above = units_above_chance(record)
     pairs = [(name, unit["f1"]["value"], unit["always_on_f1"]) for name, unit in _units(record).items()]
-    return [name for name, f1, floor in pairs if f1 is not None and floor is not None and f1 <= floor]
+    return [
+        name for name, f1, floor in pairs if name not in above or (None not in (f1, floor) and f1 <= floor)
+    ]
 
 
 def card_in_words(model: AuModel) -> str:
@@ -198,7 +206,9 @@ def _limits(record: Mapping[str, Any]) -> tuple[str, ...]:
             f"are loose: {', '.join(thin)}."
         )
     if poor:
-        lines.append(f"No better by F1 than saying present everywhere: {', '.join(poor)}.")
+        lines.append(
+            f"No better than chance (by ROC-AUC), or than saying present everywhere (by F1): {', '.join(poor)}."
+        )
     known = str((record.get("encoder") or {}).get("warning") or "")
     if known:
         lines.append(known)

@@ -22,6 +22,7 @@ from mien.config import require_same, to_dict
 from mien.datasets.base import LabelledFrames
 from mien.detect.adapting import Adapted
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
+from mien.detect.card import units_above_chance
 from mien.detect.fitting import FittedModel, Material, fit_au_model, measured_scores
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
@@ -69,7 +70,7 @@ def fit_to_file(
         keep=lambda name, make: kept_arrays(parts / f"{name}.npz", make),
     )
     record = record_of_fit(settings, material, fitted)
-    if not (units_above_chance(record["scores"]) or force):
+    if not (units_above_chance(record) or force):
         raise ValueError(
             "no action unit is above chance on people held out (every 95 % interval of ROC-AUC includes .5): "
             f"{out} was not written. It takes more people or another encoder; --force writes it all the same."
@@ -166,12 +167,6 @@ def logits_of(model: AuModel, data: LabelledFaces, *, workers: int = 0) -> NDArr
     features_ND = cached_features(model.encoder.backbone, model.encoder.inputs, data.faces, workers=workers)
     logits_NA: NDArray[np.float32] = model.head.cpu()(torch.from_numpy(features_ND)).numpy()
     return logits_NA
-
-
-def units_above_chance(scores: Mapping[str, Any]) -> list[str]:
-    """Columns of the units whose 95 % interval of ROC-AUC on held-out people lies above .5."""
-    units: Mapping[str, Any] = scores.get("units", {})
-    return [name for name, unit in units.items() if ((unit.get("roc_auc") or {}).get("low") or 0.0) > 0.5]
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
