@@ -207,7 +207,8 @@ def _limits(record: Mapping[str, Any]) -> tuple[str, ...]:
         )
     if poor:
         lines.append(
-            f"No better than chance (by ROC-AUC), or than saying present everywhere (by F1): {', '.join(poor)}."
+            "No better than chance (by ROC-AUC), or than saying present everywhere (by F1): "
+            f"{', '.join(poor)}."
         )
     known = str((record.get("encoder") or {}).get("warning") or "")
     if known:
