@@ -196,7 +196,7 @@ class _Worker(Generic[Job]):
         context = multiprocessing.get_context("spawn")  # a fork does not survive threads
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _environment(environment):
+        with _environment({"TQDM_DISABLE": "1", **environment}):  # bars of several workers would mix
             self.process.start()
         theirs.close()  # so that the death of the process ends the connection
 
