@@ -83,10 +83,11 @@ class FileProgress:
             self._bar.close()
 
     def begins(self, size_of: Mapping[str, int]) -> None:
-        """Draw the empty bar; `size_of`: each file's bytes, or another measure of its length, by name."""
+        """Draw the empty bar, if there is work. size_of: bytes, or another measure of length, by file."""
         self.size_of = size_of
         self._began = time.monotonic()
-        self._bar = ProgressBar(total=sum(size_of.values()), unit="B")
+        if size_of:
+            self._bar = ProgressBar(total=sum(size_of.values()), unit="B")
 
     def is_at(self, name: str, progress: FrameProgress) -> None:
         """Move within a file."""
