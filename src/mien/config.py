@@ -105,7 +105,8 @@ def _refuse_unknown_keys(cls: type, values: Mapping[str, Any], *, where: str) ->
 def _first_problem(error: pydantic.ValidationError) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"]) or "the section"
-    return f"{key} = {problem['input']!r}: {problem['msg']}"
+    found = "" if problem["type"] == "missing" else f" = {problem['input']!r}"
+    return f"{key}{found}: {problem['msg']}"
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.config import SettingsError, build
 from mien.datasets.base import LabelledFrames
 from mien.datasets.label_files import spelling_key
 from mien.registry import nearest
@@ -38,14 +39,21 @@ class Protocol:
     test_parts: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        counts = Counter(subject for subjects in self.parts.values() for subject in subjects)
-        twice = sorted(subject for subject, times in counts.items() if times > 1)
+        subjects = [subject for part in self.parts.values() for subject in part]
+        twice = sorted(subject for subject, times in Counter(subjects).items() if times > 1)
         if twice:
             raise ProtocolError(
                 f"protocol {self.name}: {', '.join(twice)} would be on both sides of a split; expected every "
                 "subject once, in one part"
             )
-        self._require_one_spelling()
+        seen: dict[str, str] = {}  # `ann` and `Ann` are one person, who would be on both sides of a split
+        for subject in subjects:
+            other = seen.setdefault(spelling_key(subject), subject)
+            if other != subject:
+                raise ProtocolError(
+                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks, zeros or signs "
+                    "alone; expected one spelling per person"
+                )
         missing = [part for part in self.test_parts if part not in self.parts]
         again = len(set(self.test_parts)) < len(self.test_parts)
         if missing or again or not self.test_parts or len(self.parts) < 2:
@@ -53,17 +61,6 @@ class Protocol:
                 f"protocol {self.name}: parts {', '.join(self.parts)}, tested {', '.join(self.test_parts)}; "
                 "expected two parts or more, and to test one of them or more, each once"
             )
-
-    def _require_one_spelling(self) -> None:
-        """`ann` and `Ann` are one person, who would be on both sides of a split."""
-        seen: dict[str, str] = {}
-        for subject in (subject for subjects in self.parts.values() for subject in subjects):
-            other = seen.setdefault(spelling_key(subject), subject)
-            if other != subject:
-                raise ProtocolError(
-                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks, zeros or signs "
-                    "alone; expected one spelling a person"
-                )
 
     @property
     def digest(self) -> str:
@@ -148,7 +145,7 @@ def frame_list_digest(frames: LabelledFrames) -> str:
 
 
 def frames_digest(path_N: NDArray[np.str_], frame_N: NDArray[np.int64]) -> str:
-    """The same of files and frame numbers."""
+    """The digest of `frame_list_digest`, of files and frame numbers."""
     lines = sorted(f"{path}\t{frame}" for path, frame in zip(path_N, frame_N, strict=True))
     return _digest("\n".join(lines))
 
@@ -172,31 +169,32 @@ def _of_split(dataset: str, frames: LabelledFrames) -> Protocol:
     return Protocol(f"{dataset}-own-split", "the set's own split", parts, tested)
 
 
-_KEYS = ("name", "source", "parts", "test_parts", "dataset")
 _EXPECTED = 'expected {"name": "...", "source": "...", "parts": {"p1": ["subject", ...], "p2": [...]}}'
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys of a protocol file; without `test_parts` all parts are tested."""
+
+    name: str
+    source: str
+    parts: dict[str, tuple[str, ...]]
+    test_parts: tuple[str, ...] | None = None
+    dataset: str = ""
 
 
 def _parse(text: str, *, where: str) -> Protocol:
     try:
         values = json.loads(text, object_pairs_hook=lambda pairs: _each_key_once(pairs, where=where))
+        if not isinstance(values, dict):
+            raise ProtocolError(f"{where}: found {type(values).__name__}; {_EXPECTED}")
+        file = build(_File, values, where=where)
     except json.JSONDecodeError as error:
         raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {_EXPECTED}") from error
-    if not isinstance(values, dict):
-        raise ProtocolError(f"{where}: found {_kind(values)}; {_EXPECTED}")
-    for key in values:
-        if key not in _KEYS:
-            raise ProtocolError(f"{where}: unknown key {key!r}{nearest(key, _KEYS)}; {_EXPECTED}")
-    missing = [key for key in ("name", "source", "parts") if key not in values]
-    if missing:
-        raise ProtocolError(f"{where}: no {' and no '.join(map(repr, missing))}; {_EXPECTED}")
-    if not isinstance(values["parts"], dict):
-        raise ProtocolError(f"{where}, 'parts': found {_kind(values['parts'])}; {_EXPECTED}")
-    parts = {
-        name: _strings(subjects, where=f"{where}, part {name!r}")
-        for name, subjects in values["parts"].items()
-    }
-    tested = _strings(values.get("test_parts", list(parts)), where=f"{where}, 'test_parts'")
-    return Protocol(str(values["name"]), str(values["source"]), parts, tested)
+    except SettingsError as error:
+        raise ProtocolError(f"{error}; {_EXPECTED}") from error
+    tested = tuple(file.parts) if file.test_parts is None else file.test_parts
+    return Protocol(file.name, file.source, file.parts, tested)
 
 
 def _each_key_once(pairs: list[tuple[str, Any]], *, where: str) -> dict[str, Any]:
@@ -205,20 +203,6 @@ def _each_key_once(pairs: list[tuple[str, Any]], *, where: str) -> dict[str, Any
     if twice:
         raise ProtocolError(f"{where}: the key {twice[0]!r} stands twice; expected it once")
     return dict(pairs)
-
-
-def _strings(values: object, *, where: str) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        raise ProtocolError(f'{where}: found {_kind(values)}; expected a list of names, ["ann", "bob"]')
-    for value in values:
-        if not isinstance(value, str):
-            raise ProtocolError(f"{where}: found {json.dumps(value)}; expected names in quotation marks")
-    return tuple(values)
-
-
-def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
 
 
 def _subjects(subject_N: NDArray[np.str_]) -> tuple[str, ...]:
