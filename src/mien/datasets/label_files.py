@@ -189,7 +189,7 @@ def require_one_spelling(table: pd.DataFrame, column: str, *, path: Path) -> Non
     for row, _, name, other, other_row in _clashes(table[column].map(key_of), table[column]):
         raise DatasetError(
             f"{place(path, row)}, column {column}: found {name!r} where {row_word(path)} {other_row} "
-            f"has {other!r}; expected one spelling (case, blanks, zeros and signs tell nobody apart)"
+            f"has {other!r}; expected one spelling (case, blanks, zeros and signs do not distinguish people)"
         )
 
 

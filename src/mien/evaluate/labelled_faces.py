@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +224,7 @@ def warning_of_same_pictures(data: LabelledFaces) -> str:
     named = "; ".join(" and ".join(_name(data.frames, row) for row in pair) for pair in rows_P2[:3].tolist())
     return (
         f"{len(rows_P2):,} faces of one person are, byte for byte, faces of another ({named}): if "
-        "these are one person under two names, models are tested on people whom they were fitted on."
+        "these are one person under two names, models are tested on people that they were fitted on."
     )
 
 
@@ -254,12 +254,13 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     box = ["box_left_px", "box_top_px", "box_right_px", "box_bottom_px"]
     table = pq.read_table(store.path / FRAMES, columns=columns + box).to_pandas()
     table["position"] = table.groupby("track").cumcount()
-    table["area"] = (table["box_right_px"] - table["box_left_px"]) * (
-        table["box_bottom_px"] - table["box_top_px"]
-    )
+    left, top, right, bottom = (table[name] for name in box)
+    table["area"] = (right - left) * (bottom - top)
     table["row"] = _rows_of(frames, root, store, table)
     found = table[table["row"] >= 0]
-    found = found.assign(late=_seconds_off(frames, found["row"], found["seconds"]))
+    row = found["row"].to_numpy()
+    late = np.abs(frames.seconds_N[row] - found["seconds"])
+    found = found.assign(late=late.where(frames.frame_N[row] == BY_TIME, 0.0))
     found = found.sort_values(["row", "late", "area"], ascending=[True, True, False], kind="stable")
     found = found.drop_duplicates("row")
     if found.empty:
@@ -337,13 +338,12 @@ def _outside(
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """(N,) labels beyond the end of their video, and sentences on videos whose labels look misnumbered."""
     outside_N, warnings = np.zeros(frames.num_frames, bool), []
-    by_path = _rows_by_path(frames)
-    rows_of = pd.Series(range(frames.num_frames)).groupby(frames.path_N).indices if by_path else {}
+    rows_of = _rows_by_path(frames)
     source_N = np.array(store.tracks["source_path"].to_pylist(), np.str_)[table["track"]]
     stored = {source: table.iloc[rows] for source, rows in table.groupby(source_N).indices.items()}
     for account in read_accounts(pq.read_table(store.path / ACCOUNTS)):
-        path = _known_path(account.source_path, by_path)
-        if path not in by_path or account.status == SKIPPED:
+        path = _known_path(account.source_path, rows_of)
+        if path not in rows_of or account.status == SKIPPED:
             continue
         rows, num_frames = rows_of[path], account.num_decoded
         frame_T, end = frames.frame_N[rows], _end_seconds(stored.get(account.source_path), num_frames)
@@ -369,63 +369,36 @@ def _end_seconds(stored: pd.DataFrame | None, num_frames: int) -> float:
     return float(seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS)
 
 
-def _rows_of(
-    frames: LabelledFrames,
-    root: Path,
-    store: TrackStore,
-    table: pd.DataFrame,
-) -> NDArray[np.int64]:
+def _rows_of(frames: LabelledFrames, root: Path, store: TrackStore, table: pd.DataFrame) -> NDArray[np.int64]:
     """(rows of the store,) the coded frame that each shows; -1 for none."""
+    rows_of, frame_N, seconds_N = _rows_by_path(frames), frames.frame_N, frames.seconds_N
     own = {job.source.video: dict(zip(job.frames, job.rows, strict=True)) for job in jobs_of(frames, root)}
-    by_path = _rows_by_path(frames)
-    videos = store.tracks["video"].to_pylist()
-    sources = [_known_path(path, by_path) for path in store.tracks["source_path"].to_pylist()]
-    index_of = [own.get(v, by_path.get(s, {})) for v, s in zip(videos, sources, strict=True)]
-    times_of = _rows_by_time(frames)
-    rows = [
-        index_of[t].get(index, _nearest(times_of.get(sources[t]), at))
-        for t, index, at in zip(table["track"], table["source_frame_index"], table["seconds"], strict=True)
-    ]
-    return np.array(rows, np.int64)
+    by_number: list[dict[int, int]] = []
+    by_time: list[NDArray[np.int64]] = []
+    for track in store.tracks.select(["video", "source_path"]).to_pylist():
+        rows = rows_of.get(_known_path(track["source_path"], rows_of), np.zeros(0, np.int64))
+        numbered = dict(zip(frame_N[rows].tolist(), rows.tolist(), strict=True))
+        by_number.append(own.get(track["video"], numbered))
+        rows = rows[frame_N[rows] == BY_TIME]
+        by_time.append(rows[np.argsort(seconds_N[rows], kind="stable")])
+
+    def nearest(track: int, seconds: float) -> int:
+        offsets = np.abs(seconds_N[by_time[track]] - seconds)
+        found = len(offsets) and offsets.min() <= MAX_OFFSET_SECONDS
+        return int(by_time[track][offsets.argmin()]) if found else -1
+
+    columns = zip(table["track"], table["source_frame_index"], table["seconds"], strict=True)
+    return np.array([by_number[t].get(index, nearest(t, at)) for t, index, at in columns], np.int64)
 
 
-def _seconds_off(frames: LabelledFrames, row: pd.Series, seconds: pd.Series) -> NDArray[np.float64]:
-    """How far a stored frame lies from the time of its label; 0 where the label has a frame number."""
-    rows = row.to_numpy()
-    off = np.abs(frames.seconds_N[rows] - seconds.to_numpy())
-    return np.where(frames.frame_N[rows] == BY_TIME, off, 0.0)
+def _rows_by_path(frames: LabelledFrames) -> dict[str, NDArray[np.int64]]:
+    """The rows of each video."""
+    rows = np.flatnonzero(frames.frame_N != PICTURE)
+    groups = pd.Series(rows).groupby(frames.path_N[rows]).indices
+    return {str(path): rows[positions] for path, positions in groups.items()}
 
 
-def _rows_by_path(frames: LabelledFrames) -> dict[str, dict[int, int]]:
-    rows: dict[str, dict[int, int]] = {}
-    for row, (path, frame) in enumerate(zip(frames.path_N.tolist(), frames.frame_N.tolist(), strict=True)):
-        if frame not in (PICTURE, BY_TIME):
-            rows.setdefault(path, {})[frame] = row
-        elif frame == BY_TIME:
-            rows.setdefault(path, {})
-    return rows
-
-
-def _rows_by_time(frames: LabelledFrames) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Sorted times and their rows, by path, of the frames known by time only."""
-    found = {}
-    by_time = np.flatnonzero(frames.frame_N == BY_TIME)
-    for path in np.unique(frames.path_N[by_time]):
-        rows = by_time[frames.path_N[by_time] == path]
-        rows = rows[np.argsort(frames.seconds_N[rows], kind="stable")]
-        found[str(path)] = (frames.seconds_N[rows], rows)
-    return found
-
-
-def _nearest(times: tuple[NDArray[np.float64], NDArray[np.int64]] | None, seconds: float) -> int:
-    if times is None:
-        return -1
-    offsets = np.abs(times[0] - seconds)
-    nearest = int(offsets.argmin())
-    return int(times[1][nearest]) if offsets[nearest] <= MAX_OFFSET_SECONDS else -1
-
-
-def _known_path(path: str, known: dict[str, dict[int, int]]) -> str:
+def _known_path(path: str, known: Collection[str]) -> str:
     """The labels' name of a store's file: the same, or with more or fewer folders before it."""
     if path in known:
         return path

@@ -75,7 +75,7 @@ class Job:
                 raise DatasetError(f"{path}: no such file, but it is labelled")
 
     def fingerprint(self) -> Fingerprint:
-        """Of names, sizes and coded frames: enough to tell that the same is to be done."""
+        """Of names, sizes and coded frames: equal where the same work is to be done."""
         lines = [f"{path.name} {path.stat().st_size}" for path in self.files]
         text = "\n".join([*lines, *map(str, self.frames), *map(str, self.seconds)])
         digest = hashlib.sha256(text.encode()).hexdigest()

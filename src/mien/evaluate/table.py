@@ -13,7 +13,7 @@ MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
 
 @dataclass(frozen=True)
 class Cell:
-    """What is printed, and what is told when one asks for more.
+    """The printed text, and a hint with more.
 
     strong: a mean. faint: a score that is not surely above the floor of its column.
     """

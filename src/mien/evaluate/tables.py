@@ -182,7 +182,7 @@ def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
         "Person-independence: action units set against identity",
         tuple(column for column, _ in _PERSON),
         tuple(rows),
-        "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 the features tell "
+        "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 features hold "
         "more of the action than of the person. Identity is named by a linear read-out from other videos of "
         "the same people; retrieved: the nearest frame of any other video shows the same person. Neighbours: "
         "overlap of action units with the ten nearest frames of other people. R²: ridge regression across "

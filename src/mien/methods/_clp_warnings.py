@@ -1,8 +1,9 @@
-"""What CLP's numbers say in plain words."""
+"""Warnings that follow from the logs of CLP."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 
 WIDE_SUPPORT = 0.25  # of the candidates; isotropic random rows give about 0.45 at temperature 0.07
@@ -15,26 +16,10 @@ SKIPPED_SHARE = 0.5
 
 
 def clp_warnings(logs: Mapping[str, float], *, masks_own_identity: bool) -> list[str]:
-    """A sentence for each thing that goes wrong, from a window's mean of the logs; NaN triggers nothing."""
-    value = {name: logs.get(name, math.nan) for name in _NAMES}
-    return [text for holds, text in _findings(value, masks_own_identity) if holds]
-
-
-_NAMES = (
-    "clips_collapsed",
-    "effective_rank",
-    "attention_support",
-    "attention_max",
-    "attention_on_own_identity",
-    "cos_query_bank",
-    "retrieval_accuracy",
-    "rows_skipped",
-)
-
-
-def _findings(value: Mapping[str, float], masks_own_identity: bool) -> list[tuple[bool, str]]:
+    """One sentence for each problem, from a window's mean of the logs; NaN triggers nothing."""
+    value = defaultdict(lambda: math.nan, logs)
     wide = value["attention_support"] > WIDE_SUPPORT
-    return [
+    findings = [
         (
             value["rows_skipped"] > SKIPPED_SHARE,
             f"{value['rows_skipped']:.0%} of the frames have nothing to be reconstructed from: all the bank "
@@ -73,3 +58,4 @@ def _findings(value: Mapping[str, float], masks_own_identity: bool) -> list[tupl
             "reconstruction teaches who it is. Set method.exclude_same_identity = candidates",
         ),
     ]
+    return [text for holds, text in findings if holds]

@@ -1,4 +1,4 @@
-"""Numbers that tell whether training works; 0-dimensional tensors, no gradient, never read back here."""
+"""Diagnostics of training: 0-dimensional tensors without gradient, never read back here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """EmoCo: MoCo within each emotion, beside a classifier of the emotion.
 
 Sun, Zeng & Shan, EmoCo, FG 2021, reconstructed from the abstract alone: instance discrimination among faces
-of the same emotion, so that what tells them apart is finer than the emotion. It needs emotion labels and so
+of the same emotion, so that the features separate more than emotions. It needs emotion labels and so
 stands outside a comparison on unlabelled video.
 """
 

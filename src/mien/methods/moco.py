@@ -51,7 +51,7 @@ class Moco(Method):
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame a video: frames of one clip would be false negatives of each other."""
+        """One frame per video: frames of one clip would be false negatives of each other."""
         return ClipRequest(clip_len=0, num_far_frames=1)
 
     @classmethod

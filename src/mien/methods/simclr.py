@@ -39,7 +39,7 @@ class SimClr(Method):
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame a video: frames of one clip would be false negatives of each other."""
+        """One frame per video: frames of one clip would be false negatives of each other."""
         return ClipRequest(clip_len=0, num_far_frames=1)
 
     def encoder_rows(self, clips: int) -> int:

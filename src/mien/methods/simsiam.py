@@ -39,7 +39,7 @@ class SimSiam(Method):
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame a video."""
+        """One frame per video."""
         return ClipRequest(clip_len=0, num_far_frames=1)
 
     def encoder_rows(self, clips: int) -> int:

@@ -20,7 +20,7 @@ from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutpu
 
 @METHODS.register("supervised_action_units")
 class SupervisedActionUnits(Method):
-    """One sigmoid an action unit; presence and absence weigh alike over all frames seen so far."""
+    """One sigmoid per action unit; presence and absence weigh alike over all frames seen so far."""
 
     counts_2A: Tensor
 
@@ -43,7 +43,7 @@ class SupervisedActionUnits(Method):
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame a video, with its action units."""
+        """One frame per video, with its action units."""
         columns = tuple(action_unit(number).column for number in settings.action_units)
         return ClipRequest(clip_len=0, num_far_frames=1, label_columns=columns)
 
@@ -91,7 +91,7 @@ class SupervisedExpression(Method):
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame a video, with its expression."""
+        """One frame per video, with its expression."""
         return ClipRequest(clip_len=0, num_far_frames=1, label_columns=(settings.label_column,))
 
     def encoder_rows(self, clips: int) -> int:
