@@ -18,10 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.data.face_tracking import FaceTracking
 from mien.detect.persons import PersonLinker
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.models import find_models
+from mien.faces.track import FaceTracking
 from mien.faces.tracked import TrackSettings
 from mien.video import Frame, read_frames
 
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     generator = np.random.default_rng(args.seed)
-    finder = MediaPipeFinder(find_models())
+    finder = MediaPipeFinder()
     counts: Counter[str] = Counter()
     while sum(counts.values()) < args.crossings:
         pair = [args.clips[number] for number in generator.choice(len(args.clips), 2, replace=False)]

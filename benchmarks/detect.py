@@ -25,13 +25,13 @@ import numpy as np
 import torch
 
 from mien.backbones import build_backbone
-from mien.data.face_tracking import FaceTracking
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.calibration import Calibration
 from mien.detect.detector import Detector
 from mien.detect.engines import TOLERANCES, Tolerance, export_model, open_engine
 from mien.evaluate.head import ProbeHead
+from mien.faces.track import FaceTracking
 from mien.train.encoder_file import Encoder, InputContract
 from mien.video import read_frames, write_video
 

@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate_scale.py FOLDER [--share 0.1] [--workers 2]
 
-Writes small pictures with points beside them, crops them into a store, embeds them with a small untrained
+Writes small pictures with a face at given points, crops them into a store, embeds them with a small untrained
 encoder, probes it in frozen mode over the three folds of the field, and prints minutes, processor time and
 memory of each stage. AU12 is the picture's brightness, AU4 its redness, all others are noise.
 """
@@ -13,7 +13,7 @@ import argparse
 import csv
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,13 +31,39 @@ from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
 from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
 from mien.evaluate.scoring import Result
-from mien.faces.align import crop_contract
-from mien.faces.landmarks_beside import COLUMNS, FaceLandmarksBeside
+from mien.faces.align import crop_contract, crop_face
+from mien.faces.tracked import TrackedFace
 from mien.train.encoder_file import Encoder, InputContract
+from mien.video import Frame
 
 NUM_FRAMES = 146_847
 SIDE_PX = 48
 POINTS = (17, 18, 31, 18, 24, 26, 18, 34, 30, 34)
+
+
+class _Nobody:
+    """The names in the crop contract."""
+
+    detector = landmarker = "given points"
+    detector_sha256 = landmarker_sha256 = ""
+
+
+class _GivenFaces(FaceFinding):
+    """One face per picture, at the same points."""
+
+    contract = crop_contract(_Nobody())
+
+    def start(self, _path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+        return _look
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _GivenFaces, (self.settings, self.models)
+
+
+def _look(frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
+    points_5x2 = np.array(POINTS, float).reshape(5, 2)
+    crop_HWC = crop_face(frame.image_HWC, points_5x2, _GivenFaces.contract)
+    return (TrackedFace(0, (9.0, 9.0, 39.0, 39.0), points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC),), ""
 
 
 def main() -> None:
@@ -55,7 +81,7 @@ def main() -> None:
         frames = Bp4d(root).frames()
     print(f"{frames.num_frames:,} frames of {len(np.unique(frames.subject_N))} people")
     with _told("crop into a store"):
-        finding = FaceFinding(PrepareSettings(landmarks="beside"))
+        finding = _GivenFaces(PrepareSettings())
         prepare_labelled(frames, root, store, finding, workers=args.workers)
     with _told("join labels and faces"):
         data = match_faces(frames, root, TrackStore.open(store))
@@ -82,7 +108,6 @@ def write_fake_bp4d(root: Path, *, num_frames: int) -> None:
         _write_codes(root / "AUCoding" / "AU_OCC" / f"{subject}_{task}.csv", active)
         folder = root / "Sequences(2D+3D)" / subject / task
         folder.mkdir(parents=True, exist_ok=True)
-        _write_points(folder.with_name(f"{task}.landmarks.csv"), length)
         tint = generator.integers(0, 30, 3)
         for t in range(length):
             picture = np.full((SIDE_PX, SIDE_PX, 3), 60 + 80 * active[t, 11], np.uint8) + tint.astype(
@@ -105,19 +130,10 @@ def _write_codes(path: Path, active_TA: np.ndarray) -> None:
         writer.writerows([100 + t, *row] for t, row in enumerate(active_TA.astype(int).tolist()))
 
 
-def _write_points(path: Path, length: int) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([t, 0, *POINTS] for t in range(length))
-
-
 def _contestant() -> Contestant:
     torch.manual_seed(0)
     settings = {"width": 8}
-    inputs = InputContract(
-        crop_contract(FaceLandmarksBeside()), 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    )
+    inputs = InputContract(_GivenFaces.contract, 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     backbone = build_backbone("resnet18", **settings).eval()
     encoder = Encoder(backbone, "resnet18", settings, inputs, source="untrained")
     return Contestant("untrained", encoder, "", (TrunkMode.FROZEN,))

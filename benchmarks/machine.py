@@ -22,12 +22,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.backbones import build_backbone
-from mien.data.face_tracking import FaceTracking
 from mien.data.prepare import PrepareSettings, Unwatched, prepare
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.views import FaceViews, ViewSettings
 from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, fit_head
+from mien.faces.track import FaceTracking
 from mien.methods.clp import Clp, ClpSettings
 from mien.train.encoder_file import pick_device
 from mien.train.method import ClipBatch

@@ -19,7 +19,6 @@ import av
 import cv2
 import psutil
 
-from mien.data.face_tracking import FaceTracking
 from mien.data.jobs import FrameProgress
 from mien.data.prepare import PrepareSettings, Unwatched, prepare
 from mien.data.sources import list_sources
@@ -27,7 +26,8 @@ from mien.detect.detector import Detector
 from mien.detect.media import list_media
 from mien.detect.recording import record_medium
 from mien.detect.signals import Baseline, Smoothing
-from mien.faces.track import SlotFaces
+from mien.faces.track import FaceTracking
+from mien.faces.tracked import SlotFaces
 from mien.video import read_frames, write_video
 
 

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.face_tracking import FaceTracking
 from mien.data.jobs import Finished, run_jobs
 from mien.data.prepare import PrepareSettings, Unwatched, prepare
 from mien.data.sources import Source, list_sources
+from mien.faces.track import FaceTracking
 from mien.video import read_frames, write_video
 
 

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.models import find_models
 from mien.video import read_frames
 from mien_render.clip import POINT_NAMES
 
@@ -54,7 +53,7 @@ def main() -> None:
 def _measure(
     part: Path, labels: pd.DataFrame, every: int, missed: list[NDArray[np.uint8]]
 ) -> list[dict[str, Any]]:
-    finder = MediaPipeFinder(find_models())
+    finder = MediaPipeFinder()
     rows = []
     for path, of_clip in labels.groupby("path", observed=True):
         coded = of_clip.set_index("frame")

@@ -53,7 +53,7 @@ def main() -> None:
 
 def face_tracks(videos: list[Path], *, num_frames: int) -> list[np.ndarray]:
     """Runs of uncompressed crops, (n, 256, 256, 3) each, n >= 17; the largest face of each frame."""
-    from mien.data.face_tracking import FaceTracking
+    from mien.faces.track import FaceTracking
 
     tracking = FaceTracking()
     tracks: list[np.ndarray] = []

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from mien.data.face_tracking import FaceTracking
 from mien.datasets.rendered import shipped_clips
+from mien.faces.track import FaceTracking
 from mien.video import read_frames, write_video
 
 SIDE_PX = 160

@@ -1,47 +1,35 @@
-"""The verbs prepare, merge and inspect as a user types them, on videos with landmarks beside."""
+"""The verbs prepare, merge and inspect as a user types them."""
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from mien.cli import main
 from mien.data.store import TrackStore
-from mien.faces.landmarks_beside import COLUMNS, landmarks_path
+from tests.shipped import crop_contract_of_finder, write_faces
 
 
 @pytest.fixture
-def folder(plant, tmp_path):
-    """Three videos with the points of a face that drifts to the right, one of them without any point."""
-    for number, name in enumerate(("anna/a.mp4", "anna/b.mp4", "ben/c.mp4")):
-        video = plant(tmp_path / "videos" / name, "L" * 30, seed=number)
-        write_landmarks(video, num_frames=30 if name != "ben/c.mp4" else 0)
+def folder(tmp_path):
+    """Three videos of 20 frames with one face, the last of them with none."""
+    for name, face in (("anna/a.mp4", [0]), ("anna/b.mp4", [0]), ("ben/c.mp4", [])):
+        write_faces(tmp_path / "videos" / name, [face] * 20)
     return tmp_path / "videos"
-
-
-def write_landmarks(video, *, num_frames):
-    template = np.array([[12, 14], [24, 14], [18, 22], [13, 30], [23, 30]], float)
-    with landmarks_path(video).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for frame in range(num_frames):
-            writer.writerow([frame, 0, *(template + np.array([0.1 * frame, 0])).ravel()])
 
 
 def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path, capsys):
     store = str(tmp_path / "store")
-    options = ["--set=landmarks=beside", "--workers", "2", "--set", "jpeg.quality=95"]
+    options = ["--workers", "2", "--set", "jpeg.quality=95"]
     assert main(["prepare", str(folder), "--out", store, *options]) == 0
     out = capsys.readouterr().out
-    assert "3 videos of 2 identities, taken from sub-folders; 3 other files left aside" in out
-    assert "90 decoded = 60 written + 30 no_face" in out
-    assert "skipped: ben/c.mp4: no face in any of its 30 frames" in out
+    assert "3 videos of 2 identities, taken from sub-folders" in out
+    assert "60 decoded = 40 written + 20 no_face" in out
+    assert "skipped: ben/c.mp4: no face in any of its 20 frames" in out
     whole = TrackStore.open(store)
-    assert whole.contract.detector == "landmarks beside the video"
+    assert whole.contract == crop_contract_of_finder()
     assert whole.header.settings["jpeg"]["quality"] == 95
     assert whole.read_clip(0, 0, 9, 2).shape == (9, 256, 256, 3)
 
@@ -68,23 +56,16 @@ def test_prepare_shards_merge_and_inspect_from_the_command_line(folder, tmp_path
         (["VIDEOS", "--shard", "3/2"], "shard 3/2: expected i/n with 1 <= i <= n"),
         (["VIDEOS", "--set", "jpeg.qualty=9"], "unknown key 'qualty'; did you mean 'quality'?"),
         (["VIDEOS", "--set", "jpeg.quality=900"], "JPEG quality 900: expected 1 .. 100"),
-        (["VIDEOS", "--strict"], "ben/c.mp4: no face in any of its 30 frames"),
+        (["VIDEOS", "--strict"], "ben/c.mp4: no face in any of its 20 frames"),
         (["VIDEOS", "--workers", "-1"], "--workers -1: expected 0 or more"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_status_1(folder, tmp_path, capsys, arguments, says):
     given = [str(folder) if word == "VIDEOS" else word for word in arguments]
     workers = [] if "--workers" in given else ["--workers", "0"]
-    status = main(["prepare", *given, *workers, "--out", str(tmp_path / "store"), "--set=landmarks=beside"])
+    status = main(["prepare", *given, *workers, "--out", str(tmp_path / "store")])
     assert status == 1
     assert says in capsys.readouterr().err
-
-
-def test_a_video_without_its_landmarks_is_a_recorded_skip(folder, tmp_path, capsys):
-    landmarks_path(folder / "anna/b.mp4").unlink()
-    store = str(tmp_path / "store")
-    assert main(["prepare", str(folder), "--out", store, "--set=landmarks=beside", "--workers", "0"]) == 0
-    assert "skipped: anna/b.mp4" in capsys.readouterr().out
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_knows_the_arguments():

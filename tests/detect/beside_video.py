@@ -1,13 +1,11 @@
-"""Videos of noise with the points of planted faces beside them, so that no face model is needed."""
+"""Videos of noise with the points of faces beside them, so that no face model is needed."""
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 
-from mien.faces.landmarks_beside import COLUMNS, landmarks_path
 from mien.video import write_video
+from tests import points_beside
 
 HEIGHT, WIDTH = 64, 128
 TEMPLATE = np.array([[12, 14], [24, 14], [18, 22], [13, 30], [23, 30]], float)
@@ -26,10 +24,11 @@ def write_beside(path, faces_of_frames, *, rate=25, seed=0):
 
 def write_points(path, faces_of_frames):
     """The file beside the video."""
-    with landmarks_path(path).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for frame, faces in enumerate(faces_of_frames):
-            for face in faces:
-                points = TEMPLATE + np.array([40 * face + 0.1 * frame, 8])
-                writer.writerow([frame, face, *points.ravel()])
+    points_beside.write_points(
+        path,
+        [
+            [frame, face, *(TEMPLATE + np.array([40 * face + 0.1 * frame, 8])).ravel()]
+            for frame, faces in enumerate(faces_of_frames)
+            for face in faces
+        ],
+    )

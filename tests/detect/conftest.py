@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
-from mien.faces.landmarks_beside import FaceLandmarksBeside
 from tests.detect.tiny_model import tiny_model, write_tiny_model
 from tests.evaluate.conftest import planted  # noqa: F401
+from tests.points_beside import CONTRACT, PointsTracking
 
 SMALL_CONTRACT = CropContract(
     "d", "1", "m", "2", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.2, 64
@@ -24,6 +23,12 @@ def model_path(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("model"), contract=SMALL_CONTRACT)
 
 
+@pytest.fixture
+def points_beside(monkeypatch):
+    """Every Detector of this process takes faces from the points beside its videos."""
+    monkeypatch.setattr("mien.detect.detector.FaceTracking", PointsTracking)
+
+
 @pytest.fixture(scope="session")
 def crops():
     """Coarse patterns, so that resizing leaves something of them."""
@@ -34,4 +39,4 @@ def crops():
 @pytest.fixture(scope="session")
 def beside_model(tmp_path_factory):
     """The file of a tiny model for faces whose points lie beside the video."""
-    return write_tiny_model(tmp_path_factory.mktemp("beside"), contract=crop_contract(FaceLandmarksBeside()))
+    return write_tiny_model(tmp_path_factory.mktemp("beside"), contract=CONTRACT)

@@ -160,7 +160,6 @@ def test_a_file_without_a_record_or_with_a_broken_one_is_refused(tmp_path):
 def test_the_tiny_model_is_for_the_finders_crops(tmp_path):
     from mien.faces.align import crop_contract
     from mien.faces.mediapipe_finder import MediaPipeFinder
-    from mien.faces.models import find_models
 
     path = write_tiny_model(tmp_path)
-    assert load_au_model(path).contract == crop_contract(MediaPipeFinder(find_models()))
+    assert load_au_model(path).contract == crop_contract(MediaPipeFinder())

@@ -21,6 +21,10 @@ from mien.detect.table import Detections
 from mien.video import Frame
 from tests.detect.beside_video import write_beside
 from tests.detect.rows_by_hand import face_row
+from tests.detect.tiny_model import write_tiny_model
+from tests.shipped import write_faces
+
+using_points = pytest.mark.usefixtures("points_beside")
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def folder(tmp_path):
 
 
 def detect(*arguments):
-    return main(["detect", *map(str, arguments), "--landmarks", "beside"])
+    return main(["detect", *map(str, arguments)])
 
 
 def accounts(out):
@@ -44,10 +48,10 @@ def accounts(out):
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, capsys, workers):
+@using_points
+def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, capsys):
     out = tmp_path / "out"
-    assert detect(folder, "--model", beside_model, "--out", out, "--workers", workers) == 1
+    assert detect(folder, "--model", beside_model, "--out", out) == 1
     said = capsys.readouterr().out
     assert "4 videos, 0 pictures; 4 other files left aside" in said
     assert "60 frames, 80 rows, 70 of them with a face" in said
@@ -65,6 +69,7 @@ def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, ca
     assert not list(out.rglob(".*"))
 
 
+@using_points
 def test_the_same_command_goes_on_and_other_settings_are_refused(folder, beside_model, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = (folder / "anna", folder / "ben", "--model", beside_model, "--out", out)
@@ -78,6 +83,7 @@ def test_the_same_command_goes_on_and_other_settings_are_refused(folder, beside_
     assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == first
 
 
+@using_points
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -99,6 +105,7 @@ def test_what_cannot_be_done_is_said_in_a_line(folder, beside_model, capsys, arg
     assert not out.exists()
 
 
+@using_points
 def test_a_camera_that_is_not_there_is_said(beside_model, tmp_path, capsys):
     status = detect("--camera", "97", "--model", beside_model, "--out", tmp_path / "out")
     assert status == 1
@@ -135,6 +142,7 @@ def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@using_points
 @pytest.mark.parametrize(("end", "status"), [(pull_out, 1), (press_ctrl_c, 0)])
 def test_a_camera_s_rows_that_wait_for_the_baseline_are_written_at_the_end(
     camera, beside_model, tmp_path, end, status
@@ -150,6 +158,7 @@ def test_a_camera_s_rows_that_wait_for_the_baseline_are_written_at_the_end(
         assert Detections.load(out / name).metadata["baseline_cut_short"] == {"0": pytest.approx(30 / 25)}
 
 
+@using_points
 def test_a_second_ctrl_c_gives_up_what_waits_and_keeps_what_is_written(
     camera, beside_model, tmp_path, monkeypatch
 ):
@@ -168,12 +177,12 @@ def test_a_second_ctrl_c_gives_up_what_waits_and_keeps_what_is_written(
         assert Detections.load(tmp_path / name).num_frames == 10
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys, workers):
+@using_points
+def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, tmp_path, capsys):
     out = tmp_path / "out"
     (folder / "text.mp4").unlink()
     (out / "anna/one.html").mkdir(parents=True)
-    arguments = (folder, "--model", beside_model, "--out", out, "--page", "--workers", workers)
+    arguments = (folder, "--model", beside_model, "--out", out, "--page")
     assert detect(*arguments) == 1
     said = capsys.readouterr().out
     assert f"not shown: anna/one: cannot write {out / 'anna/one.html'}: Is a directory" in said
@@ -187,6 +196,7 @@ def test_a_page_that_cannot_be_written_costs_itself_alone(folder, beside_model, 
     assert (out / "anna/one.html").is_file()
 
 
+@using_points
 def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp_path):
     video, out = tmp_path / "one.mp4", tmp_path / "out"
     arguments = (video, "--model", beside_model, "--out", out, "--page", "--video")
@@ -202,6 +212,7 @@ def test_a_page_is_made_again_only_where_its_video_has_changed(beside_model, tmp
     assert all(path.read_bytes() != before for path, (before, _) in zip(shown, first, strict=True))
 
 
+@using_points
 def test_a_name_that_the_disk_cannot_take_costs_that_file_alone(beside_model, tmp_path, capsys):
     folder, out = tmp_path / "videos", tmp_path / "out"
     write_beside(folder / "one.mp4", [[0]] * 5)
@@ -224,6 +235,7 @@ def test_a_name_that_the_disk_cannot_take_costs_that_file_alone(beside_model, tm
     assert not list(out.rglob(".*"))
 
 
+@using_points
 def test_a_disk_that_takes_no_more_names_the_file_and_what_to_do(beside_model, tmp_path, capsys):
     video, out = write_beside(tmp_path / "long.mp4", [[]] * 300), tmp_path / "out"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -237,6 +249,7 @@ def test_a_disk_that_takes_no_more_names_the_file_and_what_to_do(beside_model, t
     assert accounts(out)["long"]["status"] == "not written"
 
 
+@using_points
 def test_formats_settings_and_largest_faces_reach_the_table(folder, beside_model, tmp_path):
     out = tmp_path / "out"
     more = ("--format", "openface", "--baseline", "first:0.5", "--smooth", "0.2", "--faces", "largest")
@@ -259,20 +272,33 @@ def test_help_and_import_stay_light():
     assert out.strip().endswith("[]")
 
 
+def test_two_workers_write_the_tables_of_one(tmp_path):
+    model = write_tiny_model(tmp_path)
+    for name, faces in (("one", [0]), ("two", [0, 1])):
+        write_faces(tmp_path / "videos" / f"{name}.mp4", [faces] * 8)
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        arguments = (tmp_path / "videos", "--model", model, "--out", out, "--page")
+        assert detect(*arguments, "--workers", workers) == 0
+    for name in ("one.csv", "one.parquet", "two.csv", "two.parquet"):
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out2" / name).read_bytes()
+    assert Detections.load(tmp_path / "out2/two.csv").faces == [0, 1]
+
+
 @pytest.mark.slow
-def test_a_run_killed_outright_keeps_its_rows_and_goes_on_to_the_same_tables(beside_model, tmp_path):
-    video = write_beside(tmp_path / "long.mp4", [[0], [0, 1], []] * 700)
+def test_a_run_killed_outright_keeps_its_rows_and_goes_on_to_the_same_tables(tmp_path):
+    video = write_faces(tmp_path / "long.mp4", [[0], [0, 1], []] * 150)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    arguments = [str(video), "--model", str(beside_model), "--smooth", "0.2"]
+    arguments = [str(video), "--model", str(write_tiny_model(tmp_path)), "--smooth", "0.2"]
     assert detect(*arguments, "--out", whole) == 0
-    command = [sys.executable, "-m", "mien", "detect", *arguments, "--landmarks", "beside", "--out", str(out)]
+    command = [sys.executable, "-m", "mien", "detect", *arguments, "--out", str(out)]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while run.poll() is None and _num_lines(out / "long.csv") < 300:
+    while run.poll() is None and _num_lines(out / "long.csv") < 100:
         time.sleep(0.005)
     run.kill()
     assert run.wait() == -signal.SIGKILL
     kept = _num_lines(out / "long.csv")
-    assert kept >= 300
+    assert kept >= 100
     assert (whole / "long.csv").read_text().startswith((out / "long.csv").read_text())
     assert detect(*arguments, "--out", out) == 0
     for name in ("long.csv", "long.parquet"):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import mien
-from mien.data.face_tracking import FaceTracking
 from mien.detect.detector import Detector, in_background
 from mien.detect.engines import open_engine
 from mien.detect.signals import Baseline, Smoothing
@@ -22,6 +21,9 @@ from mien.faces.track import track_frames
 from mien.video import VideoError
 from tests.detect.beside_video import write_beside, write_points
 from tests.faces.planted_people import Planted, PlantedFinder, paint
+from tests.points_beside import PointsTracking
+
+pytestmark = pytest.mark.usefixtures("points_beside")
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,12 @@ def video(tmp_path_factory):
 
 @pytest.fixture
 def detector(beside_model):
-    return Detector(beside_model, landmarks="beside", batch_size=7)
+    return Detector(beside_model, batch_size=7)
 
 
 def test_a_video_s_rows_are_what_the_model_says_of_its_crops(detector, video):
     table = detector.detect(video).to_pandas()
-    tracked = list(FaceTracking(landmarks="beside").every_frame(video))
+    tracked = list(PointsTracking().every_frame(video))
     crops = np.stack([face.crop_HWC for frame in tracked for face in frame.faces])
     model = detector.model
     engine = open_engine("torch", model, model_path=model.source)
@@ -92,7 +94,7 @@ def fallen(tmp_path):
 def test_a_face_that_comes_where_the_file_s_times_fall_back_has_all_of_its_first_seconds(
     beside_model, fallen
 ):
-    raw = Detector(beside_model, landmarks="beside")
+    raw = Detector(beside_model)
     rows = list(raw.rows(fallen))
     seconds = [row.seconds for row in rows if row.face_id == 0]
     assert np.allclose(np.diff(seconds), 0.04, atol=1e-3)
@@ -101,7 +103,7 @@ def test_a_face_that_comes_where_the_file_s_times_fall_back_has_all_of_its_first
     A = len(raw.model.units)
     first_NA = np.stack([row.values_V[:A] for row in late[:11]])  # 0.4 s
     neutral_A = np.median(np.log(first_NA) - np.log1p(-first_NA), axis=0)
-    found = Detector(beside_model, landmarks="beside", baseline=Baseline.parse("first:0.4")).rows(fallen)
+    found = Detector(beside_model, baseline=Baseline.parse("first:0.4")).rows(fallen)
     last = [row for row in found if row.face_id == 1][-1].values_V[:A]
     raw_last = late[-1].values_V[:A].astype(float)
     lowered = np.log(raw_last) - np.log1p(-raw_last) - np.maximum(0, neutral_A - np.log(0.05 / 0.95))
@@ -123,7 +125,7 @@ def test_live_times_that_fall_back_hold_no_row_back(beside_model):
 
 
 def test_largest_gives_one_row_a_frame(beside_model, video):
-    table = Detector(beside_model, landmarks="beside", faces="largest").detect(video)
+    table = Detector(beside_model, faces="largest").detect(video)
     assert table.table["frame"].to_pylist() == list(range(60))
 
 
@@ -138,19 +140,17 @@ def test_what_is_no_video_is_an_error_in_memory(detector, tmp_path):
 
 def test_a_video_without_its_points_names_them(detector, video, tmp_path):
     (tmp_path / "alone.mp4").write_bytes(video.read_bytes())
-    with pytest.raises(VideoError, match=r"alone.landmarks.csv: not there"):
+    with pytest.raises(VideoError, match=r"alone.points.csv: not there"):
         detector.detect(tmp_path / "alone.mp4")
 
 
 def test_faces_cropped_otherwise_than_the_model_s_are_refused(model_path):
     with pytest.raises(ContractMismatchError, match="cropped differently"):
-        Detector(model_path, landmarks="beside")
+        Detector(model_path)
 
 
 class PlantedTracking:
     """Finds planted people: those of frame t are `story[t]`."""
-
-    landmarks = "detect"
 
     def __init__(self, story):
         self.story = story
@@ -172,7 +172,7 @@ STORY = [[Planted(1, 200 + 2 * t)] if t % 10 else [] for t in range(60)]
 
 
 def live(beside_model, story=STORY, **more):
-    detector = Detector(beside_model, landmarks="beside", **more)
+    detector = Detector(beside_model, **more)
     detector._tracking = PlantedTracking(story)
     return detector
 

@@ -14,6 +14,7 @@ from mien.detect.recording import DAMAGED, DIED, UNREADABLE, WHOLE, record_mediu
 from mien.detect.table import Detections
 from mien.faces.tracked import UNREADABLE as UNREADABLE_PICTURE
 from tests.detect.mutated_media import write_mutated, write_seeds
+from tests.detect.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,10 @@ def assert_told(accounts, out):
             assert table.num_frames == int(account["num_frames"])
 
 
+@pytest.mark.usefixtures("points_beside")
 def test_a_few_damaged_files_are_told(seeds, beside_model, tmp_path):
     folder = write_mutated(tmp_path / "media", [seed for seed in seeds if seed.suffix != ".png"], 30)
-    detector = Detector(beside_model, landmarks="beside")
+    detector = Detector(beside_model)
     media = [medium for medium in list_media([folder]).media if medium.kind == "video"]
     accounts = [vars(record_medium(medium, detector, tmp_path / "out")) for medium in media]
     assert_told(accounts, tmp_path / "out")
@@ -49,11 +51,11 @@ def test_a_few_damaged_files_are_told(seeds, beside_model, tmp_path):
 
 
 @pytest.mark.slow
-def test_200_damaged_files_are_told_by_the_command(seeds, beside_model, tmp_path):
+def test_200_damaged_files_are_told_by_the_command(seeds, tmp_path):
     folder = write_mutated(tmp_path / "media", seeds, 200)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "mien", "detect", str(folder), "--landmarks", "beside"]
-    command += ["--model", str(beside_model), "--out", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "mien", "detect", str(folder)]
+    command += ["--model", str(write_tiny_model(tmp_path)), "--out", str(out), "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1, done.stderr
     with (out / "account.csv").open(newline="") as file:

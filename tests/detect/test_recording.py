@@ -35,6 +35,8 @@ from tests.detect.beside_video import write_beside, write_points
 from tests.detect.rows_by_hand import no_face_row
 from tests.faces.planted_people import Planted, PlantedFinder, paint
 
+pytestmark = pytest.mark.usefixtures("points_beside")
+
 FACES = [[0], [0, 1], [], [1], [0, 2]] * 30
 
 
@@ -44,7 +46,7 @@ def video(tmp_path):
 
 
 def detector_of(model, **more):
-    return Detector(model, landmarks="beside", batch_size=8, **more)
+    return Detector(model, batch_size=8, **more)
 
 
 def record(path, detector, out, **more):
@@ -150,8 +152,6 @@ def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
     write_video(tmp_path / "cross.mp4", [paint(people) for people in story], frames_per_second=25)
 
     class PlantedTracking:
-        landmarks = "detect"
-
         def every_frame(self, path):
             finder = PlantedFinder()
 
@@ -163,8 +163,7 @@ def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
             return track_frames(frames(), finder=finder, settings=TrackSettings())
 
     def planted(dies_at=None):
-        detector = Detector(beside_model, landmarks="beside", batch_size=8)
-        detector.metadata  # noqa: B018 -- as it is for landmarks beside
+        detector = Detector(beside_model, batch_size=8)
         detector._tracking = PlantedTracking()
         return dying(detector, at=dies_at)
 

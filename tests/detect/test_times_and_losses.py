@@ -16,6 +16,8 @@ from mien.detect.statistics import unit_statistics
 from mien.detect.table import Detections
 from tests.detect.beside_video import HEIGHT, WIDTH, write_points
 
+pytestmark = pytest.mark.usefixtures("points_beside")
+
 B_FRAMES = {"x264-params": "bframes=3:b-adapt=0:b-pyramid=normal:scenecut=0:keyint=50"}
 CONSTANT = list(range(0, 2000, 40))
 
@@ -77,7 +79,7 @@ KINDS = {  # what is written, and the length of the video in seconds
 
 @pytest.fixture
 def detector(beside_model):
-    return Detector(beside_model, landmarks="beside")
+    return Detector(beside_model)
 
 
 def record(path, detector, out):

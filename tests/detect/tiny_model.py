@@ -15,7 +15,6 @@ from mien.evaluate.head import ProbeHead
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.models import find_models
 from mien.train.encoder_file import Encoder, InputContract
 
 UNITS = (1, 4, 12, 25)
@@ -24,7 +23,7 @@ UNITS = (1, 4, 12, 25)
 def write_tiny_model(folder: Path, *, contract: CropContract | None = None, width: int = 4) -> Path:
     """`folder/tiny.safetensors` for MediaPipe's crops (or other ones); AU25 has no intensity."""
     path = Path(folder) / "tiny.safetensors"
-    save_au_model(path, tiny_model(contract or crop_contract(MediaPipeFinder(find_models())), width=width))
+    save_au_model(path, tiny_model(contract or crop_contract(MediaPipeFinder()), width=width))
     return path
 
 

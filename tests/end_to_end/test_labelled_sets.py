@@ -17,10 +17,9 @@ from mien.backbones import build_backbone
 from mien.cli import main
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import summarise, summarise_expressions
-from mien.faces.align import crop_contract
-from mien.faces.landmarks_beside import COLUMNS, FaceLandmarksBeside
 from mien.train.encoder_file import InputContract, save_encoder
 from mien.video import write_video
+from tests.points_beside import CONTRACT, PointsFinding, write_points
 
 SIDE_PX, POINTS = 64, (24, 24, 40, 24, 32, 32, 25, 41, 39, 41)
 PLANTED = 12
@@ -54,15 +53,12 @@ class Planter:
         (self.root / folder).mkdir(parents=True, exist_ok=True)
         for name, value in zip(names, bright, strict=True):
             cv2.imwrite(str(self.root / folder / name), self.picture(value))
-        self.landmarks(f"{folder}.landmarks.csv", len(names))
+        write_points(self.root / folder, [[t, 0, *POINTS] for t in range(len(names))])
 
     def video(self, path, bright, *, frames_per_second):
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_video(self.root / path, map(self.picture, bright), frames_per_second=frames_per_second)
-        self.landmarks(f"{path.rpartition('.')[0]}.landmarks.csv", len(bright))
-
-    def landmarks(self, path, length):
-        self.rows(path, [COLUMNS, *([t, 0, *POINTS] for t in range(length))])
+        write_points(self.root / path, [[t, 0, *POINTS] for t in range(len(bright))])
 
     def rows(self, path, rows):
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -138,13 +134,17 @@ ACTION_UNIT_SETS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def points_beside(monkeypatch):
+    """Faces lie where the planter says."""
+    monkeypatch.setattr("mien.evaluate.labelled_faces.FaceFinding", PointsFinding)
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     path = tmp_path_factory.mktemp("encoder") / "e.safetensors"
     torch.manual_seed(0)
-    inputs = InputContract(
-        crop_contract(FaceLandmarksBeside()), 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    )
+    inputs = InputContract(CONTRACT, 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     settings = {"width": 4}
     backbone = build_backbone("resnet18", **settings)
     save_encoder(

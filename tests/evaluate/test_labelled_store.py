@@ -1,6 +1,5 @@
 """Every coded frame of a labelled set becomes one crop, found again by its label; mismatches are errors."""
 
-import csv
 import dataclasses
 import re
 from fractions import Fraction
@@ -26,12 +25,12 @@ from mien.evaluate.labelled_faces import (
     same_pictures,
     warning_of_same_pictures,
 )
-from mien.evaluate.labelled_store import FaceFinding, jobs_of, prepare_labelled, reasons_without_face
+from mien.evaluate.labelled_store import jobs_of, prepare_labelled, reasons_without_face
 from mien.faces.contract import ContractMismatchError
-from mien.faces.landmarks_beside import COLUMNS
 from mien.video import write_video
+from tests.points_beside import PointsFinding, write_points
 
-BESIDE = FaceFinding(PrepareSettings(landmarks="beside"))
+BESIDE = PointsFinding(PrepareSettings())
 POINTS = (60, 60, 100, 60, 80, 80, 64, 100, 96, 100)
 SIZE_PX = 160
 
@@ -41,10 +40,7 @@ def _picture(level):
 
 
 def _landmarks(path, frames):
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([frame, 0, *POINTS] for frame in frames)
+    write_points(path, [[frame, 0, *POINTS] for frame in frames])
 
 
 def _labelled(paths, frames, seconds, subjects):
@@ -66,7 +62,7 @@ def sequence(tmp_path):
     folder.mkdir(parents=True)
     for k in range(6):
         cv2.imwrite(str(folder / f"{10 + k}.png"), _picture(20 * k + 20))
-    _landmarks(tmp_path / "set/F001/T1.landmarks.csv", range(6))
+    _landmarks(tmp_path / "set/F001/T1", range(6))
     order = [3, 0, 5, 1, 2, 4]  # labels need not come in the order of time
     paths = [f"F001/T1/{10 + k}.png" for k in order]
     return tmp_path / "set", _labelled(paths, [PICTURE] * 6, [k / 25 for k in order], ["F001"] * 6), order
@@ -78,7 +74,7 @@ def video(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     write_video(folder / "a.mp4", (_picture(20 * k + 20) for k in range(12)), frames_per_second=30)
-    _landmarks(folder / "a.landmarks.csv", range(12))
+    _landmarks(folder / "a.mp4", range(12))
     return tmp_path, _labelled(["videos/a.mp4"] * 3, [2, 3, 9], [np.nan] * 3, ["ann"] * 3)
 
 
@@ -93,7 +89,7 @@ def _encode(path, *, codec, first=0):
             frame.pts, frame.time_base = first + k, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    _landmarks(path.with_suffix(".landmarks.csv"), range(30))
+    _landmarks(path, range(30))
 
 
 def test_labels_in_seconds_are_joined_on_the_file_s_own_clock(tmp_path):
@@ -157,7 +153,7 @@ def test_frames_known_by_time_get_their_number(video, tmp_path):
 
 def test_a_frame_without_a_face_is_left_out_and_counted(sequence, tmp_path):
     root, frames, _ = sequence
-    _landmarks(root / "F001/T1.landmarks.csv", [0, 1, 2, 4])
+    _landmarks(root / "F001/T1", [0, 1, 2, 4])
     accounts = prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
     found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
     assert found.num_without_face == 2
@@ -213,7 +209,7 @@ def test_workers_write_the_same_store(sequence, tmp_path):
 def test_a_store_that_was_cropped_otherwise_is_refused(sequence, tmp_path):
     root, frames, _ = sequence
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
-    other = FaceFinding(PrepareSettings(landmarks="beside", min_run_frames=3))
+    other = PointsFinding(PrepareSettings(min_run_frames=3))
     with pytest.raises(StoreError, match="min_run_frames"):
         prepare_labelled(frames, root, tmp_path / "store", other, workers=0)
     store = TrackStore.open(tmp_path / "store")
@@ -245,7 +241,7 @@ def test_folders_with_a_dot_in_their_name_keep_their_own_pictures(tmp_path):
         folder = tmp_path / "set" / name
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / "1.png"), _picture(40 * level + 20))
-        _landmarks(folder.with_name(folder.name + ".landmarks.csv"), [0])
+        _landmarks(folder, [0])
     paths = [f"{name}/1.png".lstrip("/") for name in names]
     frames = _labelled(paths, [PICTURE] * 6, [np.nan] * 6, paths)
     prepare_labelled(frames, tmp_path / "set", tmp_path / "store", BESIDE, workers=0)
@@ -288,7 +284,7 @@ def _matched(root, frames, store):
 
 def test_frames_that_the_video_does_not_have_are_counted_apart(video, tmp_path):
     root, _ = video
-    _landmarks(root / "videos/a.landmarks.csv", [0, 1, 2, 4])
+    _landmarks(root / "videos/a.mp4", [0, 1, 2, 4])
     frames = _labelled(["videos/a.mp4"] * 5, [1, 2, 3, 12, 5000], [np.nan] * 5, ["ann"] * 5)
     found = _matched(root, frames, tmp_path / "store")
     assert (found.num_without_face, found.num_not_in_video) == (3, 2)
@@ -351,7 +347,7 @@ def test_labels_that_cannot_lie_in_any_video_are_refused_before_the_work(
 
 def test_a_store_without_any_face_is_an_error_in_words(video, tmp_path):
     root, frames = video
-    _landmarks(root / "videos/a.landmarks.csv", [])
+    _landmarks(root / "videos/a.mp4", [])
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
     with pytest.raises(DatasetError, match="no coded frame has a face"):
         match_faces(frames, root, TrackStore.open(tmp_path / "store"))
@@ -367,9 +363,9 @@ def test_a_store_of_other_videos_is_refused(sequence, video, tmp_path):
 def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_path):
     root, _ = video
     (root / "videos/b.mp4").write_bytes((root / "videos/a.mp4").read_bytes())
-    _landmarks(root / "videos/b.landmarks.csv", range(12))
+    _landmarks(root / "videos/b.mp4", range(12))
     both = _labelled(["videos/a.mp4", "videos/b.mp4"], [2, 2], [np.nan] * 2, ["ann", "bob"])
-    finding = Dying(PrepareSettings(landmarks="beside"))
+    finding = Dying(PrepareSettings())
     done = []
     with pytest.raises(
         WorkersDieError, match=r"a\.mp4: the process .* died, killed by SIGKILL.*other 1 of 2"
@@ -383,7 +379,7 @@ def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_p
 def test_one_video_under_two_names_is_noticed(video, tmp_path):
     root, _ = video
     (root / "videos/copy.mp4").write_bytes((root / "videos/a.mp4").read_bytes())
-    _landmarks(root / "videos/copy.landmarks.csv", range(12))
+    _landmarks(root / "videos/copy.mp4", range(12))
     both = _labelled(
         ["videos/a.mp4"] * 3 + ["videos/copy.mp4"] * 2,
         [2, 3, 9, 3, 9],

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from mien.faces.align import (
-    MARGIN,
     crop_contract,
     crop_face,
-    face_square_px,
     sharpness,
     template_points_5x2_px,
 )
@@ -43,13 +41,6 @@ def test_the_points_come_to_lie_on_the_template(contract, scale, degrees):
         rows, columns = np.mgrid[-12:13, -12:13]
         assert abs((window * columns).sum() / window.sum()) < 1.5
         assert abs((window * rows).sum() / window.sum()) < 1.5
-
-
-def test_the_face_s_square_is_the_crop_without_its_margin(contract):
-    template = template_points_5x2_px(contract)
-    inset = MARGIN / (1 + 2 * MARGIN) * 256
-    expected = [(inset, inset), (256 - inset, inset), (256 - inset, 256 - inset), (inset, 256 - inset)]
-    assert face_square_px(template, contract) == pytest.approx(np.array(expected))
 
 
 def test_the_template_leaves_room_for_brows_and_chin_in_the_central_crop(contract):

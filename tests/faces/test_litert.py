@@ -31,10 +31,6 @@ def test_what_was_said_before_an_error_is_passed_on(capfd):
     reason="the face models are not installed: mien download faces",
 )
 def test_a_process_that_loads_the_models_says_nothing():
-    program = (
-        "from mien.faces.mediapipe_finder import MediaPipeFinder\n"
-        "from mien.faces.models import find_models\n"
-        "MediaPipeFinder(find_models())\n"
-    )
+    program = "from mien.faces.mediapipe_finder import MediaPipeFinder\nMediaPipeFinder()\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr == b""

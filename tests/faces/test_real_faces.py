@@ -22,9 +22,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def finder():
     from mien.faces.mediapipe_finder import MediaPipeFinder
-    from mien.faces.models import find_models
 
-    return MediaPipeFinder(find_models())
+    return MediaPipeFinder()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,8 @@ def heads(clip, count):
 
 
 def tracks_of(path, finder):
-    from mien.faces.track import TrackSettings, track_faces
+    from mien.faces.track import track_faces
+    from mien.faces.tracked import TrackSettings
 
     looks = list(track_faces(path, finder=finder, settings=TrackSettings()))
     tracks = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.faces.track import TrackSettings, faces_in_picture, track_every_frame, track_faces
-from mien.faces.tracked import BETWEEN_GRID_TIMES, FACE_TOO_SMALL, NO_FACE, UNREADABLE
+from mien.faces.track import faces_in_picture, track_every_frame, track_faces
+from mien.faces.tracked import BETWEEN_GRID_TIMES, FACE_TOO_SMALL, NO_FACE, UNREADABLE, TrackSettings
 from mien.video import VideoError, write_video
 
 

@@ -12,7 +12,7 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import StoreHeader
 from mien.data.store_writer import JpegSettings, skip_video, write_video
 from mien.faces.contract import CropContract
-from mien.faces.track import SlotFaces, TrackedFace
+from mien.faces.tracked import SlotFaces, TrackedFace
 from mien.visualise.contact_sheet import contact_sheet, mean_crop, spread
 from mien.visualise.store_page import write_store_page
 from mien.visualise.svg_charts import histogram, timeline

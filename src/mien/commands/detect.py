@@ -55,12 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
     parser.add_argument("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
-    parser.add_argument(
-        "--landmarks",
-        choices=["detect", "beside"],
-        default="detect",
-        help="beside: take NAME.landmarks.csv beside each video instead of detecting faces",
-    )
     add_finder(parser)
 
 
@@ -108,7 +102,6 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
         if args.smooth is None
         else Smoothing(args.smooth, "centred" if args.camera is None else "causal"),
         faces=args.faces,
-        landmarks=args.landmarks,
         face_models=args.finder,
     )
 

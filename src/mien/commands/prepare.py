@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     """Prepare what is not done yet and print the accounts; 0 also where files were skipped."""
     from mien.config import build, override
     from mien.data.accounts import format_accounts
-    from mien.data.face_tracking import FaceTracking
     from mien.data.prepare import PrepareSettings, prepare
     from mien.data.sources import Shard, list_sources
     from mien.data.store import StoreSummary, TrackStore
+    from mien.faces.track import FaceTracking
 
     _refuse_url(args.out)
     shard = Shard.parse(args.shard)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         accounts = prepare(
             sources,
             args.out,
-            FaceTracking(settings.tracking, landmarks=settings.landmarks, models=args.finder),
+            FaceTracking(settings.tracking, models=args.finder),
             settings=settings,
             workers=args.workers,
             watcher=_Watcher(bar),

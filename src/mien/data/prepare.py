@@ -37,8 +37,7 @@ from mien.data.store_writer import (
     write_video,
 )
 from mien.faces.contract import CropContract
-from mien.faces.landmarks_beside import landmarks_path
-from mien.faces.track import SlotFaces, TrackSettings
+from mien.faces.tracked import SlotFaces, TrackSettings
 from mien.io import WriteError, naming_write_errors, require_usable_name
 from mien.video import VideoError, probe
 
@@ -65,7 +64,6 @@ class PrepareSettings:
     """What the store depends on besides sources and models."""
 
     min_run_frames: int = 17  # shorter runs hold no clip of 9 frames, stride 2; they are counted apart
-    landmarks: Literal["detect", "beside"] = "detect"  # beside: from NAME.landmarks.csv beside the video
     tracking: TrackSettings = field(default_factory=TrackSettings)
     jpeg: JpegSettings = field(default_factory=JpegSettings)
 
@@ -145,7 +143,7 @@ def prepare(
         if plan.num_changed:
             unfinish(store)
         watcher.begins(plan)
-        work = _PrepareVideo(store, tracking, settings.jpeg, settings.landmarks)
+        work = _PrepareVideo(store, tracking, settings.jpeg)
         unrecorded: list[Account] = []
         try:
             events = _events(work, plan, workers=workers, cluster=cluster)
@@ -192,11 +190,10 @@ class _PrepareVideo:
     store: Path
     tracking: Tracking
     jpeg: JpegSettings
-    landmarks: str
 
     def __call__(self, source: Source, report: Report, /) -> Account:
         try:
-            with at_hand(source, store=self.store, with_landmarks=self.landmarks == "beside") as here:
+            with at_hand(source, store=self.store) as here:
                 return self._of_file(here, report)
         except RemoteError as error:
             return skip_for_now(self.store, source, str(error))
@@ -332,18 +329,17 @@ def _refuse_trouble(account: Account) -> None:
 
 
 @contextmanager
-def at_hand(source: Source, *, store: Path, with_landmarks: bool) -> Iterator[Source]:
+def at_hand(source: Source, *, store: Path) -> Iterator[Source]:
     """The source with a path that can be read now: its own, or a copy's in the store's temporary folder.
 
-    The copy goes at the end; `with_landmarks` copies NAME.landmarks.csv beside it too, where there is one.
-    RemoteError where the file is not to be had; WriteError where there is no room for the copy.
+    The copy is removed at the end. RemoteError if the file cannot be read; WriteError if there is no room for
+    the copy.
     """
     if not source.url:
         yield source
         return
     file = source.now()
-    beside = landmarks_path(Path(source.url)).name if with_landmarks else ""
-    copy = copied(source.url, folder=store / TEMPORARY, size_bytes=file.size_bytes, beside=beside)
+    copy = copied(source.url, folder=store / TEMPORARY, size_bytes=file.size_bytes)
     with ExitStack() as stack:
         with naming_write_errors(store):
             path = stack.enter_context(copy)

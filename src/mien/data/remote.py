@@ -124,21 +124,12 @@ def hash_remote(url: str) -> str:
 
 
 @contextmanager
-def copied(url: str, *, folder: Path, size_bytes: int = -1, beside: str = "") -> Iterator[Path]:
-    """A copy of a file under its own name in a folder below `folder`; both are removed afterwards.
-
-    `beside` names a file of the same remote folder that is copied too if it exists.
-    """
+def copied(url: str, *, folder: Path, size_bytes: int = -1) -> Iterator[Path]:
+    """A copy of a file under its own name in a folder below `folder`; both are removed afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as own:
         path = Path(own).absolute() / url.rpartition("/")[2]
         copy_here(url, path, size_bytes=size_bytes)
-        if beside:
-            try:
-                copy_here(f"{url.rpartition('/')[0]}/{beside}", path.with_name(beside))
-            except RemoteError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
         yield path
 
 

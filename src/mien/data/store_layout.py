@@ -127,6 +127,7 @@ class StoreHeader:
                 "Prepare the videos again, or use the mien that wrote the store "
                 f"({fields.get('mien_version', 'unknown')})."
             )
+        fields["settings"].pop("landmarks", None)  # of earlier versions
         contract = CropContract.from_dict(fields["contract"])
         return cls(contract, fields["settings"], fields["shard"], fields["mien_version"])
 

@@ -27,8 +27,7 @@ from mien.data.store_layout import (
     crops_path,
     part_path,
 )
-from mien.faces.landmarks_beside import LandmarksError
-from mien.faces.track import SlotFaces, TrackedFace
+from mien.faces.tracked import SlotFaces, TrackedFace
 from mien.io import naming_write_errors, replacing
 from mien.video import ImageError, VideoError
 
@@ -136,7 +135,7 @@ class _UntilItBreaks:
     def __iter__(self) -> Iterator[SlotFaces]:
         try:
             yield from self._looked_at
-        except (VideoError, ImageError, LandmarksError, OSError) as error:
+        except (VideoError, ImageError, OSError) as error:
             self.message = storable(str(error))
 
 

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from mien import __version__
 from mien.config import to_dict
-from mien.data.face_tracking import FaceTracking
 from mien.decoding import Clock
 from mien.detect.au_model import AuModel, load_au_model
 from mien.detect.card import unproven_units, warning_of
@@ -37,9 +36,8 @@ from mien.detect.signals import (
     without_neutral,
 )
 from mien.detect.table import Detections, FaceRow, TableLayout
-from mien.faces.landmarks_beside import LandmarksError
-from mien.faces.track import TrackSettings
-from mien.faces.tracked import UNREADABLE, FrameFaces, TrackedFace
+from mien.faces.track import FaceTracking
+from mien.faces.tracked import UNREADABLE, FrameFaces, TrackedFace, TrackSettings
 from mien.train.encoder_file import pick_device
 from mien.video import SLOTS_PER_SECOND, Frame, ImageError, VideoError, probe
 
@@ -55,10 +53,9 @@ class Detector:
     """Action units in videos, pictures and live frames.
 
     model: an AU model or its file. engine: torch, or one that `mien export` made ready. baseline, smoothing:
-    off where None. faces: "all", or "largest" for one row per frame. landmarks: "detect", or "beside" for
-    points that lie beside the videos. face_models: the folder of the face finder's weights, None for the
-    installed ones. threads: of the engine. ContractMismatchError for a model whose faces were cropped
-    differently.
+    off where None. faces: "all", or "largest" for one row per frame. face_models: the folder of the face
+    finder's weights, None for the installed ones. threads: of the engine. ContractMismatchError for a model
+    whose faces were cropped differently.
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class Detector:
         baseline: Baseline | None = None,
         smoothing: Smoothing | None = None,
         faces: Literal["all", "largest"] = "all",
-        landmarks: str = "detect",
         face_models: Path | None = None,
         threads: int | None = None,
     ) -> None:
@@ -87,7 +83,7 @@ class Detector:
         coded_A = None if self.model.intensity is None else self.model.intensity.coded_A
         self.layout = TableLayout(self.model.units, self.model.threshold_A, coded_A)
         self._num_units = len(self.model.units)
-        self._tracking = FaceTracking(_TRACKING, landmarks=landmarks, models=face_models)
+        self._tracking = FaceTracking(_TRACKING, models=face_models)
         self.model.contract.require_same(
             self._tracking.contract, ours=self.model.source, theirs="faces found now"
         )
@@ -220,7 +216,7 @@ class Detector:
             "device": self.model.encoder.device.type if self._engine.name == "torch" else "cpu",
             "batch_size": self.batch_size,
             "faces": self.faces,
-            "tracking": to_dict(_TRACKING) | {"landmarks": self._tracking.landmarks},
+            "tracking": to_dict(_TRACKING),
             "baseline": None if self.baseline is None else self.baseline.record(),
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
@@ -240,16 +236,14 @@ class Detector:
             return
         (file,) = medium.files
         frames = _until_damage(self._tracking.every_frame(file.path), problems, refused)
-        if self._tracking.landmarks == "detect":
-            frames = PersonLinker().link(frames)
-        for frame in islice(frames, skip_frames, None):
+        for frame in islice(PersonLinker().link(frames), skip_frames, None):
             yield file.shown, self._chosen(frame)
 
     def _picture(self, path: Path, problems: list[str]) -> FrameFaces:
         """A picture as a frame; one that cannot be read has no face and says so."""
         try:
             faces, reason = self._tracking.picture(path)
-        except (ImageError, LandmarksError, OSError) as error:
+        except (ImageError, OSError) as error:
             problems.append(str(error))
             return FrameFaces(0, 0.0, (), UNREADABLE)
         return FrameFaces(0, 0.0, faces, reason)
@@ -358,7 +352,7 @@ def _until_damage(
         for frame in frames:
             refused.update(frame.refused)
             yield frame
-    except (VideoError, LandmarksError, OSError) as error:
+    except (VideoError, OSError) as error:
         problems.append(str(error))
 
 

@@ -37,17 +37,15 @@ from mien.data.spelling import spelt_as_on_disk
 from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import FRAMES, HEADER
 from mien.evaluate.features import embed_frames, resize_crop
-from mien.faces.contract import CropContract
 from mien.faces.finder import FaceFinder
-from mien.faces.landmarks_beside import LandmarksError
-from mien.faces.track import SlotFaces, TrackSettings, faces_in_picture
+from mien.faces.track import faces_in_picture
+from mien.faces.tracked import SlotFaces, TrackSettings
 from mien.io import replacing
 from mien.train.encoder_file import Encoder
 from mien.video import SLOTS_PER_SECOND, ImageError, VideoError, probe, read_image
 
 if TYPE_CHECKING:
-    from mien.data.face_tracking import FaceTracking
-    from mien.faces.mediapipe_finder import MediaPipeFinder
+    from mien.faces.track import FaceTracking
 
 KEYS = pa.schema(
     {"path": pa.string(), "track": pa.int32(), "frame": pa.int64(), "seconds": pa.float64()}
@@ -138,7 +136,6 @@ def embed_sources(
     out: Path,
     *,
     batch_size: int = 64,
-    landmarks: str = "detect",
     models: Path | None = None,
     identities: str = "",
     strict: bool = False,
@@ -151,6 +148,7 @@ def embed_sources(
     read is named on stderr and counted; with `strict` its error is raised. `models` is the folder of the face
     models' weights, None for the installed ones.
     """
+<<<<<<< HEAD
     stores, pictures, videos = sort_by_kind(sources, identities=identities)
     if pictures or videos:
         tqdm.write(f"embed: {identities_in_words([*pictures, *videos])}", file=sys.stderr)
@@ -158,6 +156,12 @@ def embed_sources(
         job = _Embedding(encoder, bar, landmarks=landmarks, models=models, strict=strict)
         paths = [*stores, *(source.path for source in (*pictures, *videos))]
         bar.begins({str(path): _num_frames(path) for path in paths})
+=======
+    job = _Embedding(encoder, models=models, strict=strict)
+    stores, pictures, videos = sort_by_kind(sources)
+    bar = tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
+    with feature_table(out, feature_dim=encoder.feature_dim) as table, bar:
+>>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
         for batch in _batches(job.faces(stores, pictures), batch_size):
             table.write([face.key for face in batch], _features(encoder, batch))
         for video in videos:
@@ -256,11 +260,16 @@ def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDA
 class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
+<<<<<<< HEAD
     def __init__(
         self, encoder: Encoder, bar: FileProgress, *, landmarks: str, models: Path | None, strict: bool
     ) -> None:
         self.encoder, self.landmarks, self.models, self.strict = encoder, landmarks, models, strict
         self.bar = bar
+=======
+    def __init__(self, encoder: Encoder, *, models: Path | None, strict: bool) -> None:
+        self.encoder, self.models, self.strict = encoder, models, strict
+>>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
         self.account = EmbedAccount()
 
     def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
@@ -269,42 +278,43 @@ class _Embedding:
             self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
             yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
         for source in pictures:
+<<<<<<< HEAD
             yield from self._counted(source.path, image_faces(source, finder=self._finder))
+=======
+            yield from self._counted(image_faces(source, finder=self._tracking.finder))
+>>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
 
     def crops(self, video: Source) -> Iterator[TrackedCrop]:
         yield from self._counted(video.path, video_faces(video.path, track_faces=self._tracking))
 
     @cached_property
-    def _finder(self) -> MediaPipeFinder:
-        from mien.faces.align import crop_contract
-        from mien.faces.mediapipe_finder import MediaPipeFinder
-        from mien.faces.models import find_models
-
-        finder = MediaPipeFinder(find_models(self.models))
-        self._require_same(crop_contract(finder))
-        return finder
-
-    @cached_property
     def _tracking(self) -> FaceTracking:
-        from mien.data.face_tracking import FaceTracking
+        from mien.faces.track import FaceTracking
 
-        tracking = FaceTracking(TrackSettings(), landmarks=self.landmarks, models=self.models)
-        self._require_same(tracking.contract)
+        tracking = FaceTracking(models=self.models)
+        self.encoder.contract.require_same(
+            tracking.contract, ours=self.encoder.source, theirs="faces found now"
+        )
         return tracking
 
+<<<<<<< HEAD
     def _require_same(self, contract: CropContract) -> None:
         self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
 
     def _counted(self, path: Path, faces: Iterator[T]) -> Iterator[T]:
         found, unreadable = 0, False
         num_frames = self.bar.size_of[str(path)]
+=======
+    def _counted(self, faces: Iterator[T]) -> Iterator[T]:
+        found = 0
+>>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
         try:
             for face in faces:
                 found += 1
                 done = face.seconds * SLOTS_PER_SECOND if isinstance(face, TrackedCrop) else found
                 self.bar.is_at(str(path), FrameProgress(found, min(1.0, done / num_frames)))
                 yield face
-        except (VideoError, ImageError, LandmarksError, OSError) as error:
+        except (VideoError, ImageError, OSError) as error:
             if self.strict:
                 raise
             unreadable = True

@@ -32,7 +32,6 @@ from mien.evaluate.labelled_store import (
     reasons_without_face,
 )
 from mien.evaluate.protocols import Fold, Protocol, load_protocol, protocol_for
-from mien.faces.landmarks_beside import FaceLandmarksBeside
 from mien.train.encoder_file import Encoder
 
 
@@ -116,7 +115,7 @@ def labelled_faces(
     root = request.root.parent if request.root.is_file() else request.root
     without_face: dict[str, int] = {}
     if _is_to_be_prepared(request.store):
-        finding = _finding(encoder, request.finder)
+        finding = FaceFinding(PrepareSettings(), request.finder)
         encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
         say(f"faces of the coded frames in {request.store}; what is not there yet is cropped now")
         with _naming_labels(request.root):
@@ -165,12 +164,6 @@ def _is_to_be_prepared(store: Path) -> bool:
     if not (store / MANIFEST).exists():
         return True
     return "frames" in StoreHeader.read(store).settings
-
-
-def _finding(encoder: Encoder, models: Path | None) -> FaceFinding:
-    """Faces are found as for the encoder's pretraining."""
-    beside = encoder.contract.detector == FaceLandmarksBeside.detector
-    return FaceFinding(PrepareSettings(landmarks="beside" if beside else "detect"), models)
 
 
 def protocol_of(request: FacesRequest, frames: LabelledFrames) -> Protocol:

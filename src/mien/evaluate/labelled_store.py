@@ -32,9 +32,7 @@ from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
 from mien.faces.follow import FaceFollower
-from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.models import find_models
 from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
 from mien.io import naming_write_errors
 from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
@@ -95,16 +93,12 @@ class FaceFinding:
         return crop_contract(self.finder)
 
     @cached_property
-    def finder(self) -> MediaPipeFinder | FaceLandmarksBeside:
-        """Detector and mesh, or the landmarks that lie beside a video or a folder of pictures."""
-        if self.settings.landmarks == "beside":
-            return FaceLandmarksBeside()
-        return MediaPipeFinder(find_models(self.models))
+    def finder(self) -> MediaPipeFinder:
+        """Detector and mesh."""
+        return MediaPipeFinder(self.models)
 
-    def start(self, path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+    def start(self, _path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
         """What looks at the frames of one video, in order."""
-        if isinstance(self.finder, FaceLandmarksBeside):
-            return LandmarksFile(path).look
         return FaceFollower(self.finder, self.settings.tracking).look
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mien.faces.contract import CropContract
 from mien.faces.finder import FaceNames, Points
-from mien.faces.warp import fit_similarity, invert_similarity, map_points, warp
+from mien.faces.warp import fit_similarity, warp
 
 # Five points of a mean frontal face, in a square from mid-forehead to chin. In distances between the eyes:
 # nose tip 0.54 and mouth 1.07 below them, mouth 0.86 wide; the square is 2.8 wide and begins 0.95 above.
@@ -42,13 +42,6 @@ def crop_face(
     """The (256, 256, 3) crop; outside the picture its edge is continued. ValueError for coinciding points."""
     matrix = fit_similarity(points_5x2_px, template_points_5x2_px(contract))
     return warp(image_HWC, matrix, contract.crop_size_px, border=cv2.BORDER_REPLICATE)
-
-
-def face_square_px(points_5x2_px: Points, contract: CropContract) -> Points:
-    """(4, 2) corners in the picture of the template's square, which is the crop without its margin."""
-    template = np.array(contract.template_points_5x2)
-    corners = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
-    return map_points(invert_similarity(fit_similarity(points_5x2_px, template)), corners)
 
 
 def sharpness(grey_HW: NDArray[np.uint8]) -> float:

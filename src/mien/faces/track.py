@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.align import crop_contract
+from mien.faces.contract import CropContract
 from mien.faces.finder import FaceFinder
-from mien.faces.follow import ANY_RATE, ON_GRID, FaceFollower, Pace
-from mien.faces.landmarks_beside import FaceLandmarksBeside, LandmarksFile
+from mien.faces.follow import ANY_RATE, FaceFollower
+from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.tracked import (
     BETWEEN_GRID_TIMES,
     UNREADABLE,
@@ -19,53 +22,77 @@ from mien.faces.tracked import (
     TrackedFace,
     TrackSettings,
 )
-from mien.video import Frame, LostFrame, on_grid, read_all_frames
+from mien.video import Frame, LostFrame, on_grid, read_all_frames, read_image
 
-__all__ = [
-    "FrameFaces",
-    "SlotFaces",
-    "TrackSettings",
-    "TrackedFace",
-    "faces_in_picture",
-    "track_every_frame",
-    "track_faces",
-    "track_frames",
-]
+_DEFAULTS = TrackSettings()
 
 
-def track_faces(
-    path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
-) -> Iterator[SlotFaces]:
+class FaceTracking:
+    """Settings and finder together. Pickled as its arguments; the models load at first use.
+
+    `models` is the folder of the finder's weights, None for the installed ones. Whatever needs the finder
+    raises MissingModelsError without them.
+    """
+
+    def __init__(self, settings: TrackSettings = _DEFAULTS, *, models: Path | None = None) -> None:
+        self.settings = settings
+        self.models = models
+
+    @cached_property
+    def finder(self) -> FaceFinder:
+        """Detector and mesh."""
+        return MediaPipeFinder(self.models)
+
+    @property
+    def contract(self) -> CropContract:
+        """How the crops are made."""
+        return crop_contract(self.finder)
+
+    def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
+        """`track_faces` of a file."""
+        return track_faces(path, finder=self.finder, settings=self.settings)
+
+    def every_frame(self, path: Path) -> Iterator[FrameFaces]:
+        """`track_frames` of a file."""
+        return self.frames(read_all_frames(path))
+
+    def frames(self, frames: Iterable[Frame | LostFrame]) -> Iterator[FrameFaces]:
+        """`track_frames`."""
+        return track_frames(frames, finder=self.finder, settings=self.settings)
+
+    def picture(self, path: Path) -> tuple[tuple[TrackedFace, ...], str]:
+        """`faces_in_picture` of a file. OSError, ImageError."""
+        return faces_in_picture(read_image(path), finder=self.finder, settings=self.settings)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _face_tracking, (self.settings, self.models)
+
+
+def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> Iterator[SlotFaces]:
     """One SlotFaces for every frame, in order; memory does not grow with the video.
 
     A frame that cannot be decoded is `unreadable`. Frames between the times of the 25 fps grid are neither
-    converted nor looked at. OSError, VideoError and LandmarksError as from the readers; VideoError for a
-    damaged file comes after its last frame.
+    converted nor looked at. OSError and VideoError as from `read_frames`; VideoError for a damaged file comes
+    after its last frame.
     """
-    faces_of = _faces_of(path, finder, settings, ON_GRID)
+    follower = FaceFollower(finder, settings)
     for slots, frame in on_grid(read_all_frames(path)):
         looks = slots or isinstance(frame, LostFrame)
-        faces, reason = _look(faces_of, frame) if looks else ((), BETWEEN_GRID_TIMES)
-        refused = faces_of.refused if faces else ()
+        faces, reason = _look(follower, frame) if looks else ((), BETWEEN_GRID_TIMES)
+        refused = follower.refused if faces else ()
         yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason, refused)
 
 
-def track_every_frame(
-    path: Path, *, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings
-) -> Iterator[FrameFaces]:
-    """One FrameFaces for every frame, in order, each of them looked at; errors as `track_faces`."""
-    faces_of = _faces_of(path, finder, settings, ANY_RATE)
-    for frame in read_all_frames(path):
-        yield _looked_at(frame, faces_of)
-
-
 def track_frames(
-    frames: Iterable[Frame], *, finder: FaceFinder, settings: TrackSettings
+    frames: Iterable[Frame | LostFrame], *, finder: FaceFinder, settings: TrackSettings
 ) -> Iterator[FrameFaces]:
-    """The same for frames that come from elsewhere: a camera, or a program."""
+    """One FrameFaces for every frame, each of them looked at: of a file, a camera or a program."""
     follower = FaceFollower(finder, settings, pace=ANY_RATE)
     for frame in frames:
-        yield _looked_at(frame, follower)
+        faces, reason = _look(follower, frame)
+        place = (frame.source_frame_index, frame.seconds)
+        refused = follower.refused if faces else ()
+        yield FrameFaces(*place, faces, reason, follower.scene_number, refused)
 
 
 def faces_in_picture(
@@ -75,21 +102,9 @@ def faces_in_picture(
     return FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
 
 
-def _faces_of(
-    path: Path, finder: FaceFinder | FaceLandmarksBeside, settings: TrackSettings, pace: Pace
-) -> LandmarksFile | FaceFollower:
-    if isinstance(finder, FaceLandmarksBeside):
-        return LandmarksFile(path)
-    return FaceFollower(finder, settings, pace=pace)
+def _look(follower: FaceFollower, frame: Frame | LostFrame) -> tuple[tuple[TrackedFace, ...], str]:
+    return ((), UNREADABLE) if isinstance(frame, LostFrame) else follower.look(frame)
 
 
-def _looked_at(frame: Frame | LostFrame, faces_of: LandmarksFile | FaceFollower) -> FrameFaces:
-    faces, reason = _look(faces_of, frame)
-    refused = faces_of.refused if faces else ()
-    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, faces_of.scene_number, refused)
-
-
-def _look(
-    faces_of: LandmarksFile | FaceFollower, frame: Frame | LostFrame
-) -> tuple[tuple[TrackedFace, ...], str]:
-    return ((), UNREADABLE) if isinstance(frame, LostFrame) else faces_of.look(frame)
+def _face_tracking(settings: TrackSettings, models: Path | None) -> FaceTracking:
+    return FaceTracking(settings, models=models)

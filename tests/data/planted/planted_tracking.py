@@ -18,7 +18,7 @@ import numpy as np
 from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import Shard, list_sources
 from mien.faces.contract import CropContract
-from mien.faces.track import SlotFaces, TrackedFace
+from mien.faces.tracked import SlotFaces, TrackedFace
 from mien.video import LostFrame, on_grid, read_all_frames
 
 CROP_SIZE_PX = 64
