@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from mien.config import SettingsError, build, load_recipe, override, require_same, to_dict
+from mien.config import (
+    SettingsError,
+    build,
+    differing_keys,
+    load_recipe,
+    override,
+    require_same,
+    to_dict,
+)
 
 
 @dataclass(frozen=True)
@@ -102,3 +110,8 @@ def test_settings_that_differ_are_named_by_section_and_key():
         require_same(begun, {"head": {"epochs": 3, "left_out": {"AU9": "rare"}}}, where="M")
     with pytest.raises(SettingsError, match=r"head.left_out.AU9: 'rare' there, None now"):
         require_same(begun, {"head": {"epochs": 15, "left_out": {}}}, where="M")
+
+
+def test_differing_keys_are_named_with_both_values():
+    left = {"a": {"x": 1, "y": 2}, "b": {"z": 0}}
+    assert differing_keys(left, {"a": {"x": 1, "y": 3}}) == {"a.y": (2, 3), "b.z": (0, None)}

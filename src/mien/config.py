@@ -124,18 +124,28 @@ def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Pat
 
     Keys that are only in `begun`, and versions, may differ.
     """
-    same_keys = {key: begun.get(key) for key in now}
-    before, after = (dict(_flat(json.loads(json.dumps(settings)))) for settings in (same_keys, now))
-    keys = [key for key in {**after, **before} if before.get(key) != after.get(key)]
+    before, after = (
+        json.loads(json.dumps({key: settings.get(key) for key in now})) for settings in (begun, now)
+    )
     lines = "".join(
-        f"\n  {key}: {before.get(key)!r} there, {after.get(key)!r} now"
-        for key in keys
+        f"\n  {key}: {was!r} there, {is_now!r} now"
+        for key, (was, is_now) in differing_keys(before, after).items()
         if not key.endswith("_version")
     )
     if lines:
         raise SettingsError(
             f"{where} was begun with other settings:{lines}\nGive the same ones, or another --out."
         )
+
+
+def differing_keys(left: Settings, right: Settings) -> dict[str, tuple[Any, Any]]:
+    """`section.key` -> (left's value, right's) for every key that differs; None where a side lacks it."""
+    ours, theirs = dict(_flat(left)), dict(_flat(right))
+    return {
+        key: (ours.get(key), theirs.get(key))
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    }
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,6 @@ be decoded keeps its number.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.decoding import Clock, VideoError, decode, frames_per_second, notes_on, opened
+from mien.io import replacing
 from mien.rgb import RgbConverter
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "LostFrame",
     "VideoError",
     "VideoInfo",
-    "grid_slots",
     "on_grid",
     "probe",
     "read_all_frames",
@@ -40,8 +39,6 @@ __all__ = [
     "read_image",
     "write_video",
 ]
-
-T = TypeVar("T")
 
 SLOTS_PER_SECOND = 25
 MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a gap
@@ -184,23 +181,39 @@ def _read_heif(path: Path, content: bytes) -> NDArray[np.uint8]:
     return np.ascontiguousarray(picture.to_pillow().convert("RGB"), dtype=np.uint8)
 
 
-def grid_slots(seconds: Iterable[float]) -> Iterator[tuple[int, ...]]:
-    """For each source time, the slots of the 25 fps grid it serves; one look ahead.
+def on_grid(frames: Iterable[AnyFrame]) -> Iterator[tuple[tuple[int, ...], AnyFrame]]:
+    """Every frame with the slots of the 25 fps grid that it serves, in order; one look ahead.
 
     Slot k is k/25 s after the first time and takes the nearest source frame, the earlier one of two equally
     near; a slot with none within 60 ms is a gap. A frame of a slow source may serve two slots, one of a fast
-    source none. An error of the input is raised after the slots of the frames before it.
+    source none, a lost frame none. An error of the input is raised after the last frame before it.
     """
-    for slots, _ in _with_slots((time, None) for time in seconds):
-        yield slots
-
-
-def on_grid(frames: Iterable[AnyFrame]) -> Iterator[tuple[tuple[int, ...], AnyFrame]]:
-    """Every frame with the slots it serves, in order; errors of the input come after the last good frame.
-
-    A lost frame serves none: its neighbours do, where they are near enough.
-    """
-    return _with_slots((frame.seconds, frame) for frame in frames)
+    broken: VideoError | None = None
+    origin = math.nan
+    held: tuple[float, AnyFrame] | None = None
+    lost: list[AnyFrame] = []  # behind the one that is held
+    lower, half_step = -math.inf, 0.5 / SLOTS_PER_SECOND
+    try:
+        for frame in frames:
+            origin = frame.seconds if math.isnan(origin) else origin
+            time = frame.seconds - origin
+            if isinstance(frame, LostFrame):
+                lost.append(frame)
+                continue
+            if held is not None:
+                half_step = (time - held[0]) / 2
+                yield _slots_within(held[0], lower, held[0] + half_step), held[1]
+                lower = held[0] + half_step
+            yield from (((), frame) for frame in lost)
+            lost.clear()
+            held = (time, frame)
+    except VideoError as error:
+        broken = error
+    if held is not None:
+        yield _slots_within(held[0], lower, held[0] + min(half_step, MAX_OFFSET_SECONDS)), held[1]
+    yield from (((), frame) for frame in lost)
+    if broken is not None:
+        raise broken
 
 
 def write_video(
@@ -213,50 +226,16 @@ def write_video(
     """(H, W, 3) uint8 RGB pictures of one size as an H.264 mp4, which appears whole or not at all.
 
     The same pictures give the same bytes. `quality_crf` runs from 0 (lossless) to 51. An odd width or height
-    gets one more column or row, a copy of the last. Without libx264 the codec is MPEG-4. ValueError where
-    there is no picture or the sizes differ.
+    gets one more column or row, a copy of the last. Without libx264 the codec is MPEG-4. ValueError if
+    there is no picture or the sizes differ; WriteError if the disk takes no more.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with av.open(str(temporary.absolute()), "w", format="mp4") as container:
-            _encode(container, images, Fraction(frames_per_second).limit_denominator(100_000), quality_crf)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    rate = Fraction(frames_per_second).limit_denominator(100_000)
+    with replacing(path) as temporary, av.open(str(temporary.absolute()), "w", format="mp4") as container:
+        _encode(container, images, rate, quality_crf)
 
 
 def _later(convert: RgbConverter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
     return lambda: convert(picture)
-
-
-def _with_slots(timed: Iterable[tuple[float, T]]) -> Iterator[tuple[tuple[int, ...], T]]:
-    """The slots of each timed thing, and the thing; holds one back until the next one's time is known."""
-    broken: VideoError | None = None
-    origin = math.nan
-    held: tuple[float, T] | None = None
-    lost: list[T] = []  # behind the one that is held
-    lower, half_step = -math.inf, 0.5 / SLOTS_PER_SECOND
-    try:
-        for seconds, thing in timed:
-            origin = seconds if math.isnan(origin) else origin
-            time = seconds - origin
-            if isinstance(thing, LostFrame):
-                lost.append(thing)
-                continue
-            if held is not None:
-                half_step = (time - held[0]) / 2
-                yield _slots_within(held[0], lower, held[0] + half_step), held[1]
-                lower = held[0] + half_step
-            yield from (((), frame) for frame in lost)
-            lost.clear()
-            held = (time, thing)
-    except VideoError as error:
-        broken = error
-    if held is not None:
-        yield _slots_within(held[0], lower, held[0] + min(half_step, MAX_OFFSET_SECONDS)), held[1]
-    yield from (((), frame) for frame in lost)
-    if broken is not None:
-        raise broken
 
 
 def _slots_within(time: float, lower: float, upper: float) -> tuple[int, ...]:

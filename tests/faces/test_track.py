@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.faces.track import faces_in_picture, track_every_frame, track_faces
+from mien.faces.track import faces_in_picture, track_faces, track_frames
 from mien.faces.tracked import BETWEEN_GRID_TIMES, FACE_TOO_SMALL, NO_FACE, UNREADABLE, TrackSettings
-from mien.video import VideoError, write_video
+from mien.video import VideoError, read_all_frames, write_video
 
 
 def looks_of(video, finder):
@@ -35,7 +35,9 @@ def test_every_decoded_frame_is_told_once_and_slots_follow_time(
 def test_without_a_grid_every_frame_is_looked_at(tmp_path, planted, planted_finder, paint_planted, rate):
     planted_finder.people = [planted(1, 300)]
     write_video(tmp_path / "clip.mp4", [paint_planted(planted_finder.people)] * 40, frames_per_second=rate)
-    looks = list(track_every_frame(tmp_path / "clip.mp4", finder=planted_finder, settings=TrackSettings()))
+    looks = list(
+        track_frames(read_all_frames(tmp_path / "clip.mp4"), finder=planted_finder, settings=TrackSettings())
+    )
     assert [look.frame_index for look in looks] == list(range(40))
     assert np.allclose([look.seconds for look in looks], np.arange(40) / rate, atol=1e-4)
     assert all([face.track_number for face in look.faces] == [0] for look in looks)

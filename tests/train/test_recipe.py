@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from mien.config import SettingsError
-from mien.train.recipe import differing_keys, find_recipe, recipes_folder, to_toml
+from mien.train.recipe import find_recipe, recipes_folder, to_toml
 
 SETTINGS = {
     "method": {"name": "clp", "beta": 0.1, "note": 'quotes " and é', "none": None},
@@ -16,11 +16,6 @@ SETTINGS = {
 def test_written_settings_are_read_back():
     expected = {**SETTINGS, "method": {k: v for k, v in SETTINGS["method"].items() if v is not None}}
     assert tomllib.loads(to_toml(SETTINGS)) == expected
-
-
-def test_differing_keys_are_named_with_both_values():
-    left = {"a": {"x": 1, "y": 2}, "b": {"z": 0}}
-    assert differing_keys(left, {"a": {"x": 1, "y": 3}}) == {"a.y": (2, 3), "b.z": (0, None)}
 
 
 def test_shipped_recipes_are_found_by_name():

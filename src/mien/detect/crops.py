@@ -57,11 +57,7 @@ def _groups(
         yield from _of_store(path, encoder, num_crops)
     share = max(4, -(-num_crops // max(1, len(pictures) + len(videos))))
     if videos:
-<<<<<<< HEAD:src/mien/detect/crops.py
-        tracking = FaceTracking(TrackSettings(), models=finder)
-=======
-        tracking = FaceTracking(models=models)
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings):src/mien/commands/gathering.py
+        tracking = FaceTracking(models=finder)
         encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="faces found now")
         for video in videos:
             faces = video_faces(video.path, track_faces=tracking)
@@ -81,19 +77,11 @@ def _of_store(path: Path, encoder: Encoder, num_crops: int) -> Iterator[Images]:
         yield store.read_frames(track, positions.tolist())
 
 
-<<<<<<< HEAD:src/mien/detect/crops.py
 def _of_pictures(pictures: Sequence[Source], encoder: Encoder, finder: Path | None) -> Iterator[Images]:
-    face_finder = MediaPipeFinder(find_models(finder))
-    encoder.contract.require_same(crop_contract(face_finder), ours=encoder.source, theirs="faces found now")
-    for picture in pictures:
-        faces = image_faces(picture, finder=face_finder)
-=======
-def _of_pictures(pictures: Sequence[Source], encoder: Encoder, models: Path | None) -> Iterator[Images]:
-    tracking = FaceTracking(models=models)
+    tracking = FaceTracking(models=finder)
     encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="faces found now")
     for picture in pictures:
         faces = image_faces(picture, finder=tracking.finder)
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings):src/mien/commands/gathering.py
         yield _stacked([face.crop_HWC for face in faces])
 
 

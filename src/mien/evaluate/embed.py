@@ -148,20 +148,13 @@ def embed_sources(
     read is named on stderr and counted; with `strict` its error is raised. `models` is the folder of the face
     models' weights, None for the installed ones.
     """
-<<<<<<< HEAD
     stores, pictures, videos = sort_by_kind(sources, identities=identities)
     if pictures or videos:
         tqdm.write(f"embed: {identities_in_words([*pictures, *videos])}", file=sys.stderr)
     with feature_table(out, feature_dim=encoder.feature_dim) as table, FileProgress() as bar:
-        job = _Embedding(encoder, bar, landmarks=landmarks, models=models, strict=strict)
+        job = _Embedding(encoder, bar, models=models, strict=strict)
         paths = [*stores, *(source.path for source in (*pictures, *videos))]
         bar.begins({str(path): _num_frames(path) for path in paths})
-=======
-    job = _Embedding(encoder, models=models, strict=strict)
-    stores, pictures, videos = sort_by_kind(sources)
-    bar = tqdm(unit="face", file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 30.0)
-    with feature_table(out, feature_dim=encoder.feature_dim) as table, bar:
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
         for batch in _batches(job.faces(stores, pictures), batch_size):
             table.write([face.key for face in batch], _features(encoder, batch))
         for video in videos:
@@ -260,16 +253,8 @@ def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDA
 class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
-<<<<<<< HEAD
-    def __init__(
-        self, encoder: Encoder, bar: FileProgress, *, landmarks: str, models: Path | None, strict: bool
-    ) -> None:
-        self.encoder, self.landmarks, self.models, self.strict = encoder, landmarks, models, strict
-        self.bar = bar
-=======
-    def __init__(self, encoder: Encoder, *, models: Path | None, strict: bool) -> None:
-        self.encoder, self.models, self.strict = encoder, models, strict
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
+    def __init__(self, encoder: Encoder, bar: FileProgress, *, models: Path | None, strict: bool) -> None:
+        self.encoder, self.bar, self.models, self.strict = encoder, bar, models, strict
         self.account = EmbedAccount()
 
     def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
@@ -278,11 +263,7 @@ class _Embedding:
             self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
             yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
         for source in pictures:
-<<<<<<< HEAD
-            yield from self._counted(source.path, image_faces(source, finder=self._finder))
-=======
-            yield from self._counted(image_faces(source, finder=self._tracking.finder))
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
+            yield from self._counted(source.path, image_faces(source, finder=self._tracking.finder))
 
     def crops(self, video: Source) -> Iterator[TrackedCrop]:
         yield from self._counted(video.path, video_faces(video.path, track_faces=self._tracking))
@@ -297,17 +278,9 @@ class _Embedding:
         )
         return tracking
 
-<<<<<<< HEAD
-    def _require_same(self, contract: CropContract) -> None:
-        self.encoder.contract.require_same(contract, ours=self.encoder.source, theirs="faces found now")
-
     def _counted(self, path: Path, faces: Iterator[T]) -> Iterator[T]:
         found, unreadable = 0, False
         num_frames = self.bar.size_of[str(path)]
-=======
-    def _counted(self, faces: Iterator[T]) -> Iterator[T]:
-        found = 0
->>>>>>> 1c3059e (Points beside a video as a substitute for the face finder go, with their option: only the drawn faces needed them; faces/track.py joins finder and settings)
         try:
             for face in faces:
                 found += 1

@@ -19,82 +19,57 @@ from mien.io import WriteError, write_bytes
 class LogWindow:
     """Means over the steps since the last line. NaN means "undefined at this step" and is left out.
 
-    The sums stay on their device until they are asked for, and all values of a device are added in one go,
-    so adding neither waits for the device nor keeps it busy.
+    Values stay on their device until they are asked for, so adding does not wait for the device.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[torch.device, _Sums] = {}
-        self._restored: dict[str, Tensor] = {}  # (2,) sum and count, until the name turns up again
+        self._sums: dict[str, list[float]] = {}  # sum and count
+        self._added: list[tuple[str, Tensor]] = []  # since then, still on their devices
 
     def add(self, values: Mapping[str, Tensor | float]) -> None:
         """Take in one step's values."""
-        by_device: dict[torch.device, dict[str, Tensor]] = {}
         for name, value in values.items():
-            scalar = torch.as_tensor(value).detach().double()
-            by_device.setdefault(scalar.device, {})[name] = scalar
-        for device, scalars in by_device.items():
-            if device not in self._sums:
-                self._sums[device] = _Sums(device)
-            self._sums[device].add(scalars, self._restored)
+            scalar = torch.as_tensor(value).detach()
+            self._added.append((name, scalar.to(torch.float64, copy=True)))
 
     def take_means(self) -> dict[str, float]:
         """The mean of each name, NaN where it was never defined; the window is empty afterwards."""
-        means = {}
-        for name, (total, count) in zip(self._names(), self._on_host().tolist(), strict=True):
-            means[name] = total / count if count else math.nan
-        self._sums, self._restored = {}, {}
-        return means
+        sums, self._sums = self._summed(), {}
+        return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
 
     def share(self, mean_over_processes: Callable[[Tensor], Tensor]) -> None:
         """Replace the sums and counts by their means over all processes, on each of them."""
-        shared_N2 = mean_over_processes(self._on_host())
-        names = self._names()
-        self._sums = {}
-        self._restored = dict(zip(names, shared_N2, strict=True))
+        sums = self._summed()
+        shared_N2 = mean_over_processes(torch.tensor(list(sums.values()), dtype=torch.float64).view(-1, 2))
+        self._sums = dict(zip(sums, shared_N2.tolist(), strict=True))
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        pairs = dict(zip(self._names(), self._on_host(), strict=True))
+        pairs = {name: torch.tensor(pair, dtype=torch.float64) for name, pair in self._summed().items()}
         sums = {f"sum.{name}": pair[0] for name, pair in pairs.items()}
         return sums | {f"count.{name}": pair[1] for name, pair in pairs.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave."""
         names = [name[4:] for name in state if name[:4] == "sum."]
-        self._sums = {}
-        self._restored = {
-            name: torch.stack([state[f"sum.{name}"], state[f"count.{name}"]]).double() for name in names
-        }
+        self._sums = {name: [float(state[f"sum.{name}"]), float(state[f"count.{name}"])] for name in names}
 
-    def _names(self) -> list[str]:
-        return [*(name for sums in self._sums.values() for name in sums.names), *self._restored]
-
-    def _on_host(self) -> Tensor:
-        """(N, 2) sums and counts in the order of `_names`."""
-        parts = [sums.total_2N.T.cpu() for sums in self._sums.values()]
-        parts += [pair[None] for pair in self._restored.values()]
-        return torch.cat(parts) if parts else torch.empty(0, 2, dtype=torch.float64)
-
-
-class _Sums:
-    """Sums and counts of the values of one device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.names: list[str] = []
-        self.total_2N = torch.empty(2, 0, dtype=torch.float64, device=device)
-
-    def add(self, scalars: Mapping[str, Tensor], restored: dict[str, Tensor]) -> None:
-        """Add a value a name; a name's first finds its restored sum and count, if there are any."""
-        for name in [name for name in scalars if name not in self.names]:
-            before = restored.pop(name, torch.zeros(2, dtype=torch.float64))
-            before_21 = before.to(self.total_2N.device, non_blocking=True)[:, None]
-            self.names.append(name)
-            self.total_2N = torch.cat([self.total_2N, before_21], dim=1)
-        nothing = self.total_2N.new_full((), math.nan)
-        value_N = torch.stack([scalars.get(name, nothing) for name in self.names])
-        defined_N = ~torch.isnan(value_N)
-        self.total_2N += torch.stack([torch.where(defined_N, value_N, 0.0), defined_N.double()])
+    def _summed(self) -> dict[str, list[float]]:
+        """The sums with what was added, copied from each device at once; names in order of adding."""
+        added, self._added = self._added, []
+        by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
+        for name, scalar in added:
+            by_device.setdefault(scalar.device, []).append((name, scalar))
+        before, self._sums = self._sums, {}
+        for named in by_device.values():
+            values = torch.stack([scalar for _, scalar in named]).tolist()
+            for (name, _), value in zip(named, values, strict=True):
+                pair = self._sums.setdefault(name, before.pop(name, [0.0, 0.0]))
+                if not math.isnan(value):
+                    pair[0] += value
+                    pair[1] += 1.0
+        self._sums |= before
+        return self._sums
 
 
 class JsonLines:

@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,18 +117,15 @@ class _Job:
     resident: ResidentFrames | None
 
     def run(self) -> PretrainResult:
-        if self.fabric.global_rank == 0:
-            self.folder.begin(self.settings.to_recipe())
+        first = self.fabric.global_rank == 0
+        with self.folder.writing(self.settings.to_recipe()) if first else nullcontext():
             self._say_what_begins()
-        self.fabric.barrier()
-        try:
+            self.fabric.barrier()
             with (
                 StopRequest(max_minutes=self.settings.run.max_minutes) as stop,
                 noticing_lost_ranks(go_on=self._how_to_go_on),
             ):
                 return self._train(stop)
-        finally:
-            self.folder.end()
 
     def _train(self, stop: StopRequest) -> PretrainResult:
         checkpoint = self._newest_checkpoint()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mien
-from mien.config import Settings, SettingsError, load_recipe
+from mien.config import SettingsError, load_recipe
 from mien.registry import nearest
 
 
@@ -37,24 +37,12 @@ def find_recipe(name_or_path: str, *, section: str) -> Path:
 
 def to_toml(settings: Mapping[str, Any]) -> str:
     """Sections of numbers, strings, booleans and lists as TOML; None is left out, so its default returns."""
-    sections = []
+    sections = []  # in JSON, whose strings, numbers, booleans and flat lists are TOML's too
     for section, values in settings.items():
-        lines = [f"{key} = {_value(value)}" for key, value in values.items() if value is not None]
+        lines = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in values.items()
+            if value is not None
+        ]
         sections.append("\n".join([f"[{section}]", *lines]) + "\n")
     return "\n".join(sections)
-
-
-def differing_keys(left: Settings, right: Settings) -> dict[str, tuple[Any, Any]]:
-    """`section.key` -> (left's value, right's) for every key that differs; None where a side lacks it."""
-    differing = {}
-    for section in sorted({*left, *right}):
-        ours, theirs = left.get(section, {}), right.get(section, {})
-        for key in sorted({*ours, *theirs}):
-            if ours.get(key) != theirs.get(key):
-                differing[f"{section}.{key}"] = (ours.get(key), theirs.get(key))
-    return differing
-
-
-def _value(value: Any) -> str:
-    # JSON's strings, numbers, booleans and flat lists are TOML's too.
-    return json.dumps(value, ensure_ascii=False)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows: nobody is kept out
-    fcntl = None  # type: ignore[assignment]
-
-from mien.config import Settings, SettingsError, load_recipe
-from mien.io import WriteError, write_bytes
+from mien.config import Settings, SettingsError, differing_keys, load_recipe
+from mien.io import naming_write_errors, only_one, write_bytes
 from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
-from mien.train.recipe import differing_keys, to_toml
+from mien.train.recipe import to_toml
 from mien.train.tensor_file import TensorFileError
 
 MAY_CHANGE = frozenset(  # settings that do not change what is learnt
@@ -53,7 +48,6 @@ class RunFolder:
         self.log = path / "log.jsonl"
         self.tensorboard = path / "tensorboard"
         self.encoder = path / "encoder.safetensors"
-        self._lock: IO[str] | None = None
 
     def require_usable(self, settings: Settings, *, resolve: Callable[[Settings], Settings] = dict) -> None:
         """RunFolderError or SettingsError, before anything is written, if this run cannot go here.
@@ -66,27 +60,16 @@ class RunFolder:
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunFolderError(f"{self.path} holds other files than a run's; give an empty or new --out")
 
-    def begin(self, settings: Settings) -> None:
+    @contextmanager
+    def writing(self, settings: Settings) -> Iterator[None]:
         """Make the folder, lock it against other processes, write the resolved settings."""
-        try:
+        refusal = RunFolderError(f"another process is writing to {self.path}; wait for it or stop it")
+        with naming_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise WriteError.of(self.path, error) from error
-        try:
-            if fcntl is not None:
-                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunFolderError(
-                f"another process is writing to {self.path}; wait for it or stop it"
-            ) from error
-        header = "# The resolved settings of this run; `mien pretrain` takes this file as a recipe.\n\n"
-        write_bytes(self.settings, (header + to_toml(settings)).encode())
-
-    def end(self) -> None:
-        """Release the lock."""
-        if self._lock:
-            self._lock.close()
+        with only_one(self.path / ".lock", refusal=refusal):
+            header = "# The resolved settings of this run; `mien pretrain` takes this file as a recipe.\n\n"
+            write_bytes(self.settings, (header + to_toml(settings)).encode())
+            yield
 
     def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest usable checkpoint (None: none was written), and a line for each damaged one.
@@ -102,8 +85,7 @@ class RunFolder:
 
     def last_step_saved(self) -> str:
         """The newest checkpoint's name, for messages; 'none' when there is none."""
-        names = [path.name for path in list_checkpoints(self.checkpoints)]
-        return names[-1] if names else "none"
+        return max((path.name for path in list_checkpoints(self.checkpoints)), default="none")
 
     def _require_same_run(self, settings: Settings, begun_with: Settings) -> None:
         # Through TOML and back, so that both sides have the same types.
