@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.backbones import build_backbone
-from mien.data.prepare import PrepareSettings, Unwatched, prepare
+from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.views import FaceViews, ViewSettings
@@ -180,7 +180,7 @@ def filled_clp(device: torch.device) -> Clp:
 
 def into_store(clip: Path, store: Path) -> None:
     sources = list_sources([clip]).sources
-    prepare(sources, store, FaceTracking(), settings=PrepareSettings(), workers=0, watcher=Unwatched())
+    prepare(sources, store, FaceTracking(), settings=PrepareSettings(), workers=0)
 
 
 def least_seconds(arms, *, rounds: int, cpu_time: bool, device: torch.device) -> list[float]:

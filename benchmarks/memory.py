@@ -20,7 +20,7 @@ import cv2
 import psutil
 
 from mien.data.jobs import FrameProgress
-from mien.data.prepare import PrepareSettings, Unwatched, prepare
+from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import list_sources
 from mien.detect.detector import Detector
 from mien.detect.media import list_media
@@ -101,7 +101,6 @@ def measure_prepare(video: Path, store: Path, memory: Memory) -> str:
         Measured(FaceTracking(settings.tracking), memory),
         settings=settings,
         workers=0,
-        watcher=Unwatched(),
     )
     return f"{account.num_decoded} frames, {account.num_positions} positions"
 

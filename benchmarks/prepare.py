@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.jobs import Finished, run_jobs
-from mien.data.prepare import PrepareSettings, Unwatched, prepare
+from mien.data.prepare import PrepareSettings, prepare
 from mien.data.sources import Source, list_sources
 from mien.faces.track import FaceTracking
 from mien.video import read_frames, write_video
@@ -92,7 +92,7 @@ def decode(sources: tuple[Source, ...], processes: int) -> int:
 def prepare_all(sources: tuple[Source, ...], store: Path, processes: int) -> int:
     settings = PrepareSettings()
     tracking = FaceTracking(settings.tracking)
-    accounts = prepare(sources, store, tracking, settings=settings, workers=processes, watcher=Unwatched())
+    accounts = prepare(sources, store, tracking, settings=settings, workers=processes)
     return sum(account.num_decoded for account in accounts)
 
 

@@ -148,8 +148,8 @@ def only_one(lock: Path, *, refusal: Exception | None = None) -> Iterator[None]:
 class ParquetRows:
     """A Parquet file from many small tables. Its row groups do not depend on how the rows are passed in."""
 
-    def __init__(self, path: Path, schema: pa.Schema, *, rows_per_group: int, compression: str) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression=compression)
+    def __init__(self, path: Path, schema: pa.Schema, *, rows_per_group: int = 1 << 16) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._rows_per_group = rows_per_group
         self._pending: list[pa.Table] = []
         self._num_pending = 0
@@ -165,8 +165,10 @@ class ParquetRows:
             self._pending = [together.slice(whole)]
             self._num_pending -= whole
 
-    def close(self) -> None:
-        """Write what is pending."""
+    def __enter__(self) -> ParquetRows:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         if self._num_pending:
             self._writer.write_table(pa.concat_tables(self._pending).combine_chunks())
         self._writer.close()

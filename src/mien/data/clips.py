@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.store import TrackStore
+
 Positions = NDArray[np.int64]
 
 _FRAMES_KEPT = 1 << 20  # of as many frames a pool remembers what may be drawn: some 50 MB
@@ -36,26 +38,6 @@ class FrameRequest(Protocol):
     @property
     def min_gap_frames(self) -> int:
         """Far frames lie at least this many raw frames apart where the track allows."""
-
-
-class TrackIndex(Protocol):
-    """The part of a track store that says which frames there are, without the pictures."""
-
-    @property
-    def num_tracks(self) -> int:
-        """How many tracks the store holds."""
-
-    def runs(self, track: int) -> list[tuple[int, int]]:
-        """(start, length) of each run, as positions in the track's rows."""
-
-    def slots(self, track: int) -> NDArray[np.integer]:
-        """The 25-fps slot of each row."""
-
-    def source_frame_indices(self, track: int) -> NDArray[np.integer]:
-        """The source frame that each row shows."""
-
-    def video_number(self, track: int) -> int:
-        """A number shared by the tracks of one source file."""
 
 
 def legal_starts(
@@ -141,7 +123,7 @@ class ClipPool:
     A draw depends on (seed, epoch, video, copy) alone, so it is the same on every worker, rank and resume.
     """
 
-    def __init__(self, store: TrackIndex, request: FrameRequest) -> None:
+    def __init__(self, store: TrackStore, request: FrameRequest) -> None:
         self.store = store
         self.request = request
         self._clip_steps = request.stride * np.arange(request.clip_len, dtype=np.int64)
@@ -251,7 +233,7 @@ def _first_showings(source_frame_indices: NDArray[np.integer]) -> Positions:
     return np.flatnonzero(np.diff(indices, prepend=-1) > 0).astype(np.int64)
 
 
-def _group_by_video(store: TrackIndex, starts_of_track: Positions) -> list[tuple[int, ...]]:
+def _group_by_video(store: TrackStore, starts_of_track: Positions) -> list[tuple[int, ...]]:
     tracks_of: dict[int, list[int]] = {}
     for track in np.flatnonzero(starts_of_track):
         tracks_of.setdefault(store.video_number(int(track)), []).append(int(track))

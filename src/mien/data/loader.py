@@ -8,10 +8,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.data.clips import ClipDraw, ClipPool, NoClipsError
+from mien.data.labels import FrameLabels
+from mien.data.store import TrackStore
 
 
 @dataclass(frozen=True)
@@ -43,32 +45,12 @@ class DataSettings:
             raise ValueError(f"workers = {self.workers}: 0 or more")
 
 
-class FrameStore(Protocol):
-    """The part of a track store that gives pictures."""
-
-    def read_frames(self, track: int, positions: Sequence[int], *, size_px: int | None) -> NDArray[np.uint8]:
-        """(n, size, size, 3) RGB."""
-
-    def identity_number(self, track: int) -> int:
-        """A number shared by the tracks of one person."""
-
-    def video_number(self, track: int) -> int:
-        """A number shared by the tracks of one source file."""
-
-
 class ClipKey(NamedTuple):
     """One row of a batch: the copy-th clip of a pool's video in an epoch."""
 
     epoch: int
     video: int
     copy: int
-
-
-class LabelSource(Protocol):
-    """Labels of frames; `mien.data.labels.FrameLabels` is one."""
-
-    def of(self, track: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, K), NaN where a frame is not coded."""
 
 
 class Clips(NamedTuple):
@@ -120,12 +102,12 @@ class ClipDataset(Dataset[Clips]):
 
     def __init__(
         self,
-        store: FrameStore,
+        store: TrackStore,
         pool: ClipPool,
         *,
         frame_size_px: int,
         seed: int,
-        labels: LabelSource | None = None,
+        labels: FrameLabels | None = None,
     ) -> None:
         self.store = store
         self.labels = labels

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mien.config import differing_keys
 from mien.data.accounts import Account
 from mien.data.parts import assemble, list_parts, unfinish
 from mien.data.store_layout import (
@@ -33,8 +32,7 @@ def merge(shards: Sequence[Path], store: Path) -> list[Account]:
     """
     headers = [_finished_header(shard) for shard in shards]
     for shard, header in zip(shards[1:], headers[1:], strict=True):
-        header.contract.require_same(headers[0].contract, ours=str(shard), theirs=str(shards[0]))
-        require_same_settings(header, headers[0], ours=str(shard), theirs=str(shards[0]))
+        header.require_same(headers[0], ours=str(shard), theirs=str(shards[0]))
     shard_of = _shard_of_each_video(shards)
     with naming_write_errors(store), writing_to(store):
         _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
@@ -50,19 +48,6 @@ def missing_shards(shards: Sequence[Path]) -> list[str]:
     have = {StoreHeader.read(shard).shard for shard in shards}
     counts = {int(name.split("/")[1]) for name in have}
     return sorted({f"{number}/{count}" for count in counts for number in range(1, count + 1)} - have)
-
-
-def require_same_settings(header: StoreHeader, other: StoreHeader, *, ours: str, theirs: str) -> None:
-    """StoreError listing every setting that differs, by its dotted name."""
-    differing = [
-        f"\n  {key}: {left!r} in {ours}, {right!r} in {theirs}"
-        for key, (left, right) in differing_keys(header.settings, other.settings).items()
-    ]
-    if differing:
-        raise StoreError(
-            f"{ours} and {theirs} were prepared with different settings:{''.join(differing)}\n"
-            "Use the same settings, or another folder for the store."
-        )
 
 
 def _finished_header(shard: Path) -> StoreHeader:
@@ -92,10 +77,8 @@ def _begin(store: Path, header: StoreHeader, *, videos: set[str]) -> None:
             raise StoreError(
                 f"{store} holds videos of none of the shards ({min(strangers)!r}, say); give a new folder"
             )
-        present.contract.require_same(header.contract, ours=str(store), theirs="the shards")
-        require_same_settings(present, header, ours=str(store), theirs="the shards")
+        present.require_same(header, ours=str(store), theirs="the shards")
     shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-    store.mkdir(parents=True, exist_ok=True)
     header.write(store)
 
 

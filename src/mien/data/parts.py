@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -136,13 +136,29 @@ def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
     parts = [read_part(path) for path in paths]
     accounts = sorted([*(part.account for part in parts), *unrecorded], key=lambda account: account.video)
     unfinish(store)
-    with _outputs(store, num_rows=sum(account.num_positions for account in accounts)) as outputs:
-        pq.write_table(accounts_table(accounts), outputs.accounts)
-        pa.csv.write_csv(accounts_table(accounts), outputs.accounts_csv)
+    with ExitStack() as stack:
+        manifest, frames, index, table, csv = (
+            stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
+            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # renamed from the last on
+        )
+        pq.write_table(accounts_table(accounts), table)
+        pa.csv.write_csv(accounts_table(accounts), csv)
+        manifest_rows = stack.enter_context(ParquetRows(manifest, MANIFEST_SCHEMA))
+        frame_rows = stack.enter_context(ParquetRows(frames, FRAMES_SCHEMA))
+        index_rows = stack.enter_context(index.open("wb"))
+        num_rows = sum(account.num_positions for account in accounts)
+        np.lib.format.write_array_header_1_0(
+            index_rows,
+            {
+                "descr": np.lib.format.dtype_to_descr(INDEX_DTYPE),
+                "fortran_order": False,
+                "shape": (num_rows,),
+            },
+        )
         for tracks, rows in _numbered(parts, paths, min_run_frames=min_run_frames):
-            outputs.manifest.add(tracks)
-            outputs.frames.add(rows)
-            outputs.index.write(_index_rows(rows).tobytes())
+            manifest_rows.add(tracks)
+            frame_rows.add(rows)
+            index_rows.write(_index_rows(rows).tobytes())
     return accounts
 
 
@@ -227,40 +243,3 @@ def _index_rows(rows: pa.Table) -> NDArray[np.void]:
     for name in INDEX_DTYPE.names or ():
         index[name] = rows[name].to_numpy()
     return index
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    manifest: ParquetRows
-    frames: ParquetRows
-    index: Any  # a binary file
-    accounts: Path
-    accounts_csv: Path
-
-
-@contextmanager
-def _outputs(store: Path, *, num_rows: int) -> Iterator[_Outputs]:
-    """The files under way; they take their places at the end, the manifest last."""
-    with ExitStack() as stack:
-        paths = [
-            stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
-            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # closed from the end
-        ]
-        index = stack.enter_context(paths[2].open("wb"))
-        np.lib.format.write_array_header_1_0(
-            index,
-            {
-                "descr": np.lib.format.dtype_to_descr(INDEX_DTYPE),
-                "fortran_order": False,
-                "shape": (num_rows,),
-            },
-        )
-        manifest = _rows(paths[0], MANIFEST_SCHEMA)
-        stack.callback(manifest.close)
-        frames = _rows(paths[1], FRAMES_SCHEMA)
-        stack.callback(frames.close)
-        yield _Outputs(manifest, frames, index, *paths[3:])
-
-
-def _rows(path: Path, schema: pa.Schema) -> ParquetRows:
-    return ParquetRows(path, schema, rows_per_group=1 << 16, compression="zstd")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -15,15 +14,15 @@ from typing import Any, Literal, Protocol
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
 from mien.data.jobs import Event, Finished, FrameProgress, Progress, Report, run_jobs
-from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, Part, assemble, read_part, read_rows, unfinish, write_part
 from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
 from mien.data.sources import WHOLE, Shard, Source, other_name
+from mien.data.spelling import path_exists
 from mien.data.store_layout import (
-    HEADER,
     TEMPORARY,
     StoreError,
     StoreHeader,
+    begin_store,
     crops_path,
     part_path,
     writing_to,
@@ -84,7 +83,7 @@ class Plan:
 
 
 class Watcher(Protocol):
-    """Is told how a run goes; draws a progress bar, say."""
+    """Called as a run goes on."""
 
     def begins(self, plan: Plan) -> None:
         """The work is known."""
@@ -96,19 +95,6 @@ class Watcher(Protocol):
         """A file is finished or skipped."""
 
 
-class Unwatched:
-    """A watcher that shows nothing."""
-
-    def begins(self, plan: Plan) -> None:
-        """Nothing."""
-
-    def is_at(self, source: Source, progress: FrameProgress) -> None:
-        """Nothing."""
-
-    def has(self, source: Source, account: Account) -> None:
-        """Nothing."""
-
-
 def prepare(
     sources: Sequence[Source],
     store: Path,
@@ -116,7 +102,7 @@ def prepare(
     *,
     settings: PrepareSettings,
     workers: int,
-    watcher: Watcher,
+    watcher: Watcher | None = None,
     shard: Shard = WHOLE,
     strict: bool = False,
     cluster: str = "",
@@ -133,16 +119,20 @@ def prepare(
     if workers < 0:
         raise ValueError(f"--workers {workers}: expected 0 or more")
     header = StoreHeader(tracking.contract, to_dict(settings), str(shard))
-    with naming_write_errors(store):
-        store.mkdir(parents=True, exist_ok=True)
     with writing_to(store):
-        _open_or_begin(store, header)
+        begin_store(store, header)
+        begun = StoreHeader.read(store).shard
+        if begun != header.shard:
+            raise StoreError(
+                f"{store} holds shard {begun}, this run is shard {shard}: give each its own store"
+            )
         plan = plan_work(store, sources)
         if strict:
             _refuse_recorded_trouble(store, sources, plan)
         if plan.num_changed:
             unfinish(store)
-        watcher.begins(plan)
+        if watcher:
+            watcher.begins(plan)
         work = _PrepareVideo(store, tracking, settings.jpeg)
         unrecorded: list[Account] = []
         try:
@@ -151,7 +141,7 @@ def prepare(
                 for account in accounts:
                     if strict:
                         _refuse_trouble(account)
-                    if not _is_there(store / part_path(account.video)):
+                    if not path_exists(store / part_path(account.video)):
                         unrecorded.append(account)
             with naming_write_errors(store):
                 return assemble(store, unrecorded)
@@ -166,7 +156,7 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     num_changed, num_unreadable = 0, 0
     for source in sources:
         path = store / part_path(source.video)
-        if not _is_there(path):
+        if not path_exists(path):
             _refuse_second_name(store, source)
             pending.append(source)
             continue
@@ -240,17 +230,19 @@ def _work_off(
     work: _PrepareVideo,
     events: Iterator[Event[Source, Account]],
     *,
-    watcher: Watcher,
+    watcher: Watcher | None,
 ) -> Generator[Account]:
     for event in events:
         if isinstance(event, Progress):
-            watcher.is_at(event.job, event.report)
+            if watcher:
+                watcher.is_at(event.job, event.report)
             continue
         if isinstance(event, Finished):
             account = event.result
         else:
             account = skip_for_now(work.store, event.job, f"{WORKER_DIED}: {event.how}")
-        watcher.has(event.job, account)
+        if watcher:
+            watcher.has(event.job, account)
         yield account
 
 
@@ -261,20 +253,6 @@ def _events(
     num_fresh = len(plan.pending) if cluster else len(plan.pending) - plan.num_died
     yield from run_jobs(work, plan.pending[:num_fresh], workers=workers, cluster=cluster)
     yield from run_jobs(work, plan.pending[num_fresh:], workers=workers, max_deaths_in_a_row=math.inf)
-
-
-def _open_or_begin(store: Path, header: StoreHeader) -> None:
-    with naming_write_errors(store):
-        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-        if not (store / HEADER).exists():
-            header.write(store)
-    begun = StoreHeader.read(store)
-    begun.contract.require_same(header.contract, ours=str(store), theirs="this run")
-    require_same_settings(begun, header, ours=str(store), theirs="this run")
-    if begun.shard != header.shard:
-        raise StoreError(
-            f"{store} holds shard {begun.shard}, this run is shard {header.shard}: give each its own store"
-        )
 
 
 def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreadable"]:
@@ -296,15 +274,11 @@ def _refuse_second_name(store: Path, source: Source) -> None:
     """StoreError where an earlier run, given other files beside it, gave this one another name."""
     name = other_name(source)
     path = store / part_path(name)
-    if name and _is_there(path) and read_part(path).fingerprint.path == source.where:
+    if name and path_exists(path) and read_part(path).fingerprint.path == source.where:
         raise StoreError(
             f"{source.where} is in {store} already, as {name!r}; now it would be called {source.video!r}. "
             "Give the same files as then, or prepare them into another store."
         )
-
-
-def _is_there(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where the name is too long
 
 
 def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:

@@ -14,10 +14,10 @@ def spelt_as_on_disk(path: Path) -> Path:
     Some systems write an accented letter as one code point, others as two; Windows separates folders by
     backslashes. `path` itself where nothing, or more than one thing, has such a name.
     """
-    if _is_there(path):
+    if path_exists(path):
         return path
     for spelling in (path, Path(str(path).replace("\\", "/"))):
-        if _is_there(spelling):
+        if path_exists(spelling):
             return spelling
         found = [Path(spelling.anchor)]
         for part in spelling.parts[bool(spelling.anchor) :]:
@@ -46,7 +46,7 @@ def normal_form(text: str) -> str:
 
 
 def _entries_like(folder: Path, name: str) -> list[Path]:
-    if name == ".." or _is_there(folder / name):
+    if name == ".." or path_exists(folder / name):
         return [folder / name]
     try:
         return [entry for entry in folder.iterdir() if normal_form(entry.name) == normal_form(name)]
@@ -54,8 +54,9 @@ def _entries_like(folder: Path, name: str) -> list[Path]:
         return []
 
 
-def _is_there(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 -- Path.exists raises where the name is too long
+def path_exists(path: Path) -> bool:
+    """As Path.exists, but False for a name that is too long."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _folded(name: str) -> str:

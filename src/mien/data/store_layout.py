@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from mien import __version__
+from mien.config import differing_keys
 from mien.faces.contract import CropContract
-from mien.io import only_one, write_bytes
+from mien.io import naming_write_errors, only_one, write_bytes
 
 FORMAT_VERSION = 1
 
@@ -109,6 +111,19 @@ class StoreHeader:
         text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
         write_bytes(store / HEADER, text.encode(), temporary_folder=store / TEMPORARY)
 
+    def require_same(self, other: StoreHeader, *, ours: str, theirs: str) -> None:
+        """ContractMismatchError or StoreError listing every field or setting that differs, but the shard."""
+        self.contract.require_same(other.contract, ours=ours, theirs=theirs)
+        differing = [
+            f"\n  {key}: {left!r} in {ours}, {right!r} in {theirs}"
+            for key, (left, right) in differing_keys(self.settings, other.settings).items()
+        ]
+        if differing:
+            raise StoreError(
+                f"{ours} and {theirs} were prepared with different settings:{''.join(differing)}\n"
+                "Use the same settings, or another folder for the store."
+            )
+
     @classmethod
     def read(cls, store: Path) -> StoreHeader:
         """The header of the store at `store`; StoreError if that is no store, or one of another format."""
@@ -142,10 +157,20 @@ def part_path(video: str) -> str:
     return f"{PARTS}/{video}.parquet"
 
 
+def begin_store(store: Path, header: StoreHeader) -> None:
+    """Write the header of a new store; one that exists must have been begun alike (`require_same`)."""
+    with naming_write_errors(store):
+        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
+        if not (store / HEADER).exists():
+            header.write(store)
+    StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
+
+
 @contextmanager
 def writing_to(store: Path) -> Iterator[None]:
-    """Hold the store's lock; StoreError if another process holds it."""
-    store.mkdir(parents=True, exist_ok=True)
+    """Make the store's folder and hold its lock; StoreError if another process holds it. WriteError."""
+    with naming_write_errors(store):
+        store.mkdir(parents=True, exist_ok=True)
     refusal = StoreError(
         f"another process is writing to {store}: wait for it, or give each job its own store "
         "(--shard i/n, and `mien merge` at the end)"

@@ -16,9 +16,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, PARTIAL, SKIPPED, Account, note_on_refused, why_nothing_written
-from mien.data.identities import identities_of
 from mien.data.parts import Fingerprint, Part, read_part, write_part
-from mien.data.sources import Source, storable
+from mien.data.sources import Source, identities_of, storable
 from mien.data.store_layout import (
     FRAMES_SCHEMA,
     MEASURED_COLUMNS,

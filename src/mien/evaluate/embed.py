@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mien.data.identities import identities_of
 from mien.data.jobs import FrameProgress
 from mien.data.progress import FileProgress
 from mien.data.sources import (
@@ -30,6 +29,7 @@ from mien.data.sources import (
     SourceError,
     find_sources,
     identities_in_words,
+    identities_of,
     with_distinct_names,
     with_identities,
 )

@@ -22,11 +22,18 @@ from numpy.typing import NDArray
 from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
 from mien.data.jobs import Died, Finished, Report, WorkersDieError, run_jobs
-from mien.data.merge import require_same_settings
 from mien.data.parts import Fingerprint, assemble, read_part
 from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
-from mien.data.store_layout import ACCOUNTS, HEADER, MANIFEST, TEMPORARY, StoreHeader, part_path, writing_to
+from mien.data.store_layout import (
+    ACCOUNTS,
+    MANIFEST,
+    TEMPORARY,
+    StoreHeader,
+    begin_store,
+    part_path,
+    writing_to,
+)
 from mien.data.store_writer import write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.align import crop_contract
@@ -133,10 +140,8 @@ def prepare_labelled(
         raise DatasetError(outside)
     if _is_finished(store, header, every):
         return read_accounts(pq.read_table(store / ACCOUNTS))
-    with naming_write_errors(store):
-        store.mkdir(parents=True, exist_ok=True)
     with writing_to(store):
-        _open_or_begin(store, header)
+        begin_store(store, header)
         jobs = [job for job in every if not _is_done(store, job)]
         work = _PrepareJob(store, finding)
         died: list[Died[Job]] = []
@@ -358,22 +363,8 @@ def _is_done(store: Path, job: Job) -> bool:
 def _is_finished(store: Path, header: StoreHeader, jobs: Sequence[Job]) -> bool:
     if not (store / MANIFEST).exists():
         return False
-    _require_begun_alike(store, header)
+    StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
     return all(_is_done(store, job) for job in jobs)
-
-
-def _open_or_begin(store: Path, header: StoreHeader) -> None:
-    with naming_write_errors(store):
-        shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-        if not (store / HEADER).exists():
-            header.write(store)
-    _require_begun_alike(store, header)
-
-
-def _require_begun_alike(store: Path, header: StoreHeader) -> None:
-    begun = StoreHeader.read(store)
-    begun.contract.require_same(header.contract, ours=str(store), theirs="this run")
-    require_same_settings(begun, header, ours=str(store), theirs="this run")
 
 
 def reasons_without_face(accounts: Sequence[Account]) -> Counter[str]:
