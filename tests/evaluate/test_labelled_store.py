@@ -29,6 +29,7 @@ from mien.evaluate.labelled_store import jobs_of, prepare_labelled, reasons_with
 from mien.faces.contract import ContractMismatchError
 from mien.video import write_video
 from tests.points_beside import PointsFinding, write_points
+from tests.shipped import crop_contract_of_finder
 
 BESIDE = PointsFinding(PrepareSettings())
 POINTS = (60, 60, 100, 60, 80, 80, 64, 100, 96, 100)
@@ -183,7 +184,7 @@ def test_labels_that_fit_no_video_are_reported_with_their_table(video, tmp_path)
     table = root / "labels.csv"
     table.write_text("path,subject,seconds,AU01\nvideos/a.mp4,ann,66,1\nvideos/a.mp4,ann,100,0\n")
     request = FacesRequest("table", table, tmp_path / "store", None, None, 3, 0, None)
-    encoder = SimpleNamespace(contract=BESIDE.contract, source="encoder.safetensors")
+    encoder = SimpleNamespace(contract=crop_contract_of_finder(), source="encoder.safetensors")
     with pytest.raises(DatasetError, match=r"labels\.csv: no label lies in its video\. Row 1 .*milliseconds"):
         labelled_faces(request, labelled_set(request).frames(), [encoder])
 
