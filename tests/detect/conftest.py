@@ -23,10 +23,21 @@ def model_path(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("model"), contract=SMALL_CONTRACT)
 
 
+class KeptIds:
+    """A PersonLinker that leaves the tracks as they are."""
+
+    def __init__(self, **_settings):
+        pass
+
+    def link(self, frames):
+        return frames
+
+
 @pytest.fixture
 def points_beside(monkeypatch):
-    """Every Detector of this process takes faces from the points beside its videos."""
+    """Every Detector of this process takes faces and their ids from the points beside its videos."""
     monkeypatch.setattr("mien.detect.detector.FaceTracking", PointsTracking)
+    monkeypatch.setattr("mien.detect.detector.PersonLinker", KeptIds)
 
 
 @pytest.fixture(scope="session")

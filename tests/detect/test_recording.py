@@ -17,6 +17,7 @@ import pytest
 
 from mien.detect.detector import Detector
 from mien.detect.media import list_media
+from mien.detect.persons import PersonLinker
 from mien.detect.recording import (
     DAMAGED,
     UNDER_WAY,
@@ -146,7 +147,8 @@ def test_a_killed_run_s_csv_holds_the_rows_of_whole_frames(video, beside_model, 
     assert len(pd.read_csv(tmp_path / "out/clip.csv")) >= 64
 
 
-def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path):
+def test_ids_of_a_run_that_goes_on_are_those_of_one_run(beside_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.detect.detector.PersonLinker", PersonLinker)
     ways = [*range(0, 440, 8), *[440] * 20]
     story = [[Planted(1, 100 + way), Planted(2, 540 - way)] for way in ways]
     write_video(tmp_path / "cross.mp4", [paint(people) for people in story], frames_per_second=25)
