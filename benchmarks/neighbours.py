@@ -18,7 +18,8 @@ from mien.evaluate.features import embed_frames
 from mien.evaluate.person_independence import nearest_of_others
 from mien.evaluate.readout import centred_by_video
 from mien.train.encoder_file import load_encoder
-from mien.visualise.contact_sheet import contact_sheet, png
+from mien.visualise.page_parts import png
+from mien.visualise.store_page import contact_sheet
 
 
 def main() -> None:

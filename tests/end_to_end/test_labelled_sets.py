@@ -245,4 +245,4 @@ def test_planted_expressions_are_named_in_the_test_part(write, expected, encoder
     assert (scores.confusion_CC.sum(axis=1) > 0).sum() == 3
     assert scores.accuracy > 0.9
     assert "mean of classes" in (tmp_path / "report/report.md").read_text()
-    assert "What is taken for what" in (tmp_path / "report/report.html").read_text()
+    assert "Confusions" in (tmp_path / "report/report.html").read_text()

@@ -13,9 +13,7 @@ from mien.data.store_layout import StoreHeader
 from mien.data.store_writer import JpegSettings, skip_video, write_video
 from mien.faces.contract import CropContract
 from mien.faces.tracked import SlotFaces, TrackedFace
-from mien.visualise.contact_sheet import contact_sheet, mean_crop, spread
-from mien.visualise.store_page import write_store_page
-from mien.visualise.svg_charts import histogram, timeline
+from mien.visualise.store_page import contact_sheet, mean_crop, spread, write_store_page
 
 POINTS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
 FINGERPRINT = Fingerprint("/videos/a.mp4", 1, 1, "ab")
@@ -73,13 +71,17 @@ def test_the_page_stands_alone_and_tells_what_went_where(begin, tmp_path):
         {"a.mp4": [200] * 20 + [0] * 3 + [200] * 5, "<odd>.mp4": [90] * 30, "bad.mp4": []}
     )
     page = write_store_page(store, accounts, tmp_path / "page").read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
     assert "58 decoded = 55 written + 3 no face" in page
     assert 'bad.mp4</td><td class="text">skipped</td><td class="text">an empty file' in page
     assert "&lt;odd&gt;.mp4#0" in page
     assert "<odd>" not in page
     for title in ("yaw", "pitch", "roll", "length of a track", "tracks of a video"):
         assert f"<b>{title}</b>" in page
+    strips = re.findall(r'<svg class="strip" viewBox="0 0 (\d+) 12".*?</svg>', page)
+    assert sorted(strips) == ["28", "30"]
+    assert re.findall(r'<rect x="(\d+)" width="(\d+)"', page).count(("23", "5")) == 1
+    assert "degrees (median 13)" in page  # yaw: slots 0 to 19 and 23 to 27, and 0 to 29
 
 
 def test_the_contact_sheet_shows_the_frames_of_each_track(begin, tmp_path):
@@ -136,15 +138,3 @@ def test_spread_takes_the_middle_of_equal_stretches():
 def test_a_sheet_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no pictures"):
         contact_sheet([], pictures_per_row=3)
-
-
-def test_a_histogram_counts_every_finite_value():
-    values = np.array([0.0, 0.0, 1.0, 2.0, np.nan])
-    counts = re.findall(r": (\d+)</title>", histogram(values, title="t", unit="u", num_bins=2))
-    assert counts == ["2", "2"]
-    assert "no values" in histogram(np.array([np.nan]), title="t", unit="u")
-
-
-def test_a_timeline_fills_the_runs():
-    strip = timeline([(0, 10), (15, 5)], num_slots=20, width_px=200)
-    assert re.findall(r'x="([\d.]+)" y="0" width="([\d.]+)"', strip) == [("0.0", "100.0"), ("150.0", "50.0")]

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.evaluate.predictions import read_predictions, require_comparable
     from mien.evaluate.scoring import Result, in_order
     from mien.evaluate.table import as_markdown
-    from mien.visualise.evaluation_report import ReportParts, compared_with_first, page_of, write_report
+    from mien.visualise.evaluation_report import ReportParts, compared_with_first, report_of, write_report
 
     paths = _files(args.predictions)
     every = [read_predictions(path) for path in paths]
@@ -31,14 +31,14 @@ def run(args: argparse.Namespace) -> int:
         require_comparable(every[0], predictions, names=(str(paths[0]), str(path)))
     results = [Result.of(predictions) for predictions in every]
     parts = ReportParts(comparisons=tuple(compared_with_first(results)))
-    page = write_report(results, parts, args.out) if args.out else page_of(in_order(results), parts)
+    report = write_report(results, parts, args.out) if args.out else report_of(in_order(results), parts)
     print(
         "\n".join(
             [
-                *(as_markdown(table) for table in page.tables),
-                *page.told,
-                page.verdict.best,
-                *page.verdict.lines,
+                *(as_markdown(table) for table in report.tables),
+                *report.sentences,
+                report.verdict.best,
+                *report.verdict.lines,
             ]
         )
     )

@@ -116,8 +116,8 @@ def run(args: argparse.Namespace) -> int:
         counts=tuple(counts),
         pictures=report_pictures(trial, contestants, features),
     )
-    page = write_report(results, parts, args.out)
-    print("\n" + "\n".join([page.verdict.best, *page.verdict.lines]))
+    report = write_report(results, parts, args.out)
+    print("\n" + "\n".join([report.verdict.best, *report.verdict.lines]))
     print(
         f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
     )

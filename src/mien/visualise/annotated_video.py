@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mien.detect.statistics import unit_columns
 from mien.io import write_bytes
 from mien.video import Frame, read_frames, read_image
-from mien.visualise.contact_sheet import jpeg
 from mien.visualise.detection_data import Tabular, table_of, thresholds_of, units_of
 from mien.visualise.face_overlay import Overlay, Row
+from mien.visualise.page_parts import jpeg
 from mien.visualise.timed_video import write_timed_video
 
 _ROWS_AT_A_TIME = 1024

@@ -14,7 +14,6 @@ import pandas as pd
 from mien.detect.statistics import unit_statistics
 from mien.io import write_bytes
 from mien.video import read_image
-from mien.visualise.contact_sheet import jpeg, picture_url
 from mien.visualise.detection_data import (
     FileDetections,
     Tabular,
@@ -24,7 +23,7 @@ from mien.visualise.detection_data import (
     table_of,
 )
 from mien.visualise.face_pictures import face_pictures, is_picture
-from mien.visualise.page_parts import hash_of, part, printable, template
+from mien.visualise.page_parts import hash_of, jpeg, part, picture_url, printable, template
 from mien.visualise.playable import MOST_EMBEDDED_BYTES, PageVideo, page_video
 
 _PICTURE_QUALITY = 90

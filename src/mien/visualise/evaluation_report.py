@@ -1,14 +1,16 @@
-"""A whole report from results: report.html, report.md, tables.tex, scores.csv in one folder."""
+"""A report from results: report.html, which needs no other file, report.md, tables.tex and scores.csv."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mien.evaluate.intervals import Interval
+from mien.evaluate.metrics import mean_defined
 from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.scoring import Comparison, Result, compare, in_order, long_rows
 from mien.evaluate.table import Table, as_csv, as_latex, as_markdown
@@ -19,13 +21,21 @@ from mien.evaluate.tables import (
     expression_table,
     f1_table,
     modes_table,
+    paper_rows,
     person_table,
     summary_table,
 )
 from mien.io import write_bytes
-from mien.visualise.evaluation_summary import identity_plane, ranking_of, styles_of
-from mien.visualise.evaluation_verdict import headline, in_words, told, verdict_of
-from mien.visualise.report_page import ReportPage, fields_of, figures_of, write_report_page
+from mien.visualise.evaluation_figures import (
+    confusion,
+    f1_against_base_rate,
+    f1_against_share,
+    feature_map,
+    identity_plane,
+    overlay,
+    styles_of,
+)
+from mien.visualise.page_parts import picture_url, template
 
 if TYPE_CHECKING:
     from mien.evaluate.report_pictures import ReportPictures
@@ -39,78 +49,126 @@ _TITLES = {
     "table": "a table of labels",
     "rendered": "rendered faces",
 }
-_TOYS = {
+_WARNINGS = {
     "rendered": "These faces are rendered from a face model, with known action units. The figures compare "
     "encoders; they say little about real faces.",
 }
+_PUBLISHED_ABOVE = ("CLP", "ResNet-34 (ImageNet init, supervised)")
+"""Published rows ranked with ours at the top of the page; the table has all of them."""
+
+Persons = Sequence[tuple[str, PersonIndependence]]
 
 
 @dataclass(frozen=True)
 class ReportParts:
     """What the results do not contain."""
 
-    persons: Sequence[tuple[str, PersonIndependence]] = ()
+    persons: Persons = ()
     comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
-    alarms: tuple[str, ...] = ()  # what makes the figures doubtful; said first
+    alarms: tuple[str, ...] = ()  # what makes the figures doubtful; shown first
     facts: tuple[tuple[str, str], ...] = ()
     counts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pictures: ReportPictures | None = None
 
 
-def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> ReportPage:
-    """All files into `out`; the page that was written.
+@dataclass(frozen=True)
+class Verdict:
+    """`best` is a sentence, `lines` qualify it, first of all by the lead over the next system.
 
-    measures.json keeps what the predictions do not contain.
+    is_sure: whether p of that lead is below 0.05; None for a single system.
     """
+
+    best: str
+    lines: tuple[str, ...]
+    is_sure: bool | None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the ranking, in percent; published scores have no interval (low = high)."""
+
+    label: str
+    text: str
+    score: float
+    low: float
+    high: float
+    style: str  # "s0", "s1", ... as in the figures, or "published"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of a report but for its figures. `sentences`: one per system and per comparison."""
+
+    title: str
+    scope: str
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    ranking: tuple[Bar, ...]  # best first
+    tables: tuple[Table, ...]
+    facts: tuple[tuple[str, str], ...]
+    warning: str
+    alarms: tuple[str, ...]
+    counts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Report:
+    """Write all files into `out`; measures.json keeps what the predictions do not contain."""
     results = in_order(results)
-    page = page_of(results, parts)
+    report = report_of(results, parts)
     out.mkdir(parents=True, exist_ok=True)
-    write_report_page(page, out / "report.html")
     texts = {
-        "report.md": _markdown(page),
-        "tables.tex": "\n".join(as_latex(table) for table in page.tables),
+        "report.html": template("evaluation.html").render(report=report, **_figures(results, parts)),
+        "report.md": _markdown(report),
+        "tables.tex": "\n".join(as_latex(table) for table in report.tables),
         "scores.csv": as_csv(long_rows(results)),
     }
+    if parts.persons or parts.facts:
+        kept = {
+            "persons": {name: numbers.to_dict() for name, numbers in parts.persons},
+            "facts": parts.facts,
+            "counts": parts.counts,
+        }
+        texts["measures.json"] = json.dumps(kept, indent=2)
     for name, text in texts.items():
         write_bytes(out / name, text.encode(), temporary_folder=out)
-    kept = {
-        "persons": {name: numbers.to_dict() for name, numbers in parts.persons},
-        "facts": parts.facts,
-        "counts": parts.counts,
-    }
-    if parts.persons or parts.facts:
-        write_bytes(out / "measures.json", json.dumps(kept, indent=2).encode(), temporary_folder=out)
-    return page
+    return report
 
 
-def page_of(results: Sequence[Result], parts: ReportParts) -> ReportPage:
-    """The page of results that are in order."""
+def report_of(results: Sequence[Result], parts: ReportParts) -> Report:
+    """The report of results that are in order."""
     dataset = results[0].predictions.about.dataset
     comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
-    verdict = verdict_of(results, parts.persons)
-    shown = fields_of(parts.pictures) if parts.pictures is not None else {}
-    page = ReportPage(
+    return Report(
         title=_TITLES.get(dataset, dataset),
         scope=_scope(results),
-        verdict=verdict,
-        told=(*map(in_words, headline(results)), *map(told, comparisons)),
+        verdict=verdict_of(results, parts.persons),
+        sentences=(*map(_result_in_words, headline(results)), *map(_comparison_in_words, comparisons)),
         ranking=ranking_of(results),
-        identity_figure=identity_plane(parts.persons, styles_of(results)),
         tables=_tables(results, comparisons, parts),
         facts=(*_facts(results), *parts.facts),
-        warning=_TOYS.get(dataset, ""),
+        warning=_WARNINGS.get(dataset, ""),
         alarms=parts.alarms,
         counts=parts.counts,
         notes=(*parts.notes, *_undefined(results), *_missing_modes(results)),
     )
-    return dataclasses.replace(page, **figures_of(results), **shown)
+
+
+def headline(results: Sequence[Result]) -> list[Result]:
+    """One result per system, all labels: frozen if that was run, else its first mode."""
+    found: dict[str, Result] = {}
+    for result in results:
+        about = result.predictions.about
+        if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
+            found[about.system] = result
+    return list(found.values())
 
 
 def compared(results: Sequence[Result]) -> list[Comparison]:
     """The first system against each other one, all labels, in the same mode.
 
-    A system that was not tried in a mode of the first one (a supervised one, say) is set against the first
+    A system in a mode that the first one was not run in (a supervised one, say) is compared with the first
     one's headline result.
     """
     whole = [r for r in results if r.predictions.about.share_of_labels == 1]
@@ -118,20 +176,86 @@ def compared(results: Sequence[Result]) -> list[Comparison]:
         return []
     system = whole[0].predictions.about.system
     first_by_mode = {r.predictions.about.mode: r for r in whole if r.predictions.about.system == system}
-    headline = first_by_mode.get("frozen", whole[0])
-    found = []
-    for other in whole:
-        if other.predictions.about.system != system:
-            first = first_by_mode.get(other.predictions.about.mode, headline)
-            names = (other.label, first.label)
-            found.append(compare(other.predictions, first.predictions, names=names))
-    return found
+    default = first_by_mode.get("frozen", whole[0])
+    return [
+        _compare(other, first_by_mode.get(other.predictions.about.mode, default))
+        for other in whole
+        if other.predictions.about.system != system
+    ]
 
 
 def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
     """The very first against each other one, whatever their modes and shares of labels."""
-    first, *others = results
-    return [compare(o.predictions, first.predictions, names=(o.label, first.label)) for o in others]
+    return [_compare(other, results[0]) for other in results[1:]]
+
+
+def ranking_of(results: Sequence[Result]) -> tuple[Bar, ...]:
+    """The headline results and the paper's two reference rows, best first."""
+    styles = styles_of(results)
+    bars = []
+    for result in headline(results):
+        mean, style = result.mean_score, styles[result.predictions.about.system]
+        score, low, high = (100 * value for value in (mean.value, mean.low, mean.high))
+        bars.append(Bar(result.label, _interval(mean), score, low, high, style))
+    bars += [
+        Bar(
+            f"{row.method}, as published",
+            f"{row.average:.1f} %",
+            row.average,
+            row.average,
+            row.average,
+            "published",
+        )
+        for row in paper_rows(results[0].predictions.about.dataset)
+        if row.method in _PUBLISHED_ABOVE
+    ]
+    return tuple(sorted(bars, key=lambda bar: -bar.score))
+
+
+def verdict_of(results: Sequence[Result], persons: Persons) -> Verdict:
+    """Which system is best, how sure that is, and how much of the person its features contain."""
+    ranked = sorted(headline(results), key=lambda result: -_sortable(result.mean_score.value))
+    best, *others = ranked
+    among = f"Best of {len(ranked)}: " if others else ""
+    sentence = f"{among}{best.label}, {_score_name(best)} {_interval(best.mean_score)}."
+    lead = _compare(others[0], best) if others else None
+    lines = [*([_lead(lead)] if lead else []), *_floor_lines(best), *_identity_lines(best, persons)]
+    return Verdict(sentence, tuple(lines), lead.mean.p_value < 0.05 if lead else None)
+
+
+def _compare(other: Result, first: Result) -> Comparison:
+    return compare(other.predictions, first.predictions, names=(other.label, first.label))
+
+
+def _figures(results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
+    """What the template shows besides the report: figures and faces, empty where they do not apply."""
+    whole = [r for r in results if r.predictions.about.share_of_labels == 1]
+    shown, styles = headline(whole), styles_of(results)
+    occurrences = results[0].occurrences
+    share_figure, share_key = f1_against_share(results, styles) if occurrences else ("", ())
+    floor = mean_defined(shown[0].occurrence_scores.always_on) if occurrences else None
+    highest = [bar.high for bar in ranking_of(results) if math.isfinite(bar.high)]
+    return {
+        "score_name": _score_name(results[0]),
+        "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
+        "floor": None if floor is None else 100 * floor,
+        "first_tables": ("modes", "f1", "expressions"),  # before the figures
+        "identity_figure": identity_plane(parts.persons, styles),
+        "identity_key": [(styles[name], name) for name, _ in parts.persons],
+        "confusions": [
+            (r.label, confusion(r.expressions.confusion_CC, r.predictions.outputs))
+            for r in whole
+            if r.expressions is not None
+        ],
+        "rate_figure": f1_against_base_rate(shown, styles) if occurrences else "",
+        "rate_key": [(styles[r.predictions.about.system], r.label) for r in shown],
+        "share_figure": share_figure,
+        "share_key": share_key,
+        "pictures": parts.pictures,
+        "feature_map": feature_map,
+        "picture_url": picture_url,
+        "overlay": overlay,
+    }
 
 
 def _tables(
@@ -142,14 +266,12 @@ def _tables(
     differences = [comparison_table(comparisons, names)] if comparisons else []
     if results[0].expressions is not None:
         return (expression_table(results), *differences)
-    person = [person_table(parts.persons)] if parts.persons else []
-    ablation = ablation_table(results[0].predictions.about.dataset)
-    modes = [modes_table(results)] if len({r.predictions.about.mode for r in results}) > 1 else []
+    ablation = ablation_table(predictions.about.dataset)
     return (
-        *modes,
+        *([modes_table(results)] if len({r.predictions.about.mode for r in results}) > 1 else []),
         f1_table(results),
         *differences,
-        *person,
+        *([person_table(parts.persons)] if parts.persons else []),
         summary_table(results),
         auc_table(results),
         *([ablation] if ablation is not None else []),
@@ -157,7 +279,6 @@ def _tables(
 
 
 def _scope(results: Sequence[Result]) -> str:
-    """What was tested, in a line."""
     predictions, about = results[0].predictions, results[0].predictions.about
     what = "expressions" if results[0].expressions is not None else "action units"
     folds = len(set(predictions.fold_N.tolist()))
@@ -170,28 +291,25 @@ def _scope(results: Sequence[Result]) -> str:
 
 
 def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
-    about = results[0].predictions.about
-    predictions = results[0].predictions
+    predictions, about = results[0].predictions, results[0].predictions.about
     encoders = {
-        r.predictions.about.system: f"{r.predictions.about.encoder} {r.predictions.about.encoder_sha256[:16]}"
-        for r in results
+        f"encoder {one.system}": f"{one.encoder} {one.encoder_sha256[:16]}"
+        for one in (result.predictions.about for result in results)
     }
+    num_people = len(set(predictions.subject_N.tolist()))
     return (
-        (
-            "frames tested",
-            f"{len(predictions.path_N):,} of {len(set(predictions.subject_N.tolist()))} people",
-        ),
+        ("frames tested", f"{len(predictions.path_N):,} of {num_people} people"),
         ("protocol", f"{about.protocol}, hash {about.protocol_digest} ({about.protocol_source})"),
         ("frame list", f"hash {about.frames_digest}"),
         ("crop contract", about.contract_digest),
-        *((f"encoder {name}", told) for name, told in encoders.items()),
+        *encoders.items(),
         ("settings", ", ".join(f"{key} {value}" for key, value in about.settings.items() if key != "mode")),
         ("mien", about.mien_version),
     )
 
 
 def _undefined(results: Sequence[Result]) -> list[str]:
-    """The same line once, whatever the number of systems."""
+    """Each line once, however many systems have it."""
     lines = [line for r in results if r.occurrences is not None for line in r.occurrences.notes]
     return list(dict.fromkeys(lines))
 
@@ -204,12 +322,84 @@ def _missing_modes(results: Sequence[Result]) -> list[str]:
     return [f"not tried: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."]
 
 
-def _markdown(page: ReportPage) -> str:
-    lines = [f"# {page.title}", "", *([f"**{page.warning}**", ""] if page.warning else [])]
-    lines += [f"**Warning: {line}**\n" for line in page.alarms]
-    lines += [page.scope, "", f"**{page.verdict.best}** {' '.join(page.verdict.lines)}", ""]
-    lines += [f"- {line}" for line in page.told]
-    lines += ["", *(as_markdown(table) for table in page.tables), "## What was tested", ""]
-    lines += [f"- {name}: {value}" for name, value in page.facts]
-    lines += [f"- {line}" for line in (*page.counts, *page.notes)]
+def _markdown(report: Report) -> str:
+    lines = [f"# {report.title}", "", *([f"**{report.warning}**", ""] if report.warning else [])]
+    lines += [f"**Warning: {line}**\n" for line in report.alarms]
+    lines += [report.scope, "", f"**{report.verdict.best}** {' '.join(report.verdict.lines)}", ""]
+    lines += [f"- {line}" for line in report.sentences]
+    lines += ["", *(as_markdown(table) for table in report.tables), "## What was tested", ""]
+    lines += [f"- {name}: {value}" for name, value in report.facts]
+    lines += [f"- {line}" for line in (*report.counts, *report.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _score_name(result: Result) -> str:
+    return "mean accuracy of the classes" if result.expressions is not None else "mean F1"
+
+
+def _result_in_words(result: Result) -> str:
+    line = f"{result.label}: {_score_name(result)} {_interval(result.mean_score)}"
+    auc = f"; ROC-AUC {100 * result.occurrences.roc_auc_mean:.1f} %" if result.occurrences is not None else ""
+    return f"{line}{auc}."
+
+
+def _comparison_in_words(comparison: Comparison) -> str:
+    gain, p_value = comparison.mean.difference, comparison.mean.p_value
+    sure = "" if p_value < 0.05 else " (may be chance)"
+    return (
+        f"{comparison.b} against {comparison.a}: {_signed(gain.value)} points of {comparison.score} "
+        f"({_signed(gain.low)} to {_signed(gain.high)}), {_p(p_value)}{sure}."
+    )
+
+
+def _lead(comparison: Comparison) -> str:
+    gain, p_value = comparison.mean.difference, comparison.mean.p_value
+    ends = "more than chance explains" if p_value < 0.05 else "which may be chance"
+    return (
+        f"It leads the next, {comparison.a}, by {_signed(gain.value)} points ({_signed(gain.low)} to "
+        f"{_signed(gain.high)}; {_p(p_value)}): {ends}."
+    )
+
+
+def _floor_lines(best: Result) -> list[str]:
+    if best.occurrences is None:
+        return []
+    floor = mean_defined(best.occurrences.always_on)
+    above = 100 * (best.mean_score.value - floor)
+    verdict = f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
+    auc = 100 * best.occurrences.roc_auc_mean
+    return [
+        f"Predicting every action unit in every frame gives {100 * floor:.1f} %: {verdict}. "
+        f"ROC-AUC of the best is {auc:.1f} %, where chance is 50."
+    ]
+
+
+def _identity_lines(best: Result, persons: Persons) -> list[str]:
+    """How well a read-out names the person from the features, best system first; one sentence, or none."""
+    measured = {name: one for name, one in persons if math.isfinite(one.identity_accuracy)}
+    if not measured:
+        return []
+    order = sorted(measured, key=lambda name: name != best.predictions.about.system)
+    shares = ", ".join(f"{100 * measured[one].identity_accuracy:.0f} % ({one})" for one in order)
+    chance = 100 * measured[order[0]].identity_chance
+    return [
+        f"Identity leak: in frames of other videos a linear read-out names the person in {shares}; chance is "
+        f"{chance:.0f} %. At equal F1, less is better."
+    ]
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _p(p_value: float) -> str:
+    """Not more exact than the number of swaps allows."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _interval(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def _sortable(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf

@@ -1,13 +1,14 @@
-"""The page of a store: what is in it, what was left out and why, and pictures to look at."""
+"""The page of a store: what it contains, what was left out and why, and contact sheets."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
-import jinja2
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,10 +20,14 @@ from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import FRAMES
 from mien.io import write_bytes
 from mien.video import SLOTS_PER_SECOND
-from mien.visualise.contact_sheet import contact_sheet, jpeg, mean_crop, png, sheet_of_tracks, spread
-from mien.visualise.svg_charts import histogram, timeline
+from mien.visualise.charts import SYSTEMS, chart
+from mien.visualise.page_parts import Picture, picture_url, png, template
 
 _MOST_ROWS = 300  # of the table of files and of the table of tracks
+_LABEL_WIDTH_PX = 230
+_LINE_HEIGHT_PX = 18
+_LINE_LETTERS = 32
+_PAPER, _INK = 250, 40
 _MEASURES = (
     ("yaw_degrees", "yaw", "degrees"),
     ("pitch_degrees", "pitch", "degrees"),
@@ -54,7 +59,8 @@ class _TrackRow:
     num_positions: int
     num_runs: int
     num_short_runs: int
-    strip: str
+    runs: list[tuple[int, int]]  # first slot, length
+    num_slots: int
 
 
 def write_store_page(
@@ -63,10 +69,7 @@ def write_store_page(
     """Write `out`/index.html, which stands alone, and `out`/contact-sheet.png; the page's path."""
     frames = pq.read_table(store.path / FRAMES, columns=["track", *{name for name, *_ in _MEASURES}])
     sheet = sheet_of_tracks(store, num_tracks=num_tracks_shown) if store.num_tracks else None
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    html = environment.get_template("store.html").render(
+    html = template("store.html").render(
         store=store,
         name="/".join(store.path.resolve().parts[-2:]),
         num_shown=min(store.num_tracks, num_tracks_shown),
@@ -77,14 +80,53 @@ def write_store_page(
         num_files=len(accounts),
         tracks=[_track_row(store, track) for track in spread(store.num_tracks, _MOST_ROWS)],
         charts=_charts(store, frames),
-        sheet=_as_url(sheet) if sheet is not None else "",
-        mean=_as_url(mean_crop(store)) if store.num_tracks else "",
-        extremes=_as_url(_sheet_of_extremes(store, frames)) if store.num_tracks else "",
+        sheet=picture_url(sheet) if sheet is not None else "",
+        mean=picture_url(mean_crop(store)) if store.num_tracks else "",
+        extremes=picture_url(_sheet_of_extremes(store, frames)) if store.num_tracks else "",
     )
     if sheet is not None:
         write_bytes(out / "contact-sheet.png", png(sheet), temporary_folder=out)
     write_bytes(out / "index.html", html.encode(), temporary_folder=out)
     return out / "index.html"
+
+
+def contact_sheet(rows: Iterable[tuple[Sequence[str], Picture]], *, pictures_per_row: int) -> Picture:
+    """(H, W, 3) RGB of rows of (lines of the label, (n, S, S, 3) pictures); short rows end in blank paper.
+
+    ValueError when there is no row.
+    """
+    drawn = [_row(label, pictures, pictures_per_row) for label, pictures in rows]
+    if not drawn:
+        raise ValueError("a contact sheet of no pictures")
+    return np.concatenate(drawn)
+
+
+def sheet_of_tracks(
+    store: TrackStore, *, num_tracks: int, pictures_per_track: int = 10, size_px: int = 96
+) -> Picture:
+    """Tracks spread evenly over the store, each with frames spread evenly over the track."""
+    chosen = spread(store.num_tracks, num_tracks)
+    rows = (_sheet_row(store, track, pictures_per_track, size_px) for track in chosen)
+    return contact_sheet(rows, pictures_per_row=pictures_per_track)
+
+
+def mean_crop(store: TrackStore, *, num_crops: int = 400) -> Picture:
+    """(S, S, 3): the mean of crops spread over all tracks. Sharp eyes and mouth mean that alignment holds."""
+    lengths = store.tracks["num_frames"].to_numpy()
+    ends = np.cumsum(lengths)
+    size = store.contract.crop_size_px
+    total = np.zeros((size, size, 3))
+    rows = spread(int(ends[-1]), num_crops)
+    for row in rows:
+        track = int(np.searchsorted(ends, row, side="right"))
+        total += store.read_frames(track, [row - int(ends[track] - lengths[track])])[0]
+    return (total / len(rows)).round().astype(np.uint8)
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of 0 .. count - 1, evenly spread, the middle of each stretch."""
+    wanted = min(count, wanted)
+    return [int((place + 0.5) * count / wanted) for place in range(wanted)]
 
 
 def _file_rows(accounts: Sequence[Account]) -> list[_FileRow]:
@@ -107,27 +149,37 @@ def _track_row(store: TrackStore, track: int) -> _TrackRow:
         num_positions=about["num_frames"],
         num_runs=len(about["runs"]),
         num_short_runs=about["num_short_runs"],
-        strip=timeline(
-            [(int(slots[start]), length) for start, length in runs_of(slots)], num_slots=int(slots[-1]) + 1
-        ),
+        runs=[(int(slots[start]), length) for start, length in runs_of(slots)],
+        num_slots=int(slots[-1]) + 1,
     )
 
 
-def _charts(store: TrackStore, frames: pa.Table) -> list[str]:
+def _charts(store: TrackStore, frames: pa.Table) -> Iterator[tuple[str, str]]:
+    """Title and histogram of each measure; "" where it has no value."""
     tracks = store.tracks
     _, tracks_of_video = np.unique(tracks["video_number"].to_numpy(), return_counts=True)
     runs = pa.compute.list_flatten(tracks["runs"].combine_chunks()).field("length").to_numpy()
-    return [
-        histogram(tracks_of_video, title="tracks of a video", unit="tracks"),
-        histogram(
-            tracks["num_frames"].to_numpy() / SLOTS_PER_SECOND, title="length of a track", unit="seconds"
-        ),
-        histogram(runs / SLOTS_PER_SECOND, title="length of a run", unit="seconds"),
-        *(histogram(frames[name].to_numpy(), title=title, unit=unit) for name, title, unit in _MEASURES),
-    ]
+    track_seconds = tracks["num_frames"].to_numpy() / SLOTS_PER_SECOND
+    yield "tracks of a video", _histogram(tracks_of_video, "tracks")
+    yield "length of a track", _histogram(track_seconds, "seconds")
+    yield "length of a run", _histogram(runs / SLOTS_PER_SECOND, "seconds")
+    for name, title, unit in _MEASURES:
+        yield title, _histogram(frames[name].to_numpy(), unit)
 
 
-def _sheet_of_extremes(store: TrackStore, frames: pa.Table, *, num_pictures: int = 10) -> NDArray[np.uint8]:
+def _histogram(values: NDArray[np.number[Any]], unit: str) -> str:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return ""
+
+    def draw(axes: Any) -> None:
+        axes.hist(finite, bins=30, color=SYSTEMS[1], rwidth=0.9)
+        axes.set_xlabel(f"{unit} (median {np.median(finite):.3g})".strip())
+
+    return chart(draw, width=225, height=110, label="histogram")
+
+
+def _sheet_of_extremes(store: TrackStore, frames: pa.Table, *, num_pictures: int = 10) -> Picture:
     """For each measure, the most extreme frame of each of the most extreme tracks."""
     track_of_row = frames["track"].to_numpy()
     first_row = store.tracks["first_row"].to_numpy()
@@ -143,14 +195,40 @@ def _sheet_of_extremes(store: TrackStore, frames: pa.Table, *, num_pictures: int
             for row, track in ((int(row), int(track_of_row[row])) for row in worst)
         ]
         numbers = ", ".join(f"{frames[name][int(row)].as_py():.4g}" for row in worst[[0, -1]])
-        rows.append(([*_wrapped(title), numbers], np.stack(pictures)))
+        rows.append(([*wrap(title, 30), numbers], np.stack(pictures)))
     return contact_sheet(rows, pictures_per_row=num_pictures)
 
 
-def _wrapped(title: str, *, width: int = 30) -> list[str]:
-    cut = title.rfind(" ", 0, width) if len(title) > width else len(title)
-    return [title[:cut], title[cut + 1 :]] if title[cut + 1 :] else [title]
+def _sheet_row(
+    store: TrackStore, track: int, num_pictures: int, size_px: int
+) -> tuple[Sequence[str], Picture]:
+    about = store.tracks.slice(track, 1).to_pylist()[0]
+    positions = spread(about["num_frames"], num_pictures)
+    label = [
+        about["track_id"],
+        about["identity"] if about["identity"] not in about["track_id"] else "",
+        f"positions {about['num_frames']}, runs {len(about['runs'])}",
+        f"short runs {about['num_short_runs']}" if about["num_short_runs"] else "",
+    ]
+    pictures = store.read_frames(track, positions, size_px=min(size_px, store.contract.crop_size_px))
+    return [line for line in label if line], pictures
 
 
-def _as_url(picture_HWC: NDArray[np.uint8]) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture_HWC)).decode()
+def _row(label: Sequence[str], pictures_NHWC: Picture, pictures_per_row: int) -> Picture:
+    size = pictures_NHWC.shape[1]
+    lines = [part for line in label for part in _wrapped(line)]
+    height = max(size + 2, _LINE_HEIGHT_PX * len(lines) + 8)
+    row = np.full((height, _LABEL_WIDTH_PX + pictures_per_row * (size + 2), 3), _PAPER, np.uint8)
+    for number, line in enumerate(lines):
+        place = (4, _LINE_HEIGHT_PX * (number + 1))
+        cv2.putText(row, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, [_INK] * 3, 1, cv2.LINE_AA)
+    for number, picture in enumerate(pictures_NHWC[:pictures_per_row]):
+        left = _LABEL_WIDTH_PX + number * (size + 2)
+        row[:size, left : left + size] = picture
+    return row
+
+
+def _wrapped(line: str) -> list[str]:
+    """The whole line in pieces that fit; the font has ASCII letters only."""
+    plain = line.encode("ascii", "replace").decode()
+    return [plain[start : start + _LINE_LETTERS] for start in range(0, len(plain), _LINE_LETTERS)]
