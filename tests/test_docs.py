@@ -1,4 +1,4 @@
-"""Links between the pages of docs, and mentions of pages in code and recipes, lead somewhere."""
+"""Links between the pages of docs, and the files that pages and code name, lead somewhere."""
 
 from __future__ import annotations
 
@@ -38,3 +38,27 @@ def test_pages_named_in_code_and_recipes_exist():
     named = {name for path in texts for name in re.findall(r"docs/[\w./-]+\.md", path.read_text("utf-8"))}
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_files_named_in_pages_exist():
+    files = [
+        path.as_posix()
+        for room in ("src", "tests", "benchmarks", "examples")
+        for path in (ROOT / room).rglob("*.py")
+    ]
+    dropped_in = {"barlow_twins.py", "convnet5.py", "lab_notes.py"}  # made by the reader of docs/extending.md
+    for page in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"`(?:python )?([\w/]+\.py)\b", prose(page)):
+            exists = any(file.endswith(f"/{name}") for file in files)
+            assert exists or Path(name).name in dropped_in, f"{page.name}: {name}"
+
+
+def test_the_walk_to_the_f1_takes_at_most_twelve_files_and_names_what_they_define():
+    rows = re.findall(
+        r"^\| \d+ \| `([\w/]+\.py)` \| (.*) \|$", prose(ROOT / "docs" / "architecture.md"), re.MULTILINE
+    )
+    assert 1 < len(rows) <= 12
+    for file, text in rows:
+        code = (ROOT / "src" / "mien" / file).read_text(encoding="utf-8")
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", text):
+            assert re.search(rf"^ *(?:def|class) {name}\b", code, re.MULTILINE), f"{file}: {name}"
