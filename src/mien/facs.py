@@ -6,6 +6,7 @@ Source: Ekman, Friesen & Hager, Facial Action Coding System (2002).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -71,6 +72,7 @@ def action_unit(number: int) -> ActionUnit:
 
 
 _COLUMN = re.compile(r"au[\s_-]*0*(\d{1,2})(?:_([cr]))?", re.IGNORECASE)
+_LIKE_A_COLUMN = re.compile(r"(?<![^\W\d_])(?:au|action[\W_]*unit)[\W_]*[lr]?[\W_]*\d", re.IGNORECASE)
 
 
 def unit_columns(names: Iterable[str]) -> dict[tuple[int, str], str]:
@@ -81,7 +83,7 @@ def unit_columns(names: Iterable[str]) -> dict[tuple[int, str], str]:
     """
     found: dict[tuple[int, str], str] = {}
     for name in names:
-        if re.match(r"au[\s_-]*\d", name, re.IGNORECASE) is None:
+        if _LIKE_A_COLUMN.search(unicodedata.normalize("NFKC", name)) is None:
             continue
         match = _COLUMN.fullmatch(name)
         if match is None:
@@ -90,7 +92,9 @@ def unit_columns(names: Iterable[str]) -> dict[tuple[int, str], str]:
                 "AU01_r (intensity). Rename the column, or leave it out"
             )
         if int(match[1]) not in ACTION_UNITS:
-            raise ValueError(f"column {name} is no action unit that mien knows")
+            raise ValueError(
+                f"column {name} is no action unit that mien knows. Rename the column, or leave it out"
+            )
         key = int(match[1]), (match[2] or "").lower()
         if key in found:
             raise ValueError(f"{found[key]} and {name} are the same action unit")

@@ -45,7 +45,7 @@ def test_the_spellings_that_tools_write_are_read(write_table, name):
     assert table.unread_columns == ("confidence",)
 
 
-@pytest.mark.parametrize("name", ["AU1R", "AU12_left", "AU1+2", "AU12_C_"])
+@pytest.mark.parametrize("name", ["AU1R", "AU12_left", "AU1+2", "AU12_C_", "AU.04", "AUR04", "label_AU04"])
 def test_what_looks_like_an_action_unit_and_is_none_is_refused(write_table, name):
     with pytest.raises(
         DatasetError, match=re.escape(f"column {name} looks like an action unit; expected AU01")
@@ -61,6 +61,15 @@ def test_of_openface_s_two_columns_the_intensity_is_read_with_a_threshold(write_
     assert with_threshold.unread_columns == ("AU04_c",)
     with pytest.raises(DatasetError, match="AU4 and AU04_c are the same"):
         Table(write_table([["a", "p", 0, 1]], ["path", "subject", "AU4", "AU04_c"])).frames()
+
+
+def test_presence_without_an_intensity_beside_it_stays_presence_with_a_threshold(write_table):
+    header = ["path", "subject", "AU04_r", "AU28_c"]  # OpenFace gives AU28 no intensity
+    frames = Table(write_table([["a", "p", 2.5, 1], ["b", "p", 0.4, 0]], header), occurs_at=2).frames()
+    assert frames.occurrence_NA.tolist() == [[1, 1], [0, 0]]
+    np.testing.assert_array_equal(frames.intensity_NA, np.float32([[2.5, np.nan], [0.4, np.nan]]))
+    with pytest.raises(DatasetError, match=r"column AU28_c: found 3; expected 0, 1, 9 or nothing$"):
+        Table(write_table([["a", "p", 2.5, 3]], header), occurs_at=2).frames()
 
 
 def test_a_path_with_a_detour_is_the_path(write_table):

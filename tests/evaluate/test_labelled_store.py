@@ -102,6 +102,15 @@ def test_labels_in_seconds_are_joined_on_the_file_s_own_clock(tmp_path):
     assert np.allclose(_brightness(found, [0, 1]), [8 * 5 + 10, 8 * 20 + 10], atol=4)
 
 
+def test_seconds_counted_from_the_first_frame_of_a_file_that_starts_late_are_noticed(tmp_path):
+    _encode(tmp_path / "late.mkv", codec="libx264", first=25)  # starts at 1.000 s
+    frames = _labelled(["late.mkv"] * 3, [BY_TIME] * 3, [0.2, 0.4, 1.2], ["ann"] * 3)
+    found = _matched(tmp_path, frames, tmp_path / "store")
+    assert found.num_not_in_video == 2
+    assert "2 of 3 labels lie before its first frame" in found.warnings[0]
+    assert "starts at 1.00 s: add 1.00 to seconds" in found.warnings[0]
+
+
 def test_labels_of_frames_behind_lost_ones_are_joined_to_their_own_picture(tmp_path):
     path = tmp_path / "camera.avi"
     _encode(path, codec="mjpeg")

@@ -2,7 +2,8 @@
 
 `path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` (or `AU1`,
 `AU01`, `au_1`, `AU01_c`, `AU01_r`): 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9
-means not coded. Of OpenFace's `_c` and `_r` the intensity is read with a threshold, else the presence.
+means not coded. Of OpenFace's `_c` and `_r` the intensity is read with a threshold, else the presence; a unit
+with `_c` alone (AU28) is read as presence either way.
 Optional: `split` ("train", "test") or `fold` (any name). Paths are relative to the table's folder. A file
 shows one person, and each frame has one row.
 """
@@ -123,17 +124,20 @@ class Table:
     def _occurrences(
         self, table: pd.DataFrame, value_NA: NDArray[np.float32], columns: list[str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        if self.occurs_at is not None:
-            return occurs(value_NA, at=self.occurs_at), value_NA
-        other_NA = ~np.isnan(value_NA) & ~np.isin(value_NA, (0, 1))
+        is_presence_A = np.array([self.occurs_at is None or name.lower().endswith("_c") for name in columns])
+        other_NA = is_presence_A & ~np.isnan(value_NA) & ~np.isin(value_NA, (0, 1))
         if other_NA.any():
             row, column = (int(index[0]) for index in np.nonzero(other_NA))
+            hint = ", or an intensity with --occurs-at (2 for DISFA's rule)" if self.occurs_at is None else ""
             raise DatasetError(
                 f"{place(self.path, table.index[row])}, column {columns[column]}: "
-                f"found {value_NA[row, column]:g}; expected 0, 1, 9 or nothing, or an intensity with "
-                "--occurs-at (2 for DISFA's rule)"
+                f"found {value_NA[row, column]:g}; expected 0, 1, 9 or nothing{hint}"
             )
-        return value_NA, None
+        if self.occurs_at is None:
+            return value_NA, None
+        occurrence_NA = np.where(is_presence_A, value_NA, occurs(value_NA, at=self.occurs_at))
+        intensity_NA = np.where(is_presence_A, np.float32(np.nan), value_NA)
+        return occurrence_NA, None if is_presence_A.all() else intensity_NA
 
     def _times(self, table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         N = len(table)

@@ -28,6 +28,7 @@ from mien.evaluate.labelled_store import (
     FaceFinding,
     jobs_of,
     labels_outside,
+    late_start,
     prepare_labelled,
     reasons_without_face,
 )
@@ -329,7 +330,7 @@ def _why_none_matches(frames: LabelledFrames, root: Path, store: TrackStore) -> 
 def _outside(
     frames: LabelledFrames, store: TrackStore, table: pd.DataFrame
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """(N,) labels beyond the end of their video, and sentences on videos whose labels look misnumbered."""
+    """(N,) labels before or beyond their video, and sentences on videos whose labels look misnumbered."""
     outside_N, warnings = np.zeros(frames.num_frames, bool), []
     rows_of = _rows_by_path(frames)
     source_N = np.array(store.tracks["source_path"].to_pylist(), np.str_)[table["track"]]
@@ -339,9 +340,11 @@ def _outside(
         if path not in rows_of or account.status == SKIPPED:
             continue
         rows, num_frames = rows_of[path], account.num_decoded
-        frame_T, end = frames.frame_N[rows], _end_seconds(stored.get(account.source_path), num_frames)
-        late_T = np.where(frame_T == BY_TIME, frames.seconds_N[rows] > end, frame_T >= num_frames)
-        outside_N[rows] = late_T
+        start, end = _span_seconds(stored.get(account.source_path), num_frames)
+        frame_T, seconds_T = frames.frame_N[rows], frames.seconds_N[rows]
+        late_T = np.where(frame_T == BY_TIME, seconds_T > end, frame_T >= num_frames)
+        early_T = (frame_T == BY_TIME) & (seconds_T < start - MAX_OFFSET_SECONDS)
+        outside_N[rows] = late_T | early_T
         lasts = f"the video has {num_frames} frames" + (f" and ends at {end:.2f} s" if end < np.inf else "")
         if frame_T.min() > 0 and frame_T.max() == num_frames and account.status == DONE:
             warnings.append(f"{path}: labels up to frame {num_frames}, none of frame 0; {lasts}: {_FROM_ONE}")
@@ -350,16 +353,26 @@ def _outside(
                 f"{path}: {late_T.sum()} of {len(rows)} labels lie beyond its end; {lasts}. Are they in "
                 "milliseconds, or of another file?"
             )
+        if early_T.any():
+            warnings.append(
+                f"{path}: {early_T.sum()} of {len(rows)} labels lie before its first frame. "
+                + late_start(start)
+            )
     return outside_N, warnings
 
 
-def _end_seconds(stored: pd.DataFrame | None, num_frames: int) -> float:
-    """When a label comes too late, going on from the stored frames at their rate; infinity where unknown."""
+def _span_seconds(stored: pd.DataFrame | None, num_frames: int) -> tuple[float, float]:
+    """The first frame's time, and when a label comes too late, going on from the stored frames at their rate;
+    infinite where unknown.
+    """
     if stored is None or stored["source_frame_index"].nunique() < 2:
-        return np.inf
+        return -np.inf, np.inf
     frames, seconds = stored["source_frame_index"], stored["seconds"]
     interval = (seconds.max() - seconds.min()) / (frames.max() - frames.min())
-    return float(seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS)
+    start = seconds.min() - frames.min() * interval
+    return float(start), float(
+        seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS
+    )
 
 
 def _rows_of(frames: LabelledFrames, root: Path, store: TrackStore, table: pd.DataFrame) -> NDArray[np.int64]:

@@ -219,7 +219,9 @@ def _labels_outside(job: Job) -> str:
         return ""
     at, by_time = min(labels)
     hint = "The labels seem to belong to another file."
-    if all(by_time and at <= num_frames and at == round(at) for at, by_time in labels):
+    if all(by_time and at <= info.duration_seconds for at, by_time in labels):
+        hint = late_start(start)
+    elif all(by_time and at <= num_frames and at == round(at) for at, by_time in labels):
         hint = "The seconds seem to be frame numbers: call their column `frame`."
     elif all(start <= at / 1000 <= end for at, _ in labels):
         hint = "The labels seem to be in milliseconds: give them as seconds, in the column `seconds`."
@@ -228,6 +230,14 @@ def _labels_outside(job: Job) -> str:
         f"no label lies in its video. Row {min(job.rows) + 1} and those below it label "
         f"{job.source.source_path} from {label} on, but it runs from {start:.2f} s to {end:.2f} s (about "
         f"{num_frames:.0f} frames). {hint}"
+    )
+
+
+def late_start(start: float) -> str:
+    """What to do about seconds that come before the first frame of a file, which is at `start`."""
+    return (
+        f"The file's own clock starts at {start:.2f} s: add {start:.2f} to seconds that count from the first "
+        "frame."
     )
 
 
