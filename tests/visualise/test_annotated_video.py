@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.video import VideoError, read_frames
-from mien.visualise.annotated_video import write_annotated_picture, write_annotated_video
+from mien.visualise.annotated_video import (
+    LEAST_HEIGHT_PX,
+    Overlay,
+    write_annotated_picture,
+    write_annotated_video,
+)
 from mien.visualise.detection_data import units_of
-from mien.visualise.face_overlay import LEAST_HEIGHT_PX, Overlay
-from mien.visualise.playable import page_video
-from mien.visualise.timed_video import write_timed_video
+from mien.visualise.timed_video import page_video, write_timed_video
 
 UNEVEN = np.cumsum([0.0, *([0.02, 0.1, 0.04, 0.3] * 6)])
 ORANGE = np.array([240, 138, 93])
@@ -107,8 +110,8 @@ def test_a_parquet_file_gives_the_same_video_as_the_table(two_faces, write_grey_
     table = two_faces(num_frames=40)
     video = write_grey_video(tmp_path / "two.mp4", 40)
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), tmp_path / "two.parquet")
-    write_annotated_video(video, table, tmp_path / "a.mp4", thresholds={"AU01": 0.5})
-    write_annotated_video(video, tmp_path / "two.parquet", tmp_path / "b.mp4", thresholds={"AU01": 0.5})
+    write_annotated_video(video, table, tmp_path / "a.mp4")
+    write_annotated_video(video, tmp_path / "two.parquet", tmp_path / "b.mp4")
     for a, b in zip(read_frames(tmp_path / "a.mp4"), read_frames(tmp_path / "b.mp4"), strict=True):
         assert np.abs(a.image_HWC.astype(int) - b.image_HWC).max() <= 2
 

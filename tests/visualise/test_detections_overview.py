@@ -10,7 +10,7 @@ import pytest
 
 from mien.detect.statistics import co_occurrence, unit_statistics
 from mien.detect.table import Detections
-from mien.visualise.detections_overview import co_occurrence_figure, rates_figure, write_overview_page
+from mien.visualise.beside_tables import co_occurrence_figure, rates_figure, write_overview_page
 
 HOSTILE = "b\"'><img src=x onerror=alert(1)>&%41#?.mp4"
 

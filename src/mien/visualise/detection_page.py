@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mien.detect.statistics import unit_statistics
 from mien.io import write_bytes
-from mien.video import read_image
+from mien.video import VideoError, read_frames, read_image
 from mien.visualise.detection_data import (
+    Face,
     FileDetections,
     Tabular,
     file_detections,
@@ -22,10 +25,12 @@ from mien.visualise.detection_data import (
     page_data,
     table_of,
 )
-from mien.visualise.face_pictures import face_pictures, is_picture
-from mien.visualise.page_parts import hash_of, jpeg, part, picture_url, printable, template
-from mien.visualise.playable import MOST_EMBEDDED_BYTES, PageVideo, page_video
+from mien.visualise.page_parts import Picture, hash_of, part, picture_url, printable, template
+from mien.visualise.timed_video import MOST_EMBEDDED_BYTES, page_video
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+_MARGIN = 0.25  # of the box's longer side, on each side
+_MOST_FACES = 48  # of which pictures are taken: those seen longest
 _PICTURE_QUALITY = 90
 
 
@@ -62,6 +67,7 @@ def write_detection_page(
     """
     data = file_detections(detections, thresholds=thresholds)
     pictures = face_pictures(media, data)
+    thumbnails = {face_id: picture_url(picture) for face_id, picture in pictures.by_face.items()}
     shown = is_picture(media)
     out.parent.mkdir(parents=True, exist_ok=True)
     video = None
@@ -70,13 +76,14 @@ def write_detection_page(
             media, out, embed=embed_video, most_bytes=most_embedded_bytes, times_rise=data.times_rise
         )
     payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
+    size = {"width": pictures.width_px, "height": pictures.height_px}
     html = template("detection.html").render(
         name=printable(data.input),
-        data=payload | _media_data(pictures.width_px, pictures.height_px, video),
+        data=payload | size | {"mime": video.mime if video else ""},
         detections=data,
         video=video,
-        picture=_picture_url(media) if shown else "",
-        faces=[(face, _thumbnail(pictures.by_face.get(face.face_id))) for face in data.faces],
+        picture=picture_url(read_image(media), quality=_PICTURE_QUALITY) if shown else "",
+        faces=[(face, thumbnails.get(face.face_id, "")) for face in data.faces],
         summary=_summary(table_of(detections), data),
         warning=printable(str(_of_model(detections, "warning") or "")),
         unproven=frozenset(map(str, _of_model(detections, "unproven_units") or ())),
@@ -96,19 +103,6 @@ def _policy() -> str:
         f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
         "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _media_data(width_px: int, height_px: int, video: PageVideo | None) -> dict[str, Any]:
-    return {"width": width_px, "height": height_px, "mime": video.mime if video else ""}
-
-
-def _picture_url(media: Path) -> str:
-    content = jpeg(read_image(media), quality=_PICTURE_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
-
-
-def _thumbnail(picture: Any) -> str:
-    return "" if picture is None else picture_url(picture)
 
 
 def _of_model(detections: object, name: str) -> Any:
@@ -155,3 +149,72 @@ def _summary(table: pd.DataFrame, data: FileDetections) -> dict[int, list[_Row]]
 
 def _number(value: float, form: str) -> str:
     return format(value, form) if math.isfinite(value) else "–"
+
+
+@dataclass(frozen=True, eq=False)
+class FacePictures:
+    """The size of the file's pictures, and a square picture a face by its id."""
+
+    width_px: int
+    height_px: int
+    by_face: dict[int, Picture]
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name says that the file is a picture rather than a video."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def face_pictures(media: Path, data: FileDetections, *, size_px: int = 96) -> FacePictures:
+    """Reads the file once, as far as it must. OSError, VideoError or ImageError where it cannot."""
+    wanted: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
+    longest_first = sorted(data.faces, key=lambda face: -face.seconds_seen)
+    for face in longest_first[:_MOST_FACES]:
+        best = _best(face)
+        frame = int(data.frame_F[face.place_N[best]])
+        wanted.setdefault(frame, []).append((face.face_id, face.box_N4[best]))
+    by_face: dict[int, Picture] = {}
+    height = width = 0
+    for picture, faces in _pictures(media, wanted):
+        height, width = picture.shape[:2]
+        by_face |= {face_id: square_around(picture, box, size_px=size_px) for face_id, box in faces}
+    return FacePictures(width, height, by_face)
+
+
+def square_around(picture_HWC: Picture, box_4: NDArray[np.float32], *, size_px: int) -> Picture:
+    """The box and a margin as a square; what lies outside the picture repeats its edge."""
+    left, top, right, bottom = (float(value) for value in box_4)
+    half = max(2.0, max(right - left, bottom - top) * (0.5 + _MARGIN))
+    scale = size_px / (2 * half)
+    shift_x, shift_y = size_px / 2 - scale * (left + right) / 2, size_px / 2 - scale * (top + bottom) / 2
+    matrix = np.array([[scale, 0, shift_x], [0, scale, shift_y]])
+    interpolation = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
+    cut = cv2.warpAffine(
+        picture_HWC, matrix, (size_px, size_px), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cut, dtype=np.uint8)
+
+
+def _best(face: Face) -> int:
+    """The row of the greatest confidence; of equal ones the largest box."""
+    left, top, right, bottom = face.box_N4.T
+    return int(np.lexsort(((right - left) * (bottom - top), face.confidence_N))[-1])
+
+
+def _pictures(
+    media: Path, wanted: dict[int, list[tuple[int, NDArray[np.float32]]]]
+) -> Iterator[tuple[Picture, list[tuple[int, NDArray[np.float32]]]]]:
+    """The frames that are wanted, or the first one; with the faces to cut out of each."""
+    if is_picture(media):
+        yield read_image(media), [face for faces in wanted.values() for face in faces]
+        return
+    last = max(wanted, default=0)
+    try:
+        for frame in read_frames(media):
+            if not wanted or frame.source_frame_index in wanted:
+                yield frame.image_HWC, wanted.get(frame.source_frame_index, [])
+            if frame.source_frame_index >= last:
+                return
+    except VideoError:
+        if not wanted:
+            raise
