@@ -60,8 +60,8 @@ def fit_to_file(
         require_same(json.loads(begun.read_text(encoding="utf-8")), settings, where=parts)
     write_bytes(begun, json.dumps(settings, indent=2).encode())
     if material.mode is TrunkMode.FROZEN:
-        features = kept_arrays(parts / "features.npz", lambda: {"features_ND": _features_of(material, say)})
-        material = dataclasses.replace(material, **features)
+        kept = kept_arrays(parts / "features.npz", lambda: {"features_ND": _features_of(material, say)})
+        material = dataclasses.replace(material, features_ND=kept["features_ND"])
     fitted = fit_au_model(
         material,
         folds,
