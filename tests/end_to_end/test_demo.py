@@ -29,7 +29,9 @@ def test_the_demo_ends_with_a_report_on_people_never_pretrained_on(tmp_path, mon
     said = capsys.readouterr().out
     assert said.count("$ mien ") == 3
     assert "have names of people that the encoder was pretrained on" not in said
-    assert "These faces are rendered" in (out / "evaluation" / "report.html").read_text()
+    page = (out / "evaluation" / "report.html").read_text()
+    assert "These faces are rendered" in page
+    assert "CLP: pretrained on 12 clips in 3 steps" in page  # 3 steps of 4 clips
     predictions = out / "evaluation" / "predictions"
     assert {path.stem for path in predictions.iterdir()} == {"CLP.frozen.100", "untrained.frozen.100"}
     assert len(read_predictions(predictions / "CLP.frozen.100.parquet").path_N) == 6 * 2 * 5

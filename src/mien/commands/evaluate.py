@@ -12,6 +12,7 @@ from mien.commands.labelled_set import add_labelled_set
 if TYPE_CHECKING:
     from mien.evaluate.evaluation import Contestant
 
+FEW_CLIPS = 4_000  # shorter pretraining is pointed out: CLP's scores are then those of an untrained network
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --encoder FILE... --out DIR and optional flags."""
@@ -106,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     trials.features.update(features)
     results = list(results_of(trials, shares, environments, say=say))
     alarms = [*_known_people(contestants, tested_people(data.frames, folds)), warning_of_same_pictures(data)]
+    alarms += [_short_pretraining(one) for one in contestants]
     alarms = [line for line in alarms if line]
     for line in alarms:
         say(f"warning: {line}")
@@ -170,3 +172,16 @@ def _known_people(contestants: list[Contestant], tested: set[str]) -> list[str]:
 
     words = {one.name: warning_of_people(one.encoder.training, tested) for one in contestants}
     return [f"{name}: {line}" for name, line in words.items() if line]
+
+
+def _short_pretraining(contestant: Contestant) -> str:
+    """A warning where the encoder's file says that it saw few clips in pretraining."""
+    training = contestant.encoder.training
+    steps = training.get("steps_done", 0)
+    clips = steps * training.get("settings", {}).get("data", {}).get("clips_per_step", 0)
+    if not 0 < clips < FEW_CLIPS:
+        return ""
+    return (
+        f"{contestant.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, too few "
+        "to judge a method by; expect scores about like an untrained network's"
+    )
