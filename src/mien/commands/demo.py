@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
         if status:
             return status
     print(
-        f"\nOpen {report / 'report.html'} in a browser. It shows that all parts work together. Pretraining this\n"
-        "short is not expected to read action units better than the untrained network beside it, and rendered\n"
-        "faces say nothing about real ones; docs/evidence.md has the results of longer pretraining."
+        f"\nOpen {report / 'report.html'} in a browser. It shows that all parts work together. So short a\n"
+        "pretraining is not expected to read action units better than the untrained network beside it,\n"
+        "and rendered faces say nothing about real ones. docs/evidence.md has longer pretraining."
     )
     return 0
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FEW_CLIPS = 4_000  # shorter pretraining is pointed out: CLP's scores are then those of an untrained network
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --encoder FILE... --out DIR and optional flags."""
     add_labelled_set(parser, more_devices="; cuda:0,cuda:1 or cpu,cpu run trials side by side")
@@ -182,6 +183,6 @@ def _short_pretraining(contestant: Contestant) -> str:
     if not 0 < clips < FEW_CLIPS:
         return ""
     return (
-        f"{contestant.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, too few "
-        "to judge a method by; expect scores about like an untrained network's"
+        f"{contestant.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
+        "too few to judge a method by; expect scores about like an untrained network's"
     )
