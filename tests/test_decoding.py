@@ -38,14 +38,15 @@ def encode(path, images, *, codec="libx264", rate=25, first=0, options=None, fil
     return path
 
 
-def damage(path, numbers):
-    """Fill the middles of these packets with zeros."""
+def damage(path, numbers, *, whole=False):
+    """Fill the middles of these packets with zeros, or all of them."""
     with av.open(str(path)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     content = bytearray(path.read_bytes())
     for number in numbers:
         position, size = packets[number]
-        content[position + size // 2 : position + size // 2 + size // 4] = bytes(size // 4)
+        first, count = (0, size) if whole else (size // 2, size // 4)
+        content[position + first : position + first + count] = bytes(count)
     path.write_bytes(content)
 
 
@@ -166,6 +167,20 @@ def test_frames_behind_a_lost_one_keep_their_numbers_and_times(tmp_path, name, c
     assert [frame.source_frame_index for frame in frames] == list(range(30))
     assert [frame.source_frame_index for frame in frames if isinstance(frame, LostFrame)] == numbers
     assert [frame.seconds for frame in frames] == pytest.approx([frame.seconds for frame in before])
+
+
+@pytest.mark.skipif("libx265" not in av.codecs_available, reason="no HEVC encoder in this PyAV")
+def test_frames_that_hevc_leaves_out_with_a_lost_one_are_lost_too(tmp_path):
+    options = {"x265-params": "log-level=none:keyint=10:min-keyint=10:scenecut=0:open-gop=0"}
+    path = encode(tmp_path / "phone.mp4", pictures(30), codec="libx265", options=options)
+    before = list(read_frames(path))
+    damage(path, [10], whole=True)  # the second group's first: none of the others can be decoded without it
+    frames = read_damaged(path)
+    assert [frame.source_frame_index for frame in frames] == list(range(30))
+    assert [frame.seconds for frame in frames] == pytest.approx([frame.seconds for frame in before])
+    lost = {frame.source_frame_index for frame in frames if isinstance(frame, LostFrame)}
+    assert 10 in lost
+    assert lost <= set(range(10, 20))
 
 
 def test_a_lost_frame_stands_where_it_is_seen_not_where_it_is_decoded(tmp_path):

@@ -129,6 +129,7 @@ class _Packet:
     number: int
     pts: int | None
     dts: int | None
+    is_discard: bool  # decoded for others' sake, never shown
 
 
 def decode(container: Any, stream: Any, problems: list[str]) -> Iterator[tuple[float | None, Any]]:
@@ -138,11 +139,14 @@ def decode(container: Any, stream: Any, problems: list[str]) -> Iterator[tuple[f
     """
     time_of = _times_of(container, stream)
     lost: list[_Packet] = []
+    unseen = _Unseen(stream, problems)
     for packet, found in _decoded_packets(container, stream, problems):
         if found is None:
             lost.append(packet)
             continue
+        unseen.add(packet)
         for picture in found:
+            lost += unseen.passed_over_by(picture.pts)
             while (before := _first_before(picture, lost)) is not None:
                 lost.remove(before)
                 yield _seconds(time_of(before.pts, before.dts), stream.time_base), None
@@ -150,6 +154,7 @@ def decode(container: Any, stream: Any, problems: list[str]) -> Iterator[tuple[f
                 problems.append("a frame is incomplete")
             seconds = _seconds(time_of(picture.pts, picture.dts), stream.time_base)
             yield seconds, None if picture.is_corrupt else picture
+    lost += unseen.passed_over_by(math.inf)
     for packet in sorted(lost, key=_presentation_order):
         yield _seconds(time_of(packet.pts, packet.dts), stream.time_base), None
 
@@ -171,7 +176,7 @@ def _decoded_packets(
             return
         if packet is None:
             return
-        ours = _Packet(number, packet.pts, packet.dts)
+        ours = _Packet(number, packet.pts, packet.dts, packet.is_discard)
         try:
             pictures = packet.decode()
         except av.error.FFmpegError as error:
@@ -180,6 +185,41 @@ def _decoded_packets(
                 yield ours, None
             continue
         yield ours, pictures
+
+
+class _Unseen:
+    """Packets that the decoder took and whose pictures have not come yet.
+
+    The HEVC decoder leaves out pictures that refer to lost ones, often without an error. Those of other
+    codecs show a repaired picture, and some have packets without one, so they are not looked at.
+    """
+
+    def __init__(self, stream: Any, problems: list[str]) -> None:
+        self._may_leave_out = stream.codec_context.name == "hevc"
+        self._problems = problems
+        self._packets: dict[int, _Packet] = {}
+        self._last_pts: float | None = None  # of the pictures that came
+
+    def add(self, packet: _Packet) -> None:
+        if self._may_leave_out and packet.pts is not None and not packet.is_discard:
+            self._packets[packet.pts] = packet
+
+    def passed_over_by(self, pts: float | None) -> list[_Packet]:
+        """Those between the last picture and the one at `pts`, which will not come any more.
+
+        Before the first picture of a sound file there are none: a recording may begin amid a group.
+        """
+        if pts is None:
+            return []
+        after = self._last_pts
+        if after is None:
+            after = -math.inf if self._problems else math.inf
+        self._last_pts = pts
+        passed = [packet for other, packet in self._packets.items() if after < other < pts]
+        seen = {pts, *(packet.pts for packet in passed)}
+        self._packets = {other: packet for other, packet in self._packets.items() if other not in seen}
+        self._problems += ["a frame refers to one that is lost"] * len(passed)
+        return passed
 
 
 def _presentation_order(packet: _Packet) -> tuple[float, int]:
