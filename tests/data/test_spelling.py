@@ -69,5 +69,12 @@ def test_a_name_that_only_looks_alike_is_shown_by_its_letters(tmp_path):
         list_media([tmp_path / "clip.mp4"])
 
 
+def test_a_name_behind_backslashes_is_compared_with_those_in_its_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/clip.mp4").touch()
+    with pytest.raises(MediaError, match=r"'clap.mp4' is asked for, there is 'clip.mp4'"):
+        list_media([tmp_path / "in\\clap.mp4"])
+
+
 def test_a_name_too_long_for_any_file_is_not_there(tmp_path):
     assert spelt_as_on_disk(tmp_path / ("x" * 300)) == tmp_path / ("x" * 300)

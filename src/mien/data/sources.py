@@ -19,8 +19,9 @@ PICTURE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
-        *("mxf", "ogv", "ts", "webm", "wmv", "y4m"),
+        *("264", "265", "3g2", "3gp", "asf", "avi", "divx", "dv", "flv", "gif", "h264", "h265", "hevc"),
+        *("m2ts", "m4v", "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts"),
+        *("vob", "webm", "wmv", "y4m"),
     )
 )
 

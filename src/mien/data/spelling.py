@@ -29,15 +29,18 @@ def spelt_as_on_disk(path: Path) -> Path:
 
 def missing(path: Path) -> str:
     """The message `PATH does not exist`, with the names in its folder that are most like it, in ASCII."""
+    slashed = Path(str(path).replace("\\", "/"))
     try:
-        names = sorted(entry.name for entry in path.parent.iterdir())
+        names = sorted(entry.name for entry in slashed.parent.iterdir())
     except OSError:
         return f"{path} does not exist, nor does its folder"
     folded = {_folded(name): name for name in names}
-    close = [folded[name] for name in difflib.get_close_matches(_folded(path.name), folded, n=3, cutoff=0.8)]
+    close = [
+        folded[name] for name in difflib.get_close_matches(_folded(slashed.name), folded, n=3, cutoff=0.8)
+    ]
     if not close:
         return f"{path} does not exist"
-    return f"{path} does not exist; {path.name!a} is asked for, there is {', '.join(map(ascii, close))}"
+    return f"{path} does not exist; {slashed.name!a} is asked for, there is {', '.join(map(ascii, close))}"
 
 
 def normal_form(text: str) -> str:
