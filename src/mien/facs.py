@@ -62,6 +62,9 @@ ACTION_UNITS: dict[int, ActionUnit] = {
 INTENSITY_LETTERS = ("", "A", "B", "C", "D", "E")
 """Intensity 0 (absent) to 5 as FACS letters: trace, slight, marked, severe, maximum."""
 
+NOT_CODED = 9
+"""What FACS coders write where a face part could not be seen."""
+
 
 def action_unit(number: int) -> ActionUnit:
     """The action unit of that FACS number; ValueError when FACS (as listed here) has none."""

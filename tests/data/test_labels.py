@@ -46,6 +46,14 @@ def test_a_table_from_further_down_is_matched_by_its_tail(store, table, tmp_path
     assert labels.of(3, np.array([0])).item() == 3
 
 
+def test_nine_of_an_action_unit_is_not_coded(store, table, tmp_path):
+    frame = pd.read_csv(table())
+    frame["AU12"], frame["expression"] = 9, 9
+    frame.to_csv(tmp_path / "nine.csv", index=False)
+    labels = read_frame_labels(tmp_path / "nine.csv", ["AU12", "expression"], store).of(0, np.array([6]))
+    np.testing.assert_array_equal(labels, [[np.nan, 9]])
+
+
 def test_a_missing_column_is_named_with_the_nearest(store, table):
     with pytest.raises(LabelTableError, match="no column 'AU02'; did you mean 'AU12'"):
         read_frame_labels(table(), ["AU02"], store)

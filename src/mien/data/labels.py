@@ -1,7 +1,8 @@
 """Labels of a store's frames, from a table beside it: for the methods that train on them.
 
 CSV or Parquet with the columns `path` (the source file), `frame` (its index in decoding order, from 0) and
-one column a label, as `labels.parquet` of `mien render` has. Empty means not coded.
+one column a label, as `labels.parquet` of `mien render` has. Empty means not coded; in a column of an action
+unit so does 9.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.store import TrackStore
-from mien.facs import unit_columns
+from mien.facs import NOT_CODED, unit_columns
 from mien.registry import nearest
 
 Labels = NDArray[np.float32]
@@ -66,7 +67,9 @@ def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> 
     table["path"] = _as_in_store(table["path"], sources)
     rows_of = table.groupby("path", sort=False).indices
     frame_N = table["frame"].to_numpy(np.int64)
-    labels_NK = table[list(columns)].to_numpy(np.float32)
+    labels_NK = table[list(columns)].to_numpy(np.float32, copy=True)
+    is_unit_K = np.array([column.lower().startswith("au") for column in columns])
+    labels_NK[is_unit_K & (labels_NK == NOT_CODED)] = np.nan
     per_track = [
         _of_track(store.source_frame_indices(track), rows_of.get(source), frame_N, labels_NK)
         for track, source in enumerate(sources)

@@ -20,9 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
-
-NOT_CODED = 9
-"""What FACS coders write where a face part could not be seen."""
+from mien.facs import NOT_CODED
 
 
 def read_table(path: Path, *, header: bool = True, only: Collection[str] | None = None) -> pd.DataFrame:
