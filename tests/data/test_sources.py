@@ -191,7 +191,7 @@ def test_what_is_missing_or_empty_is_told(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         list_sources([tmp_path / "nowhere.mp4"])
     touch(tmp_path / "a.txt")
-    with pytest.raises(SourceError, match=r"no video in .*1 other files"):
+    with pytest.raises(SourceError, match=r"no video in .*other files: 1"):
         list_sources([tmp_path])
 
 

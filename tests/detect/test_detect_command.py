@@ -53,7 +53,7 @@ def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, ca
     out = tmp_path / "out"
     assert detect(folder, "--model", beside_model, "--out", out) == 1
     said = capsys.readouterr().out
-    assert "4 videos, 0 pictures; 4 other files left aside" in said
+    assert "4 videos, 0 pictures; other files left aside: 4" in said
     assert "60 frames, 80 rows, 70 of them with a face" in said
     assert "no face in 1: nobody" in said
     assert "unreadable: text: " in said

@@ -85,7 +85,7 @@ def test_names_full_of_odd_characters_stay_inside(tmp_path):
 
 def test_nothing_to_look_at_is_said(tmp_path):
     touch(tmp_path, "notes.txt")
-    with pytest.raises(MediaError, match=r"no video or picture in .*1 other files"):
+    with pytest.raises(MediaError, match=r"no video or picture in .*other files: 1"):
         list_media([tmp_path])
     with pytest.raises(MediaError, match=r"gone\.mp4 does not exist"):
         list_media([tmp_path / "gone.mp4"])

@@ -114,7 +114,7 @@ def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namesp
     media = listing.media
     num_videos = sum(medium.kind == "video" for medium in media)
     num_pictures = sum(len(medium.files) for medium in media if medium.kind == "pictures")
-    others = f"; {listing.num_other_files:,} other files left aside" if listing.num_other_files else ""
+    others = f"; other files left aside: {listing.num_other_files:,}" if listing.num_other_files else ""
     print(f"{num_videos:,} videos, {num_pictures:,} pictures{others}")
     finished = num_finished(media, work.detector, args.out, csv_format=args.format)
     if finished:

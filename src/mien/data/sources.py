@@ -78,7 +78,7 @@ class Listing:
     def in_words(self) -> str:
         """One line: how many videos, of how many identities, and what these were taken from."""
         words = f"{len(self.sources):,} videos of {identities_in_words(self.sources)}"
-        return words + (f"; {self.num_other_files:,} other files left aside" if self.num_other_files else "")
+        return words + (f"; other files left aside: {self.num_other_files:,}" if self.num_other_files else "")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identi
     if not sources:
         raise SourceError(
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
-            f"({num_other_files} other files; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
+            f"(other files: {num_other_files}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
     distinct = with_distinct_names(sources)
     if identities:

@@ -76,7 +76,7 @@ def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> Media
     if not found:
         own = "" if leave_out is None else f"nothing below {leave_out} is read; "
         raise MediaError(
-            f"no video or picture in {', '.join(map(str, given))} ({num_others} other files; {own}"
+            f"no video or picture in {', '.join(map(str, given))} (other files: {num_others}; {own}"
             f"known suffixes: {' '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))})"
         )
     return MediaListing(_named(list(found.values())), num_others)
