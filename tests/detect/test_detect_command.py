@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mien.cli import main
+from mien.data.jobs import run_jobs
 from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
 from mien.detect.table import Detections
@@ -24,7 +25,15 @@ from tests.detect.rows_by_hand import face_row
 from tests.detect.tiny_model import write_tiny_model
 from tests.shipped import write_faces
 
-using_points = pytest.mark.usefixtures("points_beside")
+using_points = pytest.mark.usefixtures("points_beside", "in_this_process")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Files are read where the given points are known, not in processes of their own."""
+    monkeypatch.setattr(
+        "mien.detect.run.run_jobs", lambda work, media, *, workers: run_jobs(work, media, workers=0)
+    )
 
 
 @pytest.fixture
@@ -239,7 +248,7 @@ def test_a_name_that_the_disk_cannot_take_costs_that_file_alone(beside_model, tm
 def test_a_disk_that_takes_no_more_names_the_file_and_what_to_do(beside_model, tmp_path, capsys):
     video, out = write_beside(tmp_path / "long.mp4", [[]] * 300), tmp_path / "out"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # writing more fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))  # writing more fails as on a full disk
     try:
         assert detect(video, "--model", beside_model, "--out", out) == 1
     finally:
