@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import multiprocessing.process
 import os
 import pickle
 import signal
@@ -240,7 +241,7 @@ class _Worker(Generic[Job]):
 def _serve(connection: Connection) -> None:
     """The main function of a worker. It ends with the connection, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # the work may answer it
     _use_one_opencv_thread()
     work: Work[Any, Any] = pickle.loads(connection.recv_bytes())  # noqa: S301  our parent's, not from a file
     while True:
@@ -263,11 +264,16 @@ def _use_one_opencv_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent(end: Callable[[], object]) -> None:
+    """Call `end` in this process once its parent is gone, however that ended: SIGKILL runs no clean-up."""
+
+    def wait_for(parent: multiprocessing.process.BaseProcess) -> None:
+        parent.join()
+        end()
+
     parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    if parent is not None:
+        threading.Thread(target=wait_for, args=(parent,), daemon=True).start()
 
 
 def _how_it_ended(exit_code: int | None) -> str:

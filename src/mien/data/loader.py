@@ -7,7 +7,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.data.clips import ClipDraw, ClipPool, NoClipsError
+from mien.data.jobs import end_with_parent
 from mien.data.labels import FrameLabels
 from mien.data.store import TrackStore
 
@@ -177,7 +177,7 @@ def worker_context() -> BaseContext:
 
 def begin_worker(_worker: int) -> None:
     """One thread per worker; it ignores the signals that the main process answers, and ends with it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os._exit(1))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -210,11 +210,3 @@ def _epoch_order(seed: int, epoch: int, num_videos: int, clips_per_video: int) -
 
 def _collate(rows: list[Clips]) -> Clips:
     return Clips(*(torch.stack(column) for column in zip(*rows, strict=True)))
-
-
-def _end_with_parent() -> None:
-    """End this process when the main process is gone, however it ended: SIGKILL runs no clean-up."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
