@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     sweep, where = read_sweep(args.sweep)
     planned = plan_runs(sweep, where=where)
-    shard = Shard.parse(args.shard)
-    mine = planned[shard.number - 1 :: shard.count]
+    mine = Shard.parse(args.shard).of(planned)
     several = [run.name for run in mine if run.recipe.get("run", {}).get("devices", 1) > 1]
     device = "" if args.device == "auto" else args.device
     if device and several:

@@ -9,9 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at, require_readable
 from mien.data.spelling import missing, normal_form, spelt_as_on_disk
+
+Item = TypeVar("Item")
 
 PICTURE_SUFFIXES = frozenset(
     f".{name}" for name in ("bmp", "heic", "heif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
@@ -83,7 +86,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Shard:
-    """Every `count`-th video of the sorted list, beginning with the `number`-th (from 1)."""
+    """Every `count`-th item of a list, beginning with the `number`-th (from 1)."""
 
     number: int = 1
     count: int = 1
@@ -103,9 +106,9 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def of(self, sources: Sequence[Source]) -> tuple[Source, ...]:
-        """The share of the sorted `sources`; the shares of all n are disjoint and make up the whole."""
-        return tuple(sources[self.number - 1 :: self.count])
+    def of(self, items: Sequence[Item]) -> tuple[Item, ...]:
+        """The share of `items`; the shares of all n are disjoint and make up the whole."""
+        return tuple(items[self.number - 1 :: self.count])
 
 
 WHOLE = Shard()
