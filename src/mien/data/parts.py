@@ -141,8 +141,9 @@ def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
             stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
             for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # renamed from the last on
         )
-        pq.write_table(accounts_table(accounts), table)
-        pa.csv.write_csv(accounts_table(accounts), csv)
+        of_files = accounts_table(accounts)
+        pq.write_table(of_files, table)
+        pa.csv.write_csv(of_files, csv)
         manifest_rows = stack.enter_context(ParquetRows(manifest, MANIFEST_SCHEMA))
         frame_rows = stack.enter_context(ParquetRows(frames, FRAMES_SCHEMA))
         index_rows = stack.enter_context(index.open("wb"))

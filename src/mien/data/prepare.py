@@ -120,8 +120,7 @@ def prepare(
         raise ValueError(f"--workers {workers}: expected 0 or more")
     header = StoreHeader(tracking.contract, to_dict(settings), str(shard))
     with writing_to(store):
-        begin_store(store, header)
-        begun = StoreHeader.read(store).shard
+        begun = begin_store(store, header).shard
         if begun != header.shard:
             raise StoreError(
                 f"{store} holds shard {begun}, this run is shard {shard}: give each its own store"

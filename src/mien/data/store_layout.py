@@ -157,13 +157,15 @@ def part_path(video: str) -> str:
     return f"{PARTS}/{video}.parquet"
 
 
-def begin_store(store: Path, header: StoreHeader) -> None:
-    """Write the header of a new store; one that exists must have been begun alike (`require_same`)."""
+def begin_store(store: Path, header: StoreHeader) -> StoreHeader:
+    """The store's header, written if it is new; one that exists must be the same but for the shard."""
     with naming_write_errors(store):
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         if not (store / HEADER).exists():
             header.write(store)
-    StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
+    begun = StoreHeader.read(store)
+    begun.require_same(header, ours=str(store), theirs="this run")
+    return begun
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class _UntilItBreaks:
 
 
 class _Tally:
-    """Counts what became of each decoded frame, and checks that none is told of twice or left out."""
+    """Counts what became of each decoded frame, and checks that each has either faces or a reason."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
