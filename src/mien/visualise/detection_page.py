@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.sources import PICTURE_SUFFIXES
 from mien.detect.statistics import unit_statistics
 from mien.io import write_bytes
 from mien.video import VideoError, read_frames, read_image
@@ -28,7 +29,6 @@ from mien.visualise.detection_data import (
 from mien.visualise.page_parts import Picture, hash_of, part, picture_url, printable, template
 from mien.visualise.timed_video import MOST_EMBEDDED_BYTES, page_video
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 _MARGIN = 0.25  # of the box's longer side, on each side
 _MOST_FACES = 48  # of which pictures are taken: those seen longest
 _PICTURE_QUALITY = 90
