@@ -44,9 +44,9 @@ def write_annotated_video(
     any is shown as "not looked at". Of a damaged video the frames that can be decoded are written, then
     VideoError is raised.
     """
-    overlay = _overlay(detections)
+    overlay, rows_by_frame = _overlay_and_rows(detections)
     broken: list[Exception] = []
-    frames = _drawn(_until_broken(read_frames(video), broken), _rows_by_frame(detections), overlay)
+    frames = _drawn(_until_broken(read_frames(video), broken), rows_by_frame, overlay)
     num_frames = write_timed_video(out, frames, audio_from=video)
     if broken:
         raise broken[0]
@@ -59,8 +59,8 @@ def write_annotated_picture(
     out: Path,
 ) -> None:
     """`out`, a JPEG file of the picture with the detections drawn in."""
-    rows = [row for _, of_frame in _rows_by_frame(detections) for row in of_frame]
-    drawn = _overlay(detections).draw(read_image(picture), rows)
+    overlay, rows_by_frame = _overlay_and_rows(detections)
+    drawn = overlay.draw(read_image(picture), [row for _, rows in rows_by_frame for row in rows])
     write_bytes(out, jpeg(drawn, quality=92), temporary_folder=out.parent)
 
 
@@ -113,12 +113,19 @@ class Overlay:
             top += (len(self.units) + 2) * step
 
 
-def _overlay(detections: pd.DataFrame | Tabular | Path) -> Overlay:
+def _overlay_and_rows(
+    detections: pd.DataFrame | Tabular | Path,
+) -> tuple[Overlay, Iterator[tuple[int, list[Row]]]]:
+    """How to draw, and the number and rows of each frame."""
+    rows: Iterator[Row]
     if isinstance(detections, Path):
-        columns = pd.DataFrame(columns=pq.read_schema(detections).names)
+        table, rows = pd.DataFrame(columns=pq.read_schema(detections).names), _rows_of_file(detections)
     else:
-        columns = table_of(detections).head(0)
-    return Overlay(units_of(unit_columns(columns), thresholds_of(detections)))
+        table = table_of(detections)
+        rows = _rows_of(table)
+    by_frame = itertools.groupby(rows, key=lambda row: int(row["frame"]))
+    overlay = Overlay(units_of(unit_columns(table), thresholds_of(detections)))
+    return overlay, ((frame, list(of_frame)) for frame, of_frame in by_frame)
 
 
 def _drawn(
@@ -133,18 +140,13 @@ def _drawn(
         yield frame.seconds, overlay.draw(frame.image_HWC, of_frame)
 
 
-def _rows_by_frame(detections: pd.DataFrame | Tabular | Path) -> Iterator[tuple[int, list[Row]]]:
-    for frame, rows in itertools.groupby(_rows(detections), key=lambda row: int(row["frame"])):
-        yield frame, list(rows)
+def _rows_of_file(path: Path) -> Iterator[Row]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS_AT_A_TIME):
+            yield from batch.to_pylist()
 
 
-def _rows(detections: pd.DataFrame | Tabular | Path) -> Iterator[dict[str, Any]]:
-    if isinstance(detections, Path):
-        with pq.ParquetFile(detections) as file:
-            for batch in file.iter_batches(_ROWS_AT_A_TIME):
-                yield from batch.to_pylist()
-        return
-    table = table_of(detections)
+def _rows_of(table: pd.DataFrame) -> Iterator[Row]:
     for start in range(0, len(table), _ROWS_AT_A_TIME):
         yield from table.iloc[start : start + _ROWS_AT_A_TIME].to_dict("records")
 

@@ -25,6 +25,7 @@ from mien.visualise.detection_data import (
     metadata_of,
     page_data,
     table_of,
+    thresholds_of,
 )
 from mien.visualise.page_parts import Picture, hash_of, part, picture_url, printable, template
 from mien.visualise.timed_video import MOST_EMBEDDED_BYTES, page_video
@@ -65,7 +66,8 @@ def write_detection_page(
     copy NAME.playable.mp4 is written beside the page. `thresholds` (by column) and `facts` (name and value)
     come before those of the table's metadata. ValueError where the table is not about exactly one file.
     """
-    data = file_detections(detections, thresholds=thresholds)
+    table = table_of(detections)
+    data = file_detections(table, thresholds={**thresholds_of(detections), **(thresholds or {})})
     pictures = face_pictures(media, data)
     thumbnails = {face_id: picture_url(picture) for face_id, picture in pictures.by_face.items()}
     shown = is_picture(media)
@@ -84,7 +86,7 @@ def write_detection_page(
         video=video,
         picture=picture_url(read_image(media), quality=_PICTURE_QUALITY) if shown else "",
         faces=[(face, thumbnails.get(face.face_id, "")) for face in data.faces],
-        summary=_summary(table_of(detections), data),
+        summary=_summary(table, data),
         warning=printable(str(_of_model(detections, "warning") or "")),
         unproven=frozenset(map(str, _of_model(detections, "unproven_units") or ())),
         facts=[(printable(name), printable(value)) for name, value in (*facts, *_facts(detections))],
