@@ -119,7 +119,7 @@ def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Re
     report = report_of(results, parts)
     out.mkdir(parents=True, exist_ok=True)
     texts = {
-        "report.html": template("evaluation.html").render(report=report, **_figures(results, parts)),
+        "report.html": template("evaluation.html").render(report=report, **_figures(report, results, parts)),
         "report.md": _markdown(report),
         "tables.tex": "\n".join(as_latex(table) for table in report.tables),
         "scores.csv": as_csv(long_rows(results)),
@@ -227,14 +227,13 @@ def _compare(other: Result, first: Result) -> Comparison:
     return compare(other.predictions, first.predictions, names=(other.label, first.label))
 
 
-def _figures(results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
+def _figures(report: Report, results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
     """What the template shows besides the report: figures and faces, empty where they do not apply."""
-    whole = [r for r in results if r.predictions.about.share_of_labels == 1]
-    shown, styles = headline(whole), styles_of(results)
+    shown, styles = headline(results), styles_of(results)
     occurrences = results[0].occurrences
     share_figure, share_key = f1_against_share(results, styles) if occurrences else ("", ())
     floor = mean_defined(shown[0].occurrence_scores.always_on) if occurrences else None
-    highest = [bar.high for bar in ranking_of(results) if math.isfinite(bar.high)]
+    highest = [bar.high for bar in report.ranking if math.isfinite(bar.high)]
     return {
         "score_name": _score_name(results[0]),
         "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
@@ -244,8 +243,8 @@ def _figures(results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
         "identity_key": [(styles[name], name) for name, _ in parts.persons],
         "confusions": [
             (r.label, confusion(r.expressions.confusion_CC, r.predictions.outputs))
-            for r in whole
-            if r.expressions is not None
+            for r in results
+            if r.expressions is not None and r.predictions.about.share_of_labels == 1
         ],
         "rate_figure": f1_against_base_rate(shown, styles) if occurrences else "",
         "rate_key": [(styles[r.predictions.about.system], r.label) for r in shown],
