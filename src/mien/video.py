@@ -91,27 +91,27 @@ class VideoInfo:
     notes: tuple[str, ...] = ()  # what was assumed or left out in reading it; sentences without a full stop
 
 
-def read_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
+def read_frames(path: Path) -> Iterator[Frame]:
     """All frames of a video that can be decoded, in the order of presentation, one at a time.
 
     OSError where the file cannot be opened. VideoError where it holds no video; where some of it cannot be
     decoded, every frame that can is yielded first, then VideoError says how many could not. (A cut-off
     Matroska or WebM file does not show it.)
     """
-    for frame in read_all_frames(path, threads=threads):
+    for frame in read_all_frames(path):
         if isinstance(frame, Frame):
             yield frame
 
 
-def read_all_frames(path: Path, *, threads: int = 1) -> Iterator[Frame | LostFrame]:
+def read_all_frames(path: Path) -> Iterator[Frame | LostFrame]:
     """The same with a LostFrame for each frame that cannot be decoded, in its place; errors as `read_frames`.
 
     What the container itself has lost (a zeroed block of a Matroska file, packets missing from a transport
     stream) leaves nothing to count: it is a hole in the times, and frames behind it are numbered on.
     """
     with opened(path) as (container, stream):
-        stream.thread_count = threads
-        stream.thread_type = "AUTO" if threads > 1 else "NONE"
+        stream.thread_count = 1
+        stream.thread_type = "NONE"
         convert = RgbConverter(stream)
         clock = Clock.at_rate(frames_per_second(container, stream))
         problems: list[str] = []
