@@ -105,7 +105,7 @@ def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rising_times(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The frames' times as they are where they rise; else seconds after the first: `Frame.seconds`."""
+    """The frames' times as they are where they rise; else counted on behind each fall, as `Frame.seconds`."""
     if (np.diff(timestamp_F) > 0).all():
         return timestamp_F
     return rising_seconds(timestamp_F, period_seconds=float(frame_seconds(timestamp_F)[-1]))
