@@ -1,4 +1,4 @@
-"""52 blendshapes of a face: a yardstick for measurements on videos without labels. Nothing is trained on them.
+"""52 blendshapes of a face: a yardstick for measurements on videos without labels. No training uses it.
 
     python benchmarks/yardstick.py face_landmarker.task PICTURE...
 
