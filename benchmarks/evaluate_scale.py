@@ -63,7 +63,8 @@ class _GivenFaces(FaceFinding):
 def _look(frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
     points_5x2 = np.array(POINTS, float).reshape(5, 2)
     crop_HWC = crop_face(frame.image_HWC, points_5x2, _GivenFaces.contract)
-    return (TrackedFace(0, (9.0, 9.0, 39.0, 39.0), points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC),), ""
+    box, mesh_468x3 = (9.0, 9.0, 39.0, 39.0), np.zeros((468, 3), np.float32)
+    return (TrackedFace(0, box, points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC, mesh_468x3),), ""
 
 
 def main() -> None:

@@ -58,7 +58,8 @@ class PointsLook:
 
 def _face(image_HWC, number, points_5x2):
     crop_HWC = crop_face(image_HWC, points_5x2, CONTRACT)
-    return TrackedFace(number, bounding_box(points_5x2), points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC)
+    box, mesh_468x3 = bounding_box(points_5x2), np.zeros((468, 3), np.float32)
+    return TrackedFace(number, box, points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC, mesh_468x3)
 
 
 class PointsTracking:

@@ -101,6 +101,7 @@ def _mesh(planted):
     left, top, _, _ = planted.box
     return Mesh(
         points_5x2_px=np.array(TEMPLATE_POINTS_5X2) * planted.side + (left, top),
+        points_468x3=np.zeros((468, 3), np.float32),
         box_xyxy_px=planted.box,
         score=planted.score,
         yaw_degrees=1.0,

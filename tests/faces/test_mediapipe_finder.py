@@ -92,6 +92,23 @@ def test_the_mesh_finds_a_turned_face_in_a_turned_region(finder, turns, roll):
     assert mesh.yaw_degrees == pytest.approx(upright.yaw_degrees, abs=3)
 
 
+def test_the_mesh_lies_in_the_picture_and_its_depth_is_on_the_same_scale(finder):
+    mesh = finder.mesh(sketch(), Region(320.0, 250.0, 300.0, 0.0))
+    twice = cv2.resize(sketch(), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    of_twice = finder.mesh(twice, Region(640.5, 500.5, 600.0, 0.0))
+    if mesh.score < 0.5:
+        pytest.skip("the mesh does not take the sketch for a face")
+    assert mesh.points_468x3.shape == (468, 3)
+    assert mesh.points_468x3.dtype == np.float32
+    left, top, right, bottom = mesh.box_xyxy_px
+    x, y, z = mesh.points_468x3.T
+    assert (x.min(), y.min(), x.max(), y.max()) == pytest.approx((left, top, right, bottom), abs=1e-3)
+    corners = np.array([x[33] + x[133], y[33] + y[133]]) / 2
+    assert corners == pytest.approx(mesh.points_5x2_px[0], abs=1e-3)
+    assert z[4] < z[234]  # the nose is nearer than the side of the face
+    assert np.abs(of_twice.points_468x3 - 2 * mesh.points_468x3).max() < 0.05 * (right - left)
+
+
 def test_a_face_that_fills_the_picture_is_found_too(finder):
     face = finder.mesh(sketch(), Region(320.0, 250.0, 300.0, 0.0))
     left, top, right, bottom = (round(edge) for edge in face.box_xyxy_px)

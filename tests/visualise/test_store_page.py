@@ -36,6 +36,7 @@ def looked_at(slot, brightness):
         roll_degrees=0.0,
         sharpness=1.0,
         crop_HWC=np.full((64, 64, 3), brightness, np.uint8),
+        mesh_468x3=np.zeros((468, 3), np.float32),
     )
     return SlotFaces(slot, slot / 25, (slot,), (face,), "")
 

@@ -92,9 +92,14 @@ def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region
     means_9x3 = _MEANS_9X468 @ points_468x3
     left, right, forehead, chin = means_9x3[5:]
     pose = pose_from_axes(right - left, chin - forehead)
+    flat_468x2 = map_points(to_picture, points_468x3[:, :2])
+    in_picture_468x3 = np.empty((468, 3), np.float32)
+    in_picture_468x3[:, :2] = flat_468x2
+    in_picture_468x3[:, 2] = points_468x3[:, 2] * _scale(to_picture)
     return Mesh(
         points_5x2_px=map_points(to_picture, means_9x3[:5, :2]),
-        box_xyxy_px=bounding_box(map_points(to_picture, points_468x3[:, :2])),
+        points_468x3=in_picture_468x3,
+        box_xyxy_px=bounding_box(flat_468x2),
         score=1 / (1 + math.exp(-max(-80.0, logit))),
         yaw_degrees=pose.yaw_degrees,
         pitch_degrees=pose.pitch_degrees,
@@ -106,16 +111,20 @@ def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region
 def _region_of(points_468x2: Points, to_picture: Points, region: Region) -> Region:
     """The square around the mesh, turned to its eyes."""
     low, high = points_468x2.min(axis=0), points_468x2.max(axis=0)
-    scale = math.hypot(to_picture[0, 0], to_picture[1, 0])  # picture pixels an input pixel
     centre_x, centre_y = map_points(to_picture, (low + high)[None] / 2)[0]
     along = points_468x2[RIGHT_EYE_CORNERS[1]] - points_468x2[LEFT_EYE_CORNERS[0]]
     turn = math.degrees(math.atan2(along[1], along[0]))
     return Region(
         centre_x_px=float(centre_x),
         centre_y_px=float(centre_y),
-        side_px=float(max(high - low)) * scale * REGION_PER_FACE,
+        side_px=float(max(high - low)) * _scale(to_picture) * REGION_PER_FACE,
         roll_degrees=_within_half_turn(region.roll_degrees + turn),
     )
+
+
+def _scale(to_picture: Points) -> float:
+    """Pixels of the picture per pixel of the input."""
+    return math.hypot(to_picture[0, 0], to_picture[1, 0])
 
 
 def _meets(region: Region, image_HWC: NDArray[np.uint8]) -> bool:

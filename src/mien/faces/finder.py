@@ -36,6 +36,7 @@ class Mesh:
     """One face, measured. The five points stand in the order of the crop contract."""
 
     points_5x2_px: Points  # left eye, right eye, nose tip, left and right mouth corner, as seen
+    points_468x3: NDArray[np.float32]  # all points: x, y and, on their scale, z away from the camera
     box_xyxy_px: Box
     score: float  # 0 to 1: whether there is a face at all
     yaw_degrees: float  # 0 is frontal; positive: turned to the right of the picture

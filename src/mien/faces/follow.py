@@ -346,4 +346,5 @@ def _tracked_face(sighting: _Sighting) -> TrackedFace:
         roll_degrees=mesh.roll_degrees,
         sharpness=sharpness(sighting.grey_HW),
         crop_HWC=sighting.crop_HWC,
+        mesh_468x3=mesh.points_468x3,
     )

@@ -57,6 +57,7 @@ class TrackedFace:
     roll_degrees: float  # 0 is upright; positive: tilted clockwise as seen
     sharpness: float  # variance of the Laplacian of the crop's grey values
     crop_HWC: NDArray[np.uint8]  # 256 x 256 x 3 RGB
+    mesh_468x3: NDArray[np.float32]  # x and y in px of the picture; z on their scale, away from the camera
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,7 @@ def _face(number, half_HWC) -> TrackedFace:
         roll_degrees=0.0,
         sharpness=1.0,
         crop_HWC=cv2.resize(half_HWC, (CROP_SIZE_PX, CROP_SIZE_PX)),
+        mesh_468x3=np.zeros((468, 3), np.float32),
     )
 
 
