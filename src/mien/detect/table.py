@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mien.findings.events import EventSettings
+
 BOX = ("box_left", "box_top", "box_right", "box_bottom")  # px of the picture as shown
 POINTS = tuple(f"point{point}_{axis}" for point in range(5) for axis in "xy")  # eyes, nose tip, mouth corners
 POSE = ("yaw", "pitch", "roll")  # degrees
@@ -234,6 +236,17 @@ class Detections:
 
         self._require_faces()
         return plot_summary(self.to_pandas())
+
+    def events(self, combinations: str = "", *, settings: EventSettings | None = None) -> pd.DataFrame:
+        """One row per event of an action unit, or of a combination as in `"6+12,1+2+4"`: onset, apex, offset.
+
+        Columns, settings and errors: `mien.findings.events.find_events` (docs/findings.md).
+        """
+        from mien.findings.events import combinations_of, find_events
+
+        thresholds = self.metadata.get("thresholds", {})
+        asked = combinations_of(combinations)
+        return find_events(self.to_pandas(), thresholds, combinations=asked, settings=settings)
 
     def _require_faces(self) -> None:
         if not self.faces:

@@ -1,0 +1,270 @@
+"""Events of action units: when each begins, peaks and ends, from a table of detections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.detect.statistics import FaceRows, faces_of, unit_columns
+from mien.io import write_bytes
+
+Floats = NDArray[np.float64]
+
+COLUMNS = (
+    *("input", "face", "unit", "side", "onset", "apex", "offset"),
+    *("duration", "peak", "mean", "intensity"),
+)
+BLINK = "blink"
+_EYES_CLOSE = ("AU45", "AU43")  # the first of these that the table has
+
+
+@dataclass(frozen=True)
+class EventSettings:
+    """What counts as one event. Times are in seconds, shares are of a unit's threshold or of a side."""
+
+    leave_share: float = 0.8  # an event goes on while the probability is above this share of the threshold
+    shortest_seconds: float = 0.1
+    longest_gap_seconds: float = 0.1  # without a usable row of the face, within an event
+    longest_blink_seconds: float = 0.5  # eyes closed for longer are no blink
+    one_sided_below: float = 0.4  # of the stronger side's intensity: the weaker side is not part of the event
+
+    def __post_init__(self) -> None:
+        if not 0 < self.leave_share <= 1:
+            raise ValueError(f"leave_share = {self.leave_share}: expected above 0, and 1 or less")
+        if not 0 <= self.one_sided_below <= 1:
+            raise ValueError(f"one_sided_below = {self.one_sided_below}: expected 0 to 1")
+        for name in ("shortest_seconds", "longest_gap_seconds", "longest_blink_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+
+
+def find_events(
+    table: pd.DataFrame,
+    thresholds: Mapping[str, float],
+    *,
+    combinations: Sequence[str] = (),
+    settings: EventSettings | None = None,
+) -> pd.DataFrame:
+    """One row per event, with the columns `COLUMNS`; times in seconds of the file.
+
+    An event of a unit spans the frames in which its probability is above its threshold (by column, as
+    `AU12`); it goes on over frames in which the probability stays above `leave_share` of the threshold, and
+    over short gaps without the face. Onset and offset are where the probability crosses the threshold,
+    interpolated between two frames; where an event is cut by a gap or by an end of the file, they are the
+    times of its first frame and of its last frame's end. `peak` and `mean` are of the probability; `apex` is
+    the time of the highest intensity, or probability where there is none; `intensity` is the highest, NaN
+    without. `side` is left, right, both, or empty where the model has no sides.
+
+    A combination, `6+12`, is an event of its own while all its units are present; the weakest of them gives
+    its values. Events of closed eyes that are short enough are listed again as unit `blink`.
+
+    Rows that are not `usable`, where the table has that column, count as missing. Units whose presence is
+    blank (`blank_units`) are left out, and so are combinations with them. Pictures have no events. ValueError
+    for a unit without a threshold or a combination that is none.
+    """
+    settings = settings or EventSettings()
+    blank = blank_units(table)
+    alone = [unit for unit in unit_columns(table) if unit not in blank]
+    missing = [unit for unit in alone if unit not in thresholds]
+    if missing:
+        raise ValueError(f"no threshold of {', '.join(missing)}: expected one per unit, as in the metadata")
+    asked = [(name, _units_of(name, table)) for name in combinations]
+    wanted = [(unit, (unit,)) for unit in alone]
+    wanted += [(name, units) for name, units in asked if not set(units) & set(blank)]
+    eyes = next((unit for unit in _EYES_CLOSE if unit in alone), None)
+    found: list[_Event] = []
+    for face in faces_of(table):
+        if face.num_frames > 1:
+            series = _Series.of(face, settings)
+            for name, units in wanted:
+                events = list(_events_of(series, name, units, thresholds, settings))
+                found += events
+                if name == eyes:
+                    longest = settings.longest_blink_seconds
+                    found += [event._replace(unit=BLINK) for event in events if event.duration <= longest]
+    return _frame(found)
+
+
+def blank_units(table: pd.DataFrame) -> list[str]:
+    """Columns of the units whose presence is blank wherever a face was seen: those of unproven skill."""
+    seen = table[table["success"] == 1]
+    return [unit for unit in unit_columns(table) if len(seen) and seen[f"{unit}_present"].isna().all()]
+
+
+def combinations_of(text: str) -> tuple[str, ...]:
+    """The combinations of `"6+12,1+2+4"`, each as in `("6+12", "1+2+4")`. ValueError for anything else."""
+    return tuple("+".join(str(number) for number in _numbers(part)) for part in text.split(",") if part)
+
+
+def write_events(events: pd.DataFrame, path: Path, record: Mapping[str, Any]) -> None:
+    """`NAME.events.csv` and, beside it, `NAME.events.json` with how they were found. WriteError."""
+    content = events.to_csv(index=False, float_format="%.4f").encode("utf-8", "backslashreplace")
+    write_bytes(path, content, temporary_folder=path.parent)
+    text = json.dumps({"events": dict(record)}, indent=2) + "\n"
+    write_bytes(path.with_suffix(".json"), text.encode(), temporary_folder=path.parent)
+
+
+def record_of(
+    table: pd.DataFrame, combinations: Sequence[str] = (), settings: EventSettings | None = None
+) -> dict[str, Any]:
+    """How a table's events are found, and what is left out of them; JSON."""
+    return {
+        "settings": asdict(settings or EventSettings()),
+        "combinations": list(combinations),
+        "units_left_out": dict.fromkeys(blank_units(table), "presence is blank: no proven skill"),
+    }
+
+
+class _Event(NamedTuple):
+    """One row, in the order of `COLUMNS`."""
+
+    input: str
+    face: int
+    unit: str
+    side: str
+    onset: float
+    apex: float
+    offset: float
+    duration: float
+    peak: float
+    mean: float
+    intensity: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """The usable rows of one face: N of them, in time."""
+
+    face: FaceRows
+    rows: pd.DataFrame
+    time_N: Floats
+    shown_N: Floats  # how long each frame is shown
+    breaks_N: NDArray[np.bool_]  # whether too long a gap comes before the row
+
+    @classmethod
+    def of(cls, face: FaceRows, settings: EventSettings) -> _Series:
+        keep_N = np.ones(len(face.rows), bool)
+        if "usable" in face.rows:
+            keep_N = face.rows["usable"].to_numpy() == 1
+        rows, shown_N = face.rows[keep_N], face.seconds_N[keep_N]
+        time_N = rows["timestamp"].to_numpy(np.float64)
+        missing_N = time_N[1:] - (time_N + shown_N)[:-1]
+        breaks_N = np.append(True, missing_N > settings.longest_gap_seconds + 1e-6)[: len(rows)]
+        return cls(face, rows, time_N, shown_N, breaks_N)
+
+    def weakest(self, columns: Sequence[str]) -> Floats:
+        """(N,): the least of the columns; NaN where one is NaN or not there."""
+        if not set(columns) <= set(self.rows):
+            return np.full(len(self.rows), np.nan)
+        least_N: Floats = self.rows[list(columns)].to_numpy(np.float64).min(axis=1)
+        return least_N
+
+
+def _events_of(
+    series: _Series,
+    name: str,
+    units: Sequence[str],
+    thresholds: Mapping[str, float],
+    settings: EventSettings,
+) -> Iterator[_Event]:
+    scale_U = np.array([thresholds[unit] for unit in units])
+    level_N = (series.rows[list(units)].to_numpy(np.float64) / scale_U).min(axis=1)
+    probability_N = series.weakest(units)
+    intensity_N = series.weakest([f"{unit}_intensity" for unit in units])
+    sides = [series.weakest([f"{unit}_intensity_{side}" for unit in units]) for side in ("left", "right")]
+    for first, last in _spans(level_N, series.breaks_N, settings.leave_share):
+        span = slice(first, last + 1)
+        onset, offset = _onset(series, level_N, first), _offset(series, level_N, last)
+        if offset - onset < settings.shortest_seconds - 1e-9:
+            continue
+        graded = np.isfinite(intensity_N[span]).any()
+        apex = first + int(np.nanargmax(intensity_N[span] if graded else probability_N[span]))
+        yield _Event(
+            input=series.face.input,
+            face=series.face.face_id,
+            unit=name,
+            side=_side(*(side_N[span] for side_N in sides), settings.one_sided_below),
+            onset=onset,
+            apex=float(series.time_N[apex]),
+            offset=offset,
+            duration=offset - onset,
+            peak=float(probability_N[span].max()),
+            mean=float(np.average(probability_N[span], weights=series.shown_N[span])),
+            intensity=float(np.nanmax(intensity_N[span])) if graded else np.nan,
+        )
+
+
+def _spans(level_N: Floats, breaks_N: NDArray[np.bool_], leave_share: float) -> list[tuple[int, int]]:
+    """(first, last) row above 1 of each run without a break in which the level stays above `leave_share`."""
+    run_N = np.cumsum(~(level_N > leave_share) | breaks_N)
+    above = np.flatnonzero(level_N > 1)
+    if not len(above):
+        return []
+    begins = np.flatnonzero(np.diff(run_N[above], prepend=-1))
+    ends = np.append(begins[1:], len(above)) - 1
+    return list(zip(above[begins].tolist(), above[ends].tolist(), strict=True))
+
+
+def _onset(series: _Series, level_N: Floats, first: int) -> float:
+    if series.breaks_N[first]:
+        return float(series.time_N[first])
+    return _crossing(series, level_N, first - 1)
+
+
+def _offset(series: _Series, level_N: Floats, last: int) -> float:
+    if last + 1 == len(level_N) or series.breaks_N[last + 1]:
+        return float(series.time_N[last] + series.shown_N[last])
+    return _crossing(series, level_N, last)
+
+
+def _crossing(series: _Series, level_N: Floats, before: int) -> float:
+    """When the level crosses 1 between this row and the next, by linear interpolation."""
+    (level, next_level), (time, next_time) = (
+        values_N[before : before + 2] for values_N in (level_N, series.time_N)
+    )
+    return float(time + (1 - level) / (next_level - level) * (next_time - time))
+
+
+def _side(left_N: Floats, right_N: Floats, one_sided_below: float) -> str:
+    left, right = (float(np.nanmax(side_N, initial=-1)) for side_N in (left_N, right_N))
+    if min(left, right) < 0:
+        return ""
+    if min(left, right) >= one_sided_below * max(left, right):
+        return "both"
+    return "left" if left > right else "right"
+
+
+def _frame(found: Sequence[_Event]) -> pd.DataFrame:
+    events = pd.DataFrame(found, columns=list(COLUMNS))
+    return (
+        events.astype({"face": np.int64})
+        .sort_values(["input", "face", "onset"], kind="stable")
+        .reset_index(drop=True)
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [part.strip() for part in text.split("+")]
+    if (
+        len(numbers) < 2
+        or not all(number.isdecimal() for number in numbers)
+        or len(set(numbers)) < len(numbers)
+    ):
+        raise ValueError(f"combination {text!r}: expected different action units joined by +, as 6+12")
+    return [int(number) for number in numbers]
+
+
+def _units_of(name: str, table: pd.DataFrame) -> tuple[str, ...]:
+    units = tuple(f"AU{number:02d}" for number in _numbers(name))
+    known = unit_columns(table)
+    missing = [unit for unit in units if unit not in known]
+    if missing:
+        raise ValueError(f"combination {name!r}: no {missing[0]} in the table; there are {', '.join(known)}")
+    return units
