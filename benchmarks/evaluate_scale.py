@@ -94,9 +94,11 @@ def main() -> None:
     with _told("probe, frozen, three folds, thresholds chosen as well"):
         predictions = try_system(trial, contestant, TrunkMode.FROZEN, features_ND)
     with _told("score with intervals"):
-        scores = Result.of(predictions).occurrence_scores
-    for number, f1, floor in zip(scores.action_units, scores.f1, scores.always_on, strict=True):
-        print(f"AU{number}: F1 {f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f}), always on {floor:.3f}")
+        result = Result.of(predictions)
+    for output, f1, floor in zip(
+        predictions.outputs, result.each("f1"), result.each("always_on"), strict=True
+    ):
+        print(f"{output}: F1 {f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f}), always on {floor.value:.3f}")
 
 
 def write_fake_bp4d(root: Path, *, num_frames: int) -> None:

@@ -20,7 +20,7 @@ from mien.evaluate import evaluation
 from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.probe import TrunkMode
-from mien.evaluate.scoring import summarise
+from mien.evaluate.scoring import Result
 from mien.faces.contract import CropContract
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from tests.shipped import crop_contract_of_finder, few_people
@@ -72,7 +72,7 @@ def test_every_system_mode_and_share_leaves_its_predictions(report):
     assert len(frozen.path_N) == 120
     assert not np.isnan(frozen.threshold_NA).any()
     assert frozen.predicted_intensity_NA is not None
-    assert np.isfinite(summarise(frozen).icc).any()
+    assert np.isfinite(Result.of(frozen).average("icc"))
 
 
 def test_the_page_needs_no_other_file_and_is_complete(report):

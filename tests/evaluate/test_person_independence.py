@@ -42,38 +42,38 @@ def _noise(columns, seed=1):
 def test_features_of_the_person_name_the_person_and_no_action(people):
     own = np.random.default_rng(2).normal(size=(12, 8))[people[1]]
     found = _measure(people, own + 0.2 * _noise(8))
-    assert found.identity_accuracy > 0.95
-    assert found.identity_retrieval > 0.95
-    assert found.silhouette_by_subject > 0.3
-    assert found.silhouette_by_action_unit < 0.05
-    assert found.neighbours_share == pytest.approx(found.neighbours_share_by_chance, abs=0.06)
-    assert found.index == pytest.approx(-1, abs=0.1)
+    assert found["identity_accuracy"] > 0.95
+    assert found["identity_retrieval"] > 0.95
+    assert found["silhouette_by_subject"] > 0.3
+    assert found["silhouette_by_action_unit"] < 0.05
+    assert found["neighbours_share"] == pytest.approx(found["neighbours_share_by_chance"], abs=0.06)
+    assert found["index"] == pytest.approx(-1, abs=0.1)
 
 
 def test_features_of_the_action_share_action_and_name_nobody(people):
     found = _measure(people, people[0].occurrence_NA + 0.05 * _noise(2), auc=1.0)
-    assert found.identity_accuracy < 0.25
-    assert found.silhouette_by_action_unit > 0.3
-    assert found.silhouette_by_subject < 0.05
-    assert found.neighbours_share > 0.95
-    assert found.index > 0.85
+    assert found["identity_accuracy"] < 0.25
+    assert found["silhouette_by_action_unit"] > 0.3
+    assert found["silhouette_by_subject"] < 0.05
+    assert found["neighbours_share"] > 0.95
+    assert found["index"] > 0.85
 
 
 def test_noise_is_at_chance_everywhere(people):
     found = _measure(people, _noise(8))
-    assert found.identity_accuracy == pytest.approx(found.identity_chance, abs=0.06)
-    assert found.identity_retrieval < 0.25
-    assert abs(found.silhouette_by_subject) < 0.1
-    assert found.r2_yaw < 0.05
-    assert abs(found.index) < 0.1
+    assert found["identity_accuracy"] == pytest.approx(found["identity_chance"], abs=0.06)
+    assert found["identity_retrieval"] < 0.25
+    assert abs(found["silhouette_by_subject"]) < 0.1
+    assert found["r2_yaw"] < 0.05
+    assert abs(found["index"]) < 0.1
 
 
 def test_pose_and_light_are_read_where_they_are(people):
     features_ND = np.column_stack([people[2][:, 0], people[3], _noise(4)])
     found = _measure(people, features_ND)
-    assert found.r2_yaw > 0.8
-    assert found.r2_brightness > 0.7
-    assert found.r2_pitch < 0.1
+    assert found["r2_yaw"] > 0.8
+    assert found["r2_brightness"] > 0.7
+    assert found["r2_pitch"] < 0.1
 
 
 def test_one_video_a_person_leaves_identity_undefined(people):
@@ -83,9 +83,9 @@ def test_one_video_a_person_leaves_identity_undefined(people):
     found = person_independence(
         _noise(4), frames, pose_N3=people[2], brightness_N=people[3], action_unit_auc=0.5
     )
-    assert np.isnan(found.identity_accuracy)
-    assert np.isnan(found.identity_retrieval)
-    assert np.isnan(found.index)
+    assert np.isnan(found["identity_accuracy"])
+    assert np.isnan(found["identity_retrieval"])
+    assert np.isnan(found["index"])
 
 
 def test_the_sample_is_even_over_videos_and_always_the_same(people):

@@ -3,13 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from mien.evaluate.predictions import Predictions, PredictionsError, read_predictions, write_predictions
-from mien.evaluate.scoring import compare, summarise, summarise_expressions
+from mien.evaluate.scoring import Result, compare, confusion_of
 
 
 @pytest.fixture
@@ -56,22 +57,22 @@ def test_intensities_and_expressions_come_back_too(good, tmp_path):
     write_predictions(tmp_path / "y.parquet", faces)
     _same(faces, read_predictions(tmp_path / "y.parquet"))
     assert faces.action_units == ()
-    assert summarise_expressions(faces).confusion_CC.sum() == len(good.path_N)
+    assert confusion_of(faces).sum() == len(good.path_N)
 
 
 def test_scores_are_means_of_the_folds_scores(good):
-    summary = summarise(good)
+    result = Result.of(good)
     for column in range(3):
         f1, auc = [], []
         for fold in ("p1", "p2", "p3"):
             rows = (good.fold_N == fold) & ~np.isnan(good.label_NA[:, column])
             f1.append(f1_score(good.label_NA[rows, column], good.probability_NA[rows, column] > 0.5))
             auc.append(roc_auc_score(good.label_NA[rows, column], good.probability_NA[rows, column]))
-        assert summary.f1[column].value == pytest.approx(np.mean(f1))
-        assert summary.roc_auc[column].value == pytest.approx(np.mean(auc), abs=0.02)
-        assert summary.f1[column].low <= summary.f1[column].value <= summary.f1[column].high
-    assert summary.f1_mean.value == pytest.approx(np.mean([interval.value for interval in summary.f1]))
-    assert (summary.num_frames, summary.num_subjects) == (480, 12)
+        found = result.each("f1")[column]
+        assert found.value == pytest.approx(np.mean(f1))
+        assert result.each("roc_auc")[column].value == pytest.approx(np.mean(auc), abs=0.02)
+        assert found.low <= found.value <= found.high
+    assert result.mean_score.value == pytest.approx(result.average("f1"))
 
 
 def test_chosen_thresholds_have_an_f1_of_their_own(good):
@@ -81,16 +82,15 @@ def test_chosen_thresholds_have_an_f1_of_their_own(good):
         for fold in ("p1", "p2", "p3")
     ]
     assert rows.any()
-    assert summarise(good).f1_chosen[0] == pytest.approx(np.mean(expected))
+    assert Result.of(good).each("f1_chosen")[0].value == pytest.approx(np.mean(expected))
     none = dataclasses.replace(good, threshold_NA=np.full_like(good.threshold_NA, np.nan))
-    assert np.isnan(summarise(none).f1_chosen).all()
+    assert np.isnan(Result.of(none).average("f1_chosen"))
 
 
 def test_recomputed_scores_equal_those_before_saving(good, tmp_path):
     write_predictions(tmp_path / "x.parquet", good)
-    again, before = summarise(read_predictions(tmp_path / "x.parquet")), summarise(good)
-    assert again.f1 == before.f1
-    assert again.roc_auc == before.roc_auc
+    again, before = Result.of(read_predictions(tmp_path / "x.parquet")), Result.of(good)
+    pd.testing.assert_frame_equal(again.scores, before.scores, check_exact=True)
 
 
 def test_a_better_system_is_told_from_a_worse_one(good):

@@ -1,21 +1,20 @@
 """Tables say what was measured here and what was published; texts hold the same numbers."""
 
-import csv
-import io
-import json
-import math
-
 import numpy as np
 import pytest
 
 from mien.datasets.base import DATASETS
-from mien.evaluate.scoring import Result, compare, in_order, label_of, long_rows
-from mien.evaluate.table import Cell, Row, Table, as_csv, as_latex, as_markdown
+from mien.evaluate.scoring import Result, compare, in_order, scores_table
 from mien.evaluate.tables import (
     FLOOR,
     MEASURED,
     PUBLISHED,
     TABLES,
+    Cell,
+    Row,
+    Table,
+    as_latex,
+    as_markdown,
     auc_table,
     comparison_table,
     expression_table,
@@ -66,15 +65,14 @@ def test_the_f1_table_holds_floors_then_ours_then_the_papers_rows(results):
 
 def test_measured_cells_are_the_scores_in_percent(results):
     row = f1_table(results).rows[2]
-    scores = results[0].occurrence_scores
-    assert row.cells[2 + 3].text == f"{100 * scores.f1[3].value:.1f}"
-    assert row.cells[1].text.startswith(f"{100 * scores.f1_mean.low:.1f} to")
+    assert row.cells[2 + 3].text == f"{100 * results[0].each('f1')[3].value:.1f}"
+    assert row.cells[1].text.startswith(f"{100 * results[0].mean_score.low:.1f} to")
 
 
 def test_a_score_that_is_not_surely_above_its_floor_is_faint(results):
     good, never = f1_table(results).rows[2:4]
-    scores = results[0].occurrence_scores
-    expected = [not f1.low > floor for f1, floor in zip(scores.f1, scores.always_on, strict=True)]
+    pairs = zip(results[0].each("f1"), results[0].each("always_on"), strict=True)
+    expected = [not f1.low > floor.value for f1, floor in pairs]
     assert [cell.faint for cell in good.cells[2:]] == expected
     assert all(cell.faint for cell in never.cells[2:])
     assert [cell.faint for cell in auc_table(results).rows[2].cells[1:]] == [True] * 12
@@ -104,7 +102,7 @@ def test_results_come_by_share_then_mode_then_as_given(results):
         )
 
     given = [other("all", 0.1), other("frozen", 1.0), other("affine+stats", 1.0)]
-    labels = [label_of(result.predictions.about) for result in in_order(given)]
+    labels = [result.label for result in in_order(given)]
     assert labels == ["clp (affine+stats)", "clp (frozen)", "clp (fine-tuned, 10 % of labels)"]
 
 
@@ -128,7 +126,7 @@ def test_expressions_stand_in_the_papers_order(results):
     assert [cell.text for cell in table.rows[0].cells[:7]] == ["100.0"] * 4 + ["0.0"] + ["100.0"] * 2
     assert table.rows[0].cells[7].text == "85.7"
     assert [row.kind for row in table.rows].count(PUBLISHED) == 8
-    assert {row["score"] for row in long_rows([Result.of(expressions)])} == {"accuracy"}
+    assert set(scores_table([Result.of(expressions)])["score"]) == {"accuracy"}
 
 
 def test_a_row_of_the_wrong_length_is_refused():
@@ -147,16 +145,12 @@ def test_markdown_and_latex_hold_every_row_and_say_what_was_published(results):
     assert "%" not in latex.replace(r"\%", "")
 
 
-def test_csv_rows_hold_every_score_with_its_bounds(results):
-    rows = list(csv.DictReader(io.StringIO(as_csv(long_rows(results)))))
-    f1 = next(row for row in rows if (row["system"], row["score"], row["output"]) == ("clp", "f1", "AU12"))
-    expected = results[0].occurrence_scores.f1[BP4D.index(12)]
-    assert float(f1["value"]) == pytest.approx(expected.value)
-    assert float(f1["low"]) == pytest.approx(expected.low)
-    assert math.isnan(float(next(row for row in rows if row["score"] == "icc")["value"]))
-    assert json.dumps(rows)
-    with pytest.raises(ValueError, match="no rows"):
-        as_csv([])
+def test_the_table_of_scores_holds_every_score_with_its_bounds(results):
+    rows = scores_table(results).set_index(["system", "score", "output"]).sort_index()
+    expected = results[0].each("f1")[BP4D.index(12)]
+    assert rows.loc[("clp", "f1", "AU12"), ["value", "low", "high"]].tolist() == list(vars(expected).values())
+    assert rows.loc[("clp", "icc")]["value"].isna().all()
+    assert len(rows) == 2 * (2 + 10 * 12)
 
 
 def test_every_set_of_the_paper_has_its_table_with_the_same_columns():

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from mien.datasets.base import PICTURE
-from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.predictions import About, Predictions
 from mien.evaluate.scoring import Result
-from mien.evaluate.tables import ablation_table
+from mien.evaluate.tables import PERSON, ablation_table
 from mien.visualise.evaluation_report import ReportParts, compared, ranking_of, report_of, write_report
 
 
@@ -48,9 +47,12 @@ def person_of():
     """Numbers of an encoder whose features name the person that often."""
 
     def make(identity_accuracy):
-        numbers = dict.fromkeys((field.name for field in dataclasses.fields(PersonIndependence)), 0.0)
-        numbers |= {"action_unit_auc": 0.7, "identity_chance": 0.1, "identity_accuracy": identity_accuracy}
-        return PersonIndependence(**numbers)
+        numbers = dict.fromkeys((key for _, key in PERSON), 0.0)
+        return numbers | {
+            "action_unit_auc": 0.7,
+            "identity_chance": 0.1,
+            "identity_accuracy": identity_accuracy,
+        }
 
     return make
 
@@ -75,10 +77,10 @@ def test_the_page_begins_with_the_best_system_and_its_interval(result_of):
         result_of("supervised", "all", skill=0.8),
     ]
     report = report_of(results, ReportParts())
-    mean = results[3].occurrence_scores.f1_mean
+    mean = results[3].mean_score
     interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
-    assert report.verdict.best == f"Best of 3: supervised (fine-tuned), mean F1 {interval}."
-    assert report.verdict.lines[0].startswith("It leads the next, ours (frozen), by +")
+    assert report.best == f"Best of 3: supervised (fine-tuned), mean F1 {interval}."
+    assert report.lines[0].startswith("It leads the next, ours (frozen), by +")
     assert [bar.label for bar in report.ranking] == [
         "supervised (fine-tuned)",
         "ours (frozen)",
@@ -89,40 +91,40 @@ def test_the_page_begins_with_the_best_system_and_its_interval(result_of):
 
 def test_a_clear_lead_is_told_as_one_and_no_lead_as_chance(result_of):
     good, bad = result_of("good", "frozen", skill=0.9), result_of("bad", "frozen", skill=0.0)
-    verdict = report_of([bad, good], ReportParts()).verdict
-    assert verdict.is_sure
-    assert "more than chance explains" in verdict.lines[0]
-    verdict = report_of([result_of("a", "frozen"), result_of("b", "frozen")], ReportParts()).verdict
-    assert not verdict.is_sure
-    assert "p = 1.000): which may be chance" in verdict.lines[0]
+    report = report_of([bad, good], ReportParts())
+    assert report.lead_is_sure
+    assert "more than chance explains" in report.lines[0]
+    report = report_of([result_of("a", "frozen"), result_of("b", "frozen")], ReportParts())
+    assert not report.lead_is_sure
+    assert "p = 1.000): which may be chance" in report.lines[0]
 
 
 def test_a_single_system_has_no_rival_and_no_badge(result_of, tmp_path):
     report = write_report([result_of("a", "frozen")], ReportParts(), tmp_path)
-    assert report.verdict.is_sure is None
-    assert report.verdict.best.startswith("a (frozen), mean F1")
+    assert report.lead_is_sure is None
+    assert report.best.startswith("a (frozen), mean F1")
     assert 'class="sure"' not in (tmp_path / "report.html").read_text()
 
 
 def test_the_best_is_set_against_the_floor_of_always_saying_yes(result_of):
     result = result_of("a", "frozen")
-    floor = 100 * np.mean(result.occurrence_scores.always_on)
-    above = 100 * result.occurrence_scores.f1_mean.value - floor
-    line = report_of([result], ReportParts()).verdict.lines[0]
+    floor = 100 * result.average("always_on")
+    above = 100 * result.mean_score.value - floor
+    line = report_of([result], ReportParts()).lines[0]
     assert f"gives {floor:.1f} %: the best lies {above:.1f} points above that." in line
 
 
 def test_a_best_that_is_none_is_not_praised(result_of):
     silent = result_of("a", "frozen", skill=0.0).predictions
     silent = Result.of(dataclasses.replace(silent, probability_NA=np.zeros_like(silent.probability_NA)))
-    assert "no system reaches that" in report_of([silent], ReportParts()).verdict.lines[0]
+    assert "no system reaches that" in report_of([silent], ReportParts()).lines[0]
 
 
 def test_identity_is_told_at_the_top_of_every_system_that_was_measured(result_of, person_of):
     results = [result_of("ours", "frozen"), result_of("other", "frozen", skill=0.1)]
-    parts = ReportParts(persons=[("ours", person_of(0.25)), ("other", person_of(0.5))])
+    parts = ReportParts(persons={"ours": person_of(0.25), "other": person_of(0.5)})
     report = report_of(results, parts)
-    assert "names the person in 25 % (ours), 50 % (other); chance is 10 %." in report.verdict.lines[-1]
+    assert "names the person in 25 % (ours), 50 % (other); chance is 10 %." in report.lines[-1]
 
 
 def test_an_alarm_stands_before_the_verdict(result_of, tmp_path):
@@ -138,7 +140,7 @@ def test_modes_stand_side_by_side_in_one_row_a_system(result_of):
     table = report_of(results, ReportParts()).tables[0]
     assert table.columns == ("affine+stats", "stats", "frozen", "fine-tuned")
     assert [row.label for row in table.rows] == ["ours", "supervised"]
-    mean = results[4].occurrence_scores.f1_mean
+    mean = results[4].mean_score
     assert [cell.text for cell in table.rows[1].cells] == [
         *[""] * 3,
         f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})",
@@ -152,7 +154,7 @@ def test_a_system_has_one_colour_in_every_figure(result_of, person_of, tmp_path)
         for mode in ("frozen", "all")
         for share in (1.0, 0.1)
     ]
-    parts = ReportParts(persons=[("ours", person_of(0.25)), ("other", person_of(0.5))])
+    parts = ReportParts(persons={"ours": person_of(0.25), "other": person_of(0.5)})
     report = write_report(results, parts, tmp_path)
     assert [bar.style for bar in sorted(report.ranking, key=lambda bar: bar.label)] == ["s1", "s0"]
     html = (tmp_path / "report.html").read_text()
@@ -184,8 +186,8 @@ def test_expressions_are_ranked_by_their_mean_accuracy_and_compared(result_of, t
         )
 
     report = write_report([faces("poor", 0.4), faces("good", 0.9)], ReportParts(), tmp_path)
-    assert report.verdict.best.startswith("Best of 2: good (frozen), mean accuracy of the classes ")
-    assert report.verdict.is_sure
+    assert report.best.startswith("Best of 2: good (frozen), mean accuracy of the classes ")
+    assert report.lead_is_sure
     assert [table.title for table in report.tables][-1] == "Differences of accuracy, points"
     html = (tmp_path / "report.html").read_text()
     assert "Dashed" not in html
@@ -223,7 +225,7 @@ def test_a_report_on_rendered_faces_says_so(result_of, tmp_path):
 
 def test_names_from_files_cannot_break_the_page(result_of, person_of, tmp_path):
     name = "<script>alert(1)</script> $x_1$"
-    write_report([result_of(name, "frozen")], ReportParts(persons=[(name, person_of(0.25))]), tmp_path)
+    write_report([result_of(name, "frozen")], ReportParts(persons={name: person_of(0.25)}), tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert "<script>" not in html
     assert "https:" not in html

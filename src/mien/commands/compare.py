@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Print every score; the tests are between systems tested on the same frames, folds and labels."""
     from mien.evaluate.predictions import read_predictions, require_comparable
     from mien.evaluate.scoring import Result, in_order
-    from mien.evaluate.table import as_markdown
+    from mien.evaluate.tables import as_markdown
     from mien.visualise.evaluation_report import ReportParts, compared_with_first, report_of, write_report
 
     paths = _files(args.predictions)
@@ -32,16 +32,8 @@ def run(args: argparse.Namespace) -> int:
     results = [Result.of(predictions) for predictions in every]
     parts = ReportParts(comparisons=tuple(compared_with_first(results)))
     report = write_report(results, parts, args.out) if args.out else report_of(in_order(results), parts)
-    print(
-        "\n".join(
-            [
-                *(as_markdown(table) for table in report.tables),
-                *report.sentences,
-                report.verdict.best,
-                *report.verdict.lines,
-            ]
-        )
-    )
+    tables = [as_markdown(table) for table in report.tables]
+    print("\n".join([*tables, *report.sentences, report.best, *report.lines]))
     return 0
 
 

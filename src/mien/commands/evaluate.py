@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         pictures=report_pictures(trial, contestants, features),
     )
     report = write_report(results, parts, args.out)
-    print("\n" + "\n".join([report.verdict.best, *report.verdict.lines]))
+    print("\n" + "\n".join([report.best, *report.lines]))
     print(
         f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
     )

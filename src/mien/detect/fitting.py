@@ -29,7 +29,7 @@ from mien.detect.au_model import AuModel, IntensityHead
 from mien.detect.calibration import AS_IT_IS, ISOTONIC, PLATT, TEMPERATURE, Calibration, Curve, sigmoid
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
-from mien.evaluate.intervals import Interval
+from mien.evaluate.intervals import Interval, occurrence_intervals
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.metrics import always_on_f1, icc_3_1, mean_defined, scores_of
 from mien.evaluate.probe import (
@@ -42,7 +42,6 @@ from mien.evaluate.probe import (
 )
 from mien.evaluate.protocols import Fold, subject_folds
 from mien.evaluate.readout import fit_intensity
-from mien.evaluate.scoring import occurrence_intervals
 from mien.facs import action_unit
 from mien.train.encoder_file import Encoder
 

@@ -23,7 +23,7 @@ from mien.data.jobs import Died, Finished, Report, run_jobs
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.person_independence import PersonIndependence, person_independence, sample_of
+from mien.evaluate.person_independence import person_independence, sample_of
 from mien.evaluate.predictions import (
     About,
     Predictions,
@@ -391,9 +391,9 @@ def results_of(
         kept |= {attempt: trials.kept(attempt) for attempt in fresh}
     for attempt in attempts:
         result = Result.of(kept[attempt] or trials.try_and_keep(attempt))
-        about, mean = result.predictions.about, result.mean_score
+        about, mean = result.about, result.mean_score
         when = f"in {about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
-        name = "F1" if result.expressions is None else "class accuracy"
+        name = "F1" if result.has_units else "class accuracy"
         interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
         say(f"{result.label}: mean {name} {interval} {when}")
         yield result
@@ -401,20 +401,18 @@ def results_of(
 
 def people_in_features(
     trial: Trial, features: Features, results: Sequence[Result]
-) -> list[tuple[str, PersonIndependence]]:
-    """Person-independence of every system whose frozen features were probed for action units."""
+) -> dict[str, dict[str, float]]:
+    """`person_independence` of every system whose frozen features were probed for action units."""
     rows = sample_of(trial.data.frames)
     frames, pictures = trial.data.frames.rows(rows), trial.data.faces.read(rows, size_px=_BRIGHTNESS_PX)
-    found = []
-    for result in results:
-        about = result.predictions.about
-        if about.mode == "frozen" and about.share_of_labels == 1 and result.occurrences is not None:
-            numbers = person_independence(
-                features[about.system][rows],
-                frames,
-                pose_N3=trial.data.pose_N3[rows],
-                brightness_N=pictures.mean(axis=(1, 2, 3)),
-                action_unit_auc=result.occurrences.roc_auc_mean,
-            )
-            found.append((about.system, numbers))
-    return found
+    return {
+        result.about.system: person_independence(
+            features[result.about.system][rows],
+            frames,
+            pose_N3=trial.data.pose_N3[rows],
+            brightness_N=pictures.mean(axis=(1, 2, 3)),
+            action_unit_auc=result.average("roc_auc"),
+        )
+        for result in results
+        if result.about.mode == "frozen" and result.about.share_of_labels == 1 and result.has_units
+    }

@@ -19,6 +19,7 @@ Floats = NDArray[np.floating[Any]]
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
+RESAMPLING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,25 @@ def fold_of_subjects(subject_N: NDArray[Any], fold_N: NDArray[Any]) -> NDArray[A
     _, first_S = np.unique(subject_N, return_index=True)
     fold_S: NDArray[Any] = fold_N[first_S]
     return fold_S
+
+
+def occurrence_intervals(
+    labels_NA: Floats,
+    present_NA: NDArray[np.bool_],
+    ranking_NA: Floats,
+    subject_N: NDArray[Any],
+    fold_N: NDArray[Any],
+) -> tuple[list[Interval], Interval, list[Interval]]:
+    """F1 of each action unit, their mean, and ROC-AUC of each, with intervals that resample people.
+
+    present_NA: what is predicted; ranking_NA: scores by which frames are ranked.
+    """
+    counts_SA4 = counts_by_subject(labels_NA, present_NA, subject_N)
+    fold_S = fold_of_subjects(subject_N, fold_N)
+    weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
+    columns = zip(labels_NA.T, ranking_NA.T, strict=True)
+    auc = [auc_interval(labels_N, score_N, subject_N, fold_S, weight_RS) for labels_N, score_N in columns]
+    return *f1_intervals(counts_SA4, fold_S, weight_RS), auc
 
 
 def f1_intervals(

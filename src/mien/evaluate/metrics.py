@@ -7,7 +7,7 @@ has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -111,16 +111,6 @@ def mean_defined(values: Iterable[float]) -> float:
     """The mean of what is not NaN; NaN when nothing is."""
     defined = [value for value in values if not np.isnan(value)]
     return _mean(np.array(defined))
-
-
-def undefined(scores: Scores, action_units: Sequence[int]) -> list[str]:
-    """One sentence for every score that could not be computed."""
-    lines = []
-    for name, values_A in vars(scores).items():
-        numbers = [f"AU{n}" for n, value in zip(action_units, values_A, strict=True) if np.isnan(value)]
-        if numbers:
-            lines.append(f"{name.replace('_', ' ')} is undefined (NaN) for {', '.join(numbers)}")
-    return lines
 
 
 def _per_column(

@@ -6,8 +6,6 @@ people who were not in their training rows. Identity is read from other videos o
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,46 +29,6 @@ NUM_NEIGHBOURS = 10
 POSE_PENALTY = 100.0
 
 
-@dataclass(frozen=True)
-class PersonIndependence:
-    """NaN where a number is undefined: identity with one video a person, action units never coded.
-
-    identity_accuracy: share of frames whose person a linear read-out names from that person's other videos.
-    identity_retrieval: share of frames whose nearest frame of another video shows the same person.
-    silhouette_by_*: -1 to 1, of the standardised features; by action unit the mean over them.
-    neighbours_share: overlap of action units with the nearest frames of other people; by_chance: with random.
-    r2_*: of ridge regression across people; 1 is read exactly, 0 or less is not read.
-    """
-
-    action_unit_auc: float
-    identity_accuracy: float
-    identity_chance: float
-    identity_retrieval: float
-    silhouette_by_action_unit: float
-    silhouette_by_subject: float
-    neighbours_share: float
-    neighbours_share_by_chance: float
-    r2_yaw: float
-    r2_pitch: float
-    r2_brightness: float
-    num_frames: int
-    num_subjects: int
-
-    @property
-    def index(self) -> float:
-        """Action unit information less identity information, each from 0 (chance) to 1 (all).
-
-        (2 AUC - 1) - (accuracy - chance) / (1 - chance). An untrained encoder lies near what its pixels give;
-        +1 would be every action unit and nobody, -1 everybody and no action unit.
-        """
-        identity = (self.identity_accuracy - self.identity_chance) / (1 - self.identity_chance)
-        return 2 * self.action_unit_auc - 1 - identity
-
-    def to_dict(self) -> dict[str, float]:
-        """All numbers and the index."""
-        return dataclasses.asdict(self) | {"index": self.index}
-
-
 def person_independence(
     features_ND: Floats,
     frames: LabelledFrames,
@@ -78,27 +36,38 @@ def person_independence(
     pose_N3: Floats,
     brightness_N: Floats,
     action_unit_auc: float,
-) -> PersonIndependence:
-    """All numbers for these frames (at most 3 000: see `sample_of`)."""
+) -> dict[str, float]:
+    """Numbers of at most 3 000 frames (see `sample_of`), NaN where undefined: with one video a person, say.
+
+    identity_accuracy: share of frames whose person a linear read-out names from that person's other videos.
+    identity_retrieval: share of frames whose nearest frame of another video shows the same person.
+    silhouette_by_*: -1 to 1, of the standardised features; by action unit the mean over them.
+    neighbours_share: overlap of action units with the nearest frames of other people; by_chance: random ones.
+    r2_*: of ridge regression across people; 1 is read exactly, 0 or less is not read.
+    index: action units less identity, (2 AUC - 1) - (accuracy - chance) / (1 - chance), each from 0 (chance)
+    to 1 (all). An untrained encoder lies near what its pixels give; +1 would be every action unit and nobody,
+    -1 everybody and no action unit.
+    """
     subject_N, video_N = frames.subject_N, frames.videos()
     near, random = _neighbour_agreement(features_ND, frames.occurrence_NA, subject_N)
     by_au, by_subject = _silhouettes(features_ND, frames.occurrence_NA, subject_N)
     accuracy, chance = _identity(features_ND, subject_N, video_N)
-    return PersonIndependence(
-        action_unit_auc=action_unit_auc,
-        identity_accuracy=accuracy,
-        identity_chance=chance,
-        identity_retrieval=_retrieval(features_ND, subject_N, video_N),
-        silhouette_by_action_unit=by_au,
-        silhouette_by_subject=by_subject,
-        neighbours_share=near,
-        neighbours_share_by_chance=random,
-        r2_yaw=_r2_across_people(features_ND, pose_N3[:, 0], subject_N),
-        r2_pitch=_r2_across_people(features_ND, pose_N3[:, 1], subject_N),
-        r2_brightness=_r2_across_people(features_ND, brightness_N, subject_N),
-        num_frames=len(subject_N),
-        num_subjects=len(np.unique(subject_N)),
-    )
+    return {
+        "action_unit_auc": action_unit_auc,
+        "identity_accuracy": accuracy,
+        "identity_chance": chance,
+        "identity_retrieval": _retrieval(features_ND, subject_N, video_N),
+        "silhouette_by_action_unit": by_au,
+        "silhouette_by_subject": by_subject,
+        "neighbours_share": near,
+        "neighbours_share_by_chance": random,
+        "r2_yaw": _r2_across_people(features_ND, pose_N3[:, 0], subject_N),
+        "r2_pitch": _r2_across_people(features_ND, pose_N3[:, 1], subject_N),
+        "r2_brightness": _r2_across_people(features_ND, brightness_N, subject_N),
+        "num_frames": len(subject_N),
+        "num_subjects": len(np.unique(subject_N)),
+        "index": 2 * action_unit_auc - 1 - (accuracy - chance) / (1 - chance),
+    }
 
 
 def sample_of(frames: LabelledFrames, *, num_frames: int = MAX_FRAMES, seed: int = 0) -> NDArray[np.int64]:

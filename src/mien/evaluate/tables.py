@@ -1,39 +1,83 @@
-"""The report's tables, with the paper's Tables I-VI as data beside ours (paper_tables/SOURCE.md)."""
+"""The report's tables, with the paper's Tables I-VI (paper_tables/SOURCE.md), as data, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mien.evaluate.intervals import Interval, PairedTest
-from mien.evaluate.metrics import mean_defined
-from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.scoring import Comparison, Result, mode_name
-from mien.evaluate.table import FLOOR, MEASURED, PUBLISHED, Cell, Row, Table
+
+MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The printed text, and a hint with more.
+
+    strong: a mean. faint: a score whose interval reaches the floor of its column.
+    """
+
+    text: str
+    hint: str = ""
+    strong: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. kind: MEASURED, PUBLISHED or FLOOR."""
+
+    label: str
+    kind: str
+    cells: tuple[Cell, ...]
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a note, and rows of as many cells as there are columns."""
+
+    name: str  # of the LaTeX label
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(
+                    f"{self.title}, {row.label}: {len(row.cells)} cells, {len(self.columns)} columns"
+                )
 
 
 def f1_table(results: Sequence[Result]) -> Table:
     """F1 per action unit beside floors and, for a set of the paper, its table."""
-    first = results[0].occurrence_scores
-    numbers = first.action_units
-    floors = [
-        _floor("base rate (frames with it)", first.base_rate),
-        _floor("always on (F1 of predicting it everywhere)", first.always_on),
-    ]
-    published = [_published_f1(row) for row in paper_rows(results[0].predictions.about.dataset)]
+    floors = {
+        "base rate (frames with it)": "base_rate",
+        "always on (F1 of predicting it everywhere)": "always_on",
+    }
+    rows = []
+    for label, score in floors.items():
+        values = [interval.value for interval in results[0].each(score)]
+        mean = Cell(_percent(results[0].average(score)), strong=True)
+        rows.append(Row(label, FLOOR, (mean, Cell(""), *map(Cell, map(_percent, values)))))
+    for result in results:
+        pairs = zip(result.each("f1"), result.each("always_on"), strict=True)
+        cells = [_interval_cell(interval, floor=always_on.value) for interval, always_on in pairs]
+        rows.append(Row(result.label, MEASURED, (*_mean_cells(result.mean_score), *cells)))
+    for row in paper_rows(results[0].about.dataset):
+        mean, *each = _published_cells(row)
+        rows.append(Row(row.label, PUBLISHED, (mean, Cell(""), *each), row.repair))
     return Table(
         "f1",
         "F1 by action unit, %",
-        ("mean", "95 % interval", *(f"AU{number}" for number in numbers)),
-        (*floors, *(_f1_row(result) for result in results), *published),
+        ("mean", "95 % interval", *_units(results[0])),
+        tuple(rows),
         "Mean of the folds' F1 at threshold 0.5, last epoch. Intervals of the mean over action units, people "
         "resampled. Faint: the interval reaches down to what predicting the action unit everywhere gives. "
         "* copied in the paper from the method's own article. Published rows come from other crops, other "
@@ -43,14 +87,13 @@ def f1_table(results: Sequence[Result]) -> Table:
 
 def modes_table(results: Sequence[Result]) -> Table:
     """One row per system, one column per mode: the mean score where parts of the encoder are fitted too."""
-    whole = [result for result in results if result.predictions.about.share_of_labels == 1]
-    modes = dict.fromkeys(result.predictions.about.mode for result in whole)
+    whole = [result for result in results if result.about.share_of_labels == 1]
+    modes = dict.fromkeys(result.about.mode for result in whole)
     by_system: dict[str, dict[str, Cell]] = {}
     for result in whole:
-        about, mean = result.predictions.about, result.occurrence_scores.f1_mean
-        text = f"{_percent(mean.value)} ({_bounds(mean)})"
-        hint = f"ROC-AUC {_percent(result.occurrence_scores.roc_auc_mean)}"
-        by_system.setdefault(about.system, {})[about.mode] = Cell(text, hint)
+        mean, hint = result.mean_score, f"ROC-AUC {_percent(result.average('roc_auc'))}"
+        cell = Cell(f"{_percent(mean.value)} ({_bounds(mean)})", hint)
+        by_system.setdefault(result.about.system, {})[result.about.mode] = cell
     rows = [
         Row(system, MEASURED, tuple(cells.get(mode, Cell("")) for mode in modes))
         for system, cells in by_system.items()
@@ -87,19 +130,17 @@ def ablation_table(dataset: str) -> Table | None:
 
 def auc_table(results: Sequence[Result]) -> Table:
     """ROC-AUC per action unit, which depends on no threshold and no base rate."""
-    rows = []
+    units = _units(results[0])
+    rows = [Row("chance", FLOOR, (Cell("50.0"),) * (1 + len(units)))]
     for result in results:
-        summary = result.occurrence_scores
-        mean = Cell(_percent(summary.roc_auc_mean), strong=True)
-        each = [_interval_cell(interval, floor=0.5) for interval in summary.roc_auc]
+        mean = Cell(_percent(result.average("roc_auc")), strong=True)
+        each = [_interval_cell(interval, floor=0.5) for interval in result.each("roc_auc")]
         rows.append(Row(result.label, MEASURED, (mean, *each)))
-    numbers = results[0].occurrence_scores.action_units
-    chance = Row("chance", FLOOR, tuple(Cell("50.0") for _ in range(len(numbers) + 1)))
     return Table(
         "auc",
         "ROC-AUC by action unit, %",
-        ("mean", *(f"AU{number}" for number in numbers)),
-        (chance, *rows),
+        ("mean", *units),
+        tuple(rows),
         "Over pairs of frames tested by the same model. Faint: the interval reaches down to chance. NaN: one "
         "class alone among the coded frames.",
     )
@@ -108,23 +149,22 @@ def auc_table(results: Sequence[Result]) -> Table:
 _SUMMARY = {
     "F1 pooled": "f1_pooled",
     "F1, chosen thresholds": "f1_chosen",
-    "ROC-AUC": "roc_auc_mean",
+    "ROC-AUC": "roc_auc",
     "average precision": "average_precision",
     "balanced accuracy": "balanced_accuracy",
     "calibration error": "calibration_error",
     "ICC(3,1)": "icc",
 }
-"""Fields of a summary by the column that shows their mean."""
+"""Scores by the column that shows their mean."""
 
 
 def summary_table(results: Sequence[Result]) -> Table:
     """All mean scores of each system."""
     rows = []
     for result in results:
-        means = [np.atleast_1d(getattr(result.occurrence_scores, field)) for field in _SUMMARY.values()]
-        cells = [Cell(_measured(mean_defined(mean_A))) for mean_A in means]
-        seconds = Cell(f"{result.predictions.about.seconds:.0f}")
-        rows.append(Row(result.label, MEASURED, (*_mean_cells(result.mean_score), *cells, seconds)))
+        means = [_percent(result.average(score)).replace("NaN", "–") for score in _SUMMARY.values()]
+        cells = map(Cell, (*means, f"{result.about.seconds:.0f}"))
+        rows.append(Row(result.label, MEASURED, (*_mean_cells(result.mean_score), *cells)))
     return Table(
         "summary",
         "Means over action units, %",
@@ -139,21 +179,30 @@ def summary_table(results: Sequence[Result]) -> Table:
 
 def expression_table(results: Sequence[Result]) -> Table:
     """Accuracy per class beside the paper's rows, in the paper's order of columns."""
-    dataset, names = results[0].predictions.about.dataset, results[0].predictions.outputs
-    published = paper_rows(dataset)
-    order = tuple(published[0].values) if published else names
-    rows = [_expression_row(result, order) for result in results]
+    published = paper_rows(results[0].about.dataset)
+    order = tuple(published[0].values) if published else results[0].predictions.outputs
+    rows = []
+    for result in results:
+        predictions = result.predictions
+        accuracy_of = dict(zip(predictions.outputs, result.each("accuracy"), strict=True))
+        each = [Cell(_percent(accuracy_of[name].value)) for name in order]
+        named_N = predictions.probability_NA.argmax(axis=1)
+        of_all = Cell(_percent(float((named_N == predictions.class_N).mean())))
+        rows.append(Row(result.label, MEASURED, (*each, *_mean_cells(result.mean_score), of_all)))
+    for row in published:
+        mean, *each = _published_cells(row)
+        rows.append(Row(row.label, PUBLISHED, (*each, mean, Cell(""), Cell("")), row.repair))
     return Table(
         "expressions",
         "Accuracy by expression, %",
         (*order, "mean of classes", "95 % interval", "all faces"),
-        (*rows, *(_published(row, extra=2) for row in published)),
+        tuple(rows),
         "Share of each class that is named rightly; their mean is the paper's “Average”. Intervals of that "
         "mean, pictures resampled.",
     )
 
 
-_PERSON = (
+PERSON = (
     ("index", "index"),
     ("AU ROC-AUC", "action_unit_auc"),
     ("identity named", "identity_accuracy"),
@@ -167,20 +216,20 @@ _PERSON = (
     ("R² pitch", "r2_pitch"),
     ("R² brightness", "r2_brightness"),
 )
-"""Columns and the fields that they show."""
+"""Columns and the numbers that they show."""
 
 
-def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
-    """What is in the features of each encoder besides action units."""
+def person_table(persons: Mapping[str, Mapping[str, float]]) -> Table:
+    """What the features of each system contain besides action units; see `person_independence`."""
     rows = []
-    for name, numbers in measured:
-        values = [getattr(numbers, field) for _, field in _PERSON]
+    for name, numbers in persons.items():
+        values = [numbers[key] for _, key in PERSON]
         texts = ["undefined" if math.isnan(value) else f"{value:.2f}" for value in values]
         rows.append(Row(name, MEASURED, (Cell(texts[0], strong=True), *map(Cell, texts[1:]))))
     return Table(
         "person",
         "Person-independence: action units set against identity",
-        tuple(column for column, _ in _PERSON),
+        tuple(column for column, _ in PERSON),
         tuple(rows),
         "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 features hold "
         "more of the action than of the person. Identity is named by a linear read-out from other videos of "
@@ -192,63 +241,37 @@ def person_table(measured: Sequence[tuple[str, PersonIndependence]]) -> Table:
 
 def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) -> Table:
     """Differences of F1, or of accuracy, between systems on the same frames."""
+    rows = []
+    for comparison in comparisons:
+        each = [
+            Cell(_points(test) + ("†" if p < 0.05 else ""), f"p {test.p_value:.3f}, corrected {p:.3f}")
+            for test, p in zip(comparison.each, comparison.corrected_p, strict=True)
+        ]
+        mean, low, high = comparison.mean, comparison.mean.difference.low, comparison.mean.difference.high
+        p_value = Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}")
+        cells = (Cell(_points(mean), strong=True), Cell(f"{100 * low:+.1f} to {100 * high:+.1f}"), p_value)
+        rows.append(Row(f"{comparison.a} → {comparison.b}", MEASURED, (*cells, *each)))
     return Table(
         "paired",
         f"Differences of {comparisons[0].score}, points",
         ("mean", "95 % interval", "p", *outputs),
-        tuple(_comparison_row(comparison) for comparison in comparisons),
+        tuple(rows),
         "Second less first, the same frames and folds. p: sign-flip test over people of the mean; a dagger "
         "marks columns with p < 0.05 after Holm's correction for their number.",
     )
 
 
-def _f1_row(result: Result) -> Row:
-    summary = result.occurrence_scores
-    each = zip(summary.f1, summary.always_on, strict=True)
-    cells = [_interval_cell(interval, floor=float(floor)) for interval, floor in each]
-    return Row(result.label, MEASURED, (*_mean_cells(summary.f1_mean), *cells))
+def _units(result: Result) -> list[str]:
+    return [f"AU{number}" for number in result.predictions.action_units]
 
 
 def _mean_cells(mean: Interval) -> tuple[Cell, Cell]:
     return Cell(_percent(mean.value), strong=True), Cell(_bounds(mean))
 
 
-def _expression_row(result: Result, order: Sequence[str]) -> Row:
-    scores, names = result.expressions, list(result.predictions.outputs)
-    assert scores is not None
-    values = [scores.accuracy_C[names.index(name)] for name in order]
-    cells = [Cell(_percent(value)) for value in values]
-    last = (*_mean_cells(scores.mean), Cell(_percent(scores.accuracy)))
-    return Row(result.label, MEASURED, (*cells, *last))
-
-
-def _comparison_row(comparison: Comparison) -> Row:
-    each = [
-        Cell(_points(test) + ("†" if p < 0.05 else ""), f"p {test.p_value:.3f}, corrected {p:.3f}")
-        for test, p in zip(comparison.each, comparison.corrected_p, strict=True)
-    ]
-    mean, low, high = comparison.mean, comparison.mean.difference.low, comparison.mean.difference.high
-    p_value = Cell("< 0.001" if mean.p_value < 0.001 else f"{mean.p_value:.3f}")
-    cells = (Cell(_points(mean), strong=True), Cell(f"{100 * low:+.1f} to {100 * high:+.1f}"), p_value)
-    return Row(f"{comparison.a} → {comparison.b}", MEASURED, (*cells, *each))
-
-
-def _published_f1(row: PaperRow) -> Row:
-    printed = _published(row)
-    *each, mean = printed.cells
-    return dataclasses.replace(printed, cells=(mean, Cell(""), *each))
-
-
-def _published(row: PaperRow, *, extra: int = 0) -> Row:
-    """`extra` empty cells at the end, for columns that the paper does not have."""
-    cells = [*(Cell(_plain(value)) for value in row.values.values()), Cell(_plain(row.average), strong=True)]
-    label = f"{row.method}{'*' if row.copied else ''}"
-    return Row(label, PUBLISHED, (*cells, *(Cell("") for _ in range(extra))), row.repair)
-
-
-def _floor(label: str, value_A: NDArray[np.floating[Any]]) -> Row:
-    mean = Cell(_percent(mean_defined(value_A)), strong=True)
-    return Row(label, FLOOR, (mean, Cell(""), *(Cell(_percent(value)) for value in value_A)))
+def _published_cells(row: PaperRow) -> list[Cell]:
+    """The average, then the columns."""
+    return [Cell(_plain(row.average), strong=True), *map(Cell, map(_plain, row.values.values()))]
 
 
 def _interval_cell(interval: Interval, *, floor: float) -> Cell:
@@ -261,11 +284,6 @@ def _bounds(interval: Interval) -> str:
 
 def _points(test: PairedTest) -> str:
     return f"{100 * test.difference.value:+.1f}"
-
-
-def _measured(share: float) -> str:
-    """Chosen thresholds and intensities are not had in every mode."""
-    return "–" if math.isnan(share) else _percent(share)
 
 
 def _percent(share: float) -> str:
@@ -283,7 +301,7 @@ TABLES = {
     "rafdb": "table5_rafdb",
     "affectnet": "table6_affectnet",
 }
-"""The file that holds a set's table."""
+"""The file with a set's table."""
 
 
 @dataclass(frozen=True)
@@ -295,6 +313,11 @@ class PaperRow:
     values: dict[str, float]
     average: float
     repair: str
+
+    @property
+    def label(self) -> str:
+        """As printed."""
+        return f"{self.method}{'*' if self.copied else ''}"
 
 
 def paper_rows(dataset: str) -> list[PaperRow]:
@@ -318,3 +341,41 @@ def read_paper_table(name: str) -> list[dict[str, str]]:
     """The cells of `paper_tables/NAME.csv`, among them table4_ablation and extra_sequence_length."""
     path = resources.files("mien.evaluate") / "paper_tables" / f"{name}.csv"
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+_LATEX = str.maketrans(
+    {sign: "\\" + sign for sign in "&%_#"}
+    | {"→": r"$\to$", "²": r"\textsuperscript{2}", "†": r"\textdagger{}", "<": r"\textless{}"}
+    | {"“": "``", "”": "''"}
+)
+
+
+def as_markdown(table: Table) -> str:
+    """A heading, a pipe table and the note."""
+    cells = [["", *table.columns], ["---", *("---:" for _ in table.columns)], *map(_texts, table.rows)]
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in cells]
+    return "\n".join([f"## {table.title}", "", *lines, "", table.note, ""])
+
+
+def as_latex(table: Table) -> str:
+    """A table environment with booktabs rules; a rule before the published rows."""
+    columns = "l" + "r" * len(table.columns)
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    lines += [_latex_row(["", *table.columns]), r"\midrule"]
+    kinds = [row.kind for row in table.rows]
+    for number, row in enumerate(table.rows):
+        if row.kind == PUBLISHED and PUBLISHED not in kinds[:number]:
+            lines.append(r"\midrule")
+        lines.append(_latex_row(_texts(row)))
+    caption = f"{table.title}. {table.note}".translate(_LATEX)
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", rf"\label{{tab:{table.name}}}"]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _texts(row: Row) -> list[str]:
+    label = f"{row.label} (published)" if row.kind == PUBLISHED else row.label
+    return [label, *(cell.text for cell in row.cells)]
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluate.metrics import always_on_f1
-from mien.evaluate.person_independence import PersonIndependence
 from mien.evaluate.scoring import Result, mode_name
 from mien.visualise.charts import QUIET, SYSTEMS, chart, heat_map
 
@@ -24,7 +23,7 @@ Key = tuple[tuple[str, str], ...]
 
 def styles_of(results: Sequence[Result]) -> dict[str, str]:
     """The CSS class of each system's colour, the same in every figure."""
-    systems = dict.fromkeys(result.predictions.about.system for result in results)
+    systems = dict.fromkeys(result.about.system for result in results)
     return {system: f"s{number % len(SYSTEMS)}" for number, system in enumerate(systems)}
 
 
@@ -34,11 +33,9 @@ def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -
     def draw(axes: Any) -> None:
         highest: dict[int, tuple[float, float]] = {}
         for result in results:
-            scores = result.occurrence_scores
-            f1 = 100 * np.array([interval.value for interval in scores.f1])
-            rate = 100 * np.asarray(scores.base_rate)
-            axes.plot(rate, f1, "o", ms=6, color=_colour(result.predictions.about.system, styles))
-            for unit, x, y in zip(scores.action_units, rate, f1, strict=True):
+            f1, rate = ([100 * one.value for one in result.each(score)] for score in ("f1", "base_rate"))
+            axes.plot(rate, f1, "o", ms=6, color=_colour(result.about.system, styles))
+            for unit, x, y in zip(result.predictions.action_units, rate, f1, strict=True):
                 if math.isfinite(x) and math.isfinite(y):
                     highest[unit] = max(highest.get(unit, (x, y)), (x, y), key=lambda point: point[1])
         axes.set(xlabel="base rate, %", ylabel="F1, %", xlim=(0, None))
@@ -56,18 +53,18 @@ def f1_against_share(results: Sequence[Result], styles: Mapping[str, str]) -> tu
 
     Fine-tuned systems have dotted lines.
     """
-    shares = sorted({result.predictions.about.share_of_labels for result in results})
+    shares = sorted({result.about.share_of_labels for result in results})
     lines: dict[tuple[str, str], list[Result]] = {}
-    for result in sorted(results, key=lambda result: result.predictions.about.share_of_labels):
-        lines.setdefault((result.predictions.about.system, result.predictions.about.mode), []).append(result)
+    for result in sorted(results, key=lambda result: result.about.share_of_labels):
+        lines.setdefault((result.about.system, result.about.mode), []).append(result)
     lines = {name: line for name, line in lines.items() if len(line) > 1}
     if not lines:
         return "", ()
 
     def draw(axes: Any) -> None:
         for (system, mode), line in lines.items():
-            x = [shares.index(result.predictions.about.share_of_labels) for result in line]
-            means = [result.occurrence_scores.f1_mean for result in line]
+            x = [shares.index(result.about.share_of_labels) for result in line]
+            means = [result.mean_score for result in line]
             value, low, high = (100 * np.array([(m.value, m.low, m.high) for m in means])).T
             style, colour = "o:" if mode == "all" else "o-", _colour(system, styles)
             axes.errorbar(x, value, (value - low, high - value), fmt=style, color=colour, elinewidth=1)
@@ -82,17 +79,17 @@ def f1_against_share(results: Sequence[Result], styles: Mapping[str, str]) -> tu
     return chart(draw, width=430, height=300, label="F1 against the share of labels"), key
 
 
-def identity_plane(persons: Sequence[tuple[str, PersonIndependence]], styles: Mapping[str, str]) -> str:
+def identity_plane(persons: Mapping[str, Mapping[str, float]], styles: Mapping[str, str]) -> str:
     """A dot per system, action units upwards and identity to the right; "" if no system has both."""
-    defined = [(name, numbers) for name, numbers in persons if math.isfinite(numbers.index)]
+    defined = {name: numbers for name, numbers in persons.items() if math.isfinite(numbers["index"])}
     if not defined:
         return ""
 
     def draw(axes: Any) -> None:
-        for name, numbers in defined:
-            place = 100 * numbers.identity_accuracy, 100 * numbers.action_unit_auc
+        for name, numbers in defined.items():
+            place = 100 * numbers["identity_accuracy"], 100 * numbers["action_unit_auc"]
             axes.plot(*place, "o", ms=9, color=_colour(name, styles))
-        chance = 100 * defined[0][1].identity_chance
+        chance = 100 * next(iter(defined.values()))["identity_chance"]
         axes.axvline(chance, ls="--", color=QUIET)
         axes.text(chance, 0.02, " chance", color=QUIET, transform=axes.get_xaxis_transform())
         axes.margins(x=0.2, y=0.15)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from mien.evaluate.intervals import Interval
-from mien.evaluate.metrics import mean_defined
-from mien.evaluate.person_independence import PersonIndependence
-from mien.evaluate.scoring import Comparison, Result, compare, in_order, long_rows
-from mien.evaluate.table import Table, as_csv, as_latex, as_markdown
+from mien.evaluate.scoring import MEAN, Comparison, Result, compare, confusion_of, in_order, scores_table
 from mien.evaluate.tables import (
+    Table,
     ablation_table,
+    as_latex,
+    as_markdown,
     auc_table,
     comparison_table,
     expression_table,
@@ -56,32 +58,17 @@ _WARNINGS = {
 _PUBLISHED_ABOVE = ("CLP", "ResNet-34 (ImageNet init, supervised)")
 """Published rows ranked with ours at the top of the page; the table has all of them."""
 
-Persons = Sequence[tuple[str, PersonIndependence]]
-
 
 @dataclass(frozen=True)
 class ReportParts:
-    """What the results do not contain."""
+    """What the results do not contain. persons: see `mien.evaluate.person_independence`, by system."""
 
-    persons: Persons = ()
+    persons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
     alarms: tuple[str, ...] = ()  # what makes the figures doubtful; shown first
     facts: tuple[tuple[str, str], ...] = ()
     counts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     pictures: ReportPictures | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`best` is a sentence, `lines` qualify it, first of all by the lead over the next system.
-
-    is_sure: whether p of that lead is below 0.05; None for a single system.
-    """
-
-    best: str
-    lines: tuple[str, ...]
-    is_sure: bool | None
 
 
 @dataclass(frozen=True)
@@ -98,11 +85,18 @@ class Bar:
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report but for its figures. `sentences`: one per system and per comparison."""
+    """The content of a report without its figures.
+
+    best: a sentence on the best system; lines qualify it, first of all by the lead over the next system.
+    lead_is_sure: whether p of that lead is below 0.05; None for a single system. sentences: one per system
+    and per comparison.
+    """
 
     title: str
     scope: str
-    verdict: Verdict
+    best: str
+    lines: tuple[str, ...]
+    lead_is_sure: bool | None
     sentences: tuple[str, ...]
     ranking: tuple[Bar, ...]  # best first
     tables: tuple[Table, ...]
@@ -122,14 +116,10 @@ def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Re
         "report.html": template("evaluation.html").render(report=report, **_figures(report, results, parts)),
         "report.md": _markdown(report),
         "tables.tex": "\n".join(as_latex(table) for table in report.tables),
-        "scores.csv": as_csv(long_rows(results)),
+        "scores.csv": scores_table(results).to_csv(index=False, lineterminator="\n", na_rep="nan"),
     }
     if parts.persons or parts.facts:
-        kept = {
-            "persons": {name: numbers.to_dict() for name, numbers in parts.persons},
-            "facts": parts.facts,
-            "counts": parts.counts,
-        }
+        kept = {"persons": parts.persons, "facts": parts.facts, "counts": parts.counts}
         texts["measures.json"] = json.dumps(kept, indent=2)
     for name, text in texts.items():
         write_bytes(out / name, text.encode(), temporary_folder=out)
@@ -138,12 +128,21 @@ def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Re
 
 def report_of(results: Sequence[Result], parts: ReportParts) -> Report:
     """The report of results that are in order."""
-    dataset = results[0].predictions.about.dataset
+    dataset = results[0].about.dataset
     comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
+    best, *others = sorted(headline(results), key=lambda result: -_sortable(result.mean_score.value))
+    lead = _compare(others[0], best) if others else None
+    among = f"Best of {1 + len(others)}: " if others else ""
     return Report(
         title=_TITLES.get(dataset, dataset),
         scope=_scope(results),
-        verdict=verdict_of(results, parts.persons),
+        best=f"{among}{best.label}, {_score_name(best)} {_interval(best.mean_score)}.",
+        lines=(
+            *([_lead(lead)] if lead else []),
+            *_floor_lines(best),
+            *_identity_lines(best, parts.persons),
+        ),
+        lead_is_sure=lead.mean.p_value < 0.05 if lead else None,
         sentences=(*map(_result_in_words, headline(results)), *map(_comparison_in_words, comparisons)),
         ranking=ranking_of(results),
         tables=_tables(results, comparisons, parts),
@@ -151,7 +150,7 @@ def report_of(results: Sequence[Result], parts: ReportParts) -> Report:
         warning=_WARNINGS.get(dataset, ""),
         alarms=parts.alarms,
         counts=parts.counts,
-        notes=(*parts.notes, *_undefined(results), *_missing_modes(results)),
+        notes=(*_undefined(results), *_missing_modes(results)),
     )
 
 
@@ -159,7 +158,7 @@ def headline(results: Sequence[Result]) -> list[Result]:
     """One result per system, all labels: frozen if that was run, else its first mode."""
     found: dict[str, Result] = {}
     for result in results:
-        about = result.predictions.about
+        about = result.about
         if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
             found[about.system] = result
     return list(found.values())
@@ -171,16 +170,16 @@ def compared(results: Sequence[Result]) -> list[Comparison]:
     A system in a mode that the first one was not run in (a supervised one, say) is compared with the first
     one's headline result.
     """
-    whole = [r for r in results if r.predictions.about.share_of_labels == 1]
+    whole = [r for r in results if r.about.share_of_labels == 1]
     if not whole:
         return []
-    system = whole[0].predictions.about.system
-    first_by_mode = {r.predictions.about.mode: r for r in whole if r.predictions.about.system == system}
+    system = whole[0].about.system
+    first_by_mode = {r.about.mode: r for r in whole if r.about.system == system}
     default = first_by_mode.get("frozen", whole[0])
     return [
-        _compare(other, first_by_mode.get(other.predictions.about.mode, default))
+        _compare(other, first_by_mode.get(other.about.mode, default))
         for other in whole
-        if other.predictions.about.system != system
+        if other.about.system != system
     ]
 
 
@@ -194,7 +193,7 @@ def ranking_of(results: Sequence[Result]) -> tuple[Bar, ...]:
     styles = styles_of(results)
     bars = []
     for result in headline(results):
-        mean, style = result.mean_score, styles[result.predictions.about.system]
+        mean, style = result.mean_score, styles[result.about.system]
         score, low, high = (100 * value for value in (mean.value, mean.low, mean.high))
         bars.append(Bar(result.label, _interval(mean), score, low, high, style))
     bars += [
@@ -206,21 +205,10 @@ def ranking_of(results: Sequence[Result]) -> tuple[Bar, ...]:
             row.average,
             "published",
         )
-        for row in paper_rows(results[0].predictions.about.dataset)
+        for row in paper_rows(results[0].about.dataset)
         if row.method in _PUBLISHED_ABOVE
     ]
     return tuple(sorted(bars, key=lambda bar: -bar.score))
-
-
-def verdict_of(results: Sequence[Result], persons: Persons) -> Verdict:
-    """Which system is best, how sure that is, and how much of the person its features contain."""
-    ranked = sorted(headline(results), key=lambda result: -_sortable(result.mean_score.value))
-    best, *others = ranked
-    among = f"Best of {len(ranked)}: " if others else ""
-    sentence = f"{among}{best.label}, {_score_name(best)} {_interval(best.mean_score)}."
-    lead = _compare(others[0], best) if others else None
-    lines = [*([_lead(lead)] if lead else []), *_floor_lines(best), *_identity_lines(best, persons)]
-    return Verdict(sentence, tuple(lines), lead.mean.p_value < 0.05 if lead else None)
 
 
 def _compare(other: Result, first: Result) -> Comparison:
@@ -230,9 +218,9 @@ def _compare(other: Result, first: Result) -> Comparison:
 def _figures(report: Report, results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
     """What the template shows besides the report: figures and faces, empty where they do not apply."""
     shown, styles = headline(results), styles_of(results)
-    occurrences = results[0].occurrences
-    share_figure, share_key = f1_against_share(results, styles) if occurrences else ("", ())
-    floor = mean_defined(shown[0].occurrence_scores.always_on) if occurrences else None
+    has_units = results[0].has_units
+    share_figure, share_key = f1_against_share(results, styles) if has_units else ("", ())
+    floor = shown[0].average("always_on") if has_units else None
     highest = [bar.high for bar in report.ranking if math.isfinite(bar.high)]
     return {
         "score_name": _score_name(results[0]),
@@ -240,14 +228,14 @@ def _figures(report: Report, results: Sequence[Result], parts: ReportParts) -> d
         "floor": None if floor is None else 100 * floor,
         "first_tables": ("modes", "f1", "expressions"),  # before the figures
         "identity_figure": identity_plane(parts.persons, styles),
-        "identity_key": [(styles[name], name) for name, _ in parts.persons],
+        "identity_key": [(styles[name], name) for name in parts.persons],
         "confusions": [
-            (r.label, confusion(r.expressions.confusion_CC, r.predictions.outputs))
+            (r.label, confusion(confusion_of(r.predictions), r.predictions.outputs))
             for r in results
-            if r.expressions is not None and r.predictions.about.share_of_labels == 1
+            if not has_units and r.about.share_of_labels == 1
         ],
-        "rate_figure": f1_against_base_rate(shown, styles) if occurrences else "",
-        "rate_key": [(styles[r.predictions.about.system], r.label) for r in shown],
+        "rate_figure": f1_against_base_rate(shown, styles) if has_units else "",
+        "rate_key": [(styles[r.about.system], r.label) for r in shown],
         "share_figure": share_figure,
         "share_key": share_key,
         "pictures": parts.pictures,
@@ -263,11 +251,11 @@ def _tables(
     predictions = results[0].predictions
     names = [f"AU{number}" for number in predictions.action_units] or predictions.outputs
     differences = [comparison_table(comparisons, names)] if comparisons else []
-    if results[0].expressions is not None:
+    if not results[0].has_units:
         return (expression_table(results), *differences)
     ablation = ablation_table(predictions.about.dataset)
     return (
-        *([modes_table(results)] if len({r.predictions.about.mode for r in results}) > 1 else []),
+        *([modes_table(results)] if len({r.about.mode for r in results}) > 1 else []),
         f1_table(results),
         *differences,
         *([person_table(parts.persons)] if parts.persons else []),
@@ -278,8 +266,8 @@ def _tables(
 
 
 def _scope(results: Sequence[Result]) -> str:
-    predictions, about = results[0].predictions, results[0].predictions.about
-    what = "expressions" if results[0].expressions is not None else "action units"
+    predictions, about = results[0].predictions, results[0].about
+    what = "action units" if results[0].has_units else "expressions"
     folds = len(set(predictions.fold_N.tolist()))
     how = f"{folds} folds" if folds > 1 else "one test part"
     return (
@@ -290,10 +278,10 @@ def _scope(results: Sequence[Result]) -> str:
 
 
 def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
-    predictions, about = results[0].predictions, results[0].predictions.about
+    predictions, about = results[0].predictions, results[0].about
     encoders = {
         f"encoder {one.system}": f"{one.encoder} {one.encoder_sha256[:16]}"
-        for one in (result.predictions.about for result in results)
+        for one in (result.about for result in results)
     }
     num_people = len(set(predictions.subject_N.tolist()))
     return (
@@ -308,13 +296,17 @@ def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
 
 
 def _undefined(results: Sequence[Result]) -> list[str]:
-    """Each line once, however many systems have it."""
-    lines = [line for r in results if r.occurrences is not None for line in r.occurrences.notes]
-    return list(dict.fromkeys(lines))
+    """One sentence per score that is nowhere defined for some output; not of scores that are optional."""
+    rows = pd.concat([result.scores for result in results])
+    wanted = rows["value"].isna() & ~rows["score"].isin(["f1_chosen", "icc"]) & (rows["output"] != MEAN)
+    return [
+        f"{str(score).replace('_', ' ')} is undefined (NaN) for {', '.join(dict.fromkeys(outputs))}"
+        for score, outputs in rows[wanted].groupby("score", sort=False)["output"]
+    ]
 
 
 def _missing_modes(results: Sequence[Result]) -> list[str]:
-    modes = {result.predictions.about.mode for result in results}
+    modes = {result.about.mode for result in results}
     missing = [mode for mode in ("affine+stats", "stats", "frozen") if mode not in modes]
     if not missing:
         return []
@@ -324,7 +316,7 @@ def _missing_modes(results: Sequence[Result]) -> list[str]:
 def _markdown(report: Report) -> str:
     lines = [f"# {report.title}", "", *([f"**{report.warning}**", ""] if report.warning else [])]
     lines += [f"**Warning: {line}**\n" for line in report.alarms]
-    lines += [report.scope, "", f"**{report.verdict.best}** {' '.join(report.verdict.lines)}", ""]
+    lines += [report.scope, "", f"**{report.best}** {' '.join(report.lines)}", ""]
     lines += [f"- {line}" for line in report.sentences]
     lines += ["", *(as_markdown(table) for table in report.tables), "## What was tested", ""]
     lines += [f"- {name}: {value}" for name, value in report.facts]
@@ -333,12 +325,12 @@ def _markdown(report: Report) -> str:
 
 
 def _score_name(result: Result) -> str:
-    return "mean accuracy of the classes" if result.expressions is not None else "mean F1"
+    return "mean F1" if result.has_units else "mean accuracy of the classes"
 
 
 def _result_in_words(result: Result) -> str:
     line = f"{result.label}: {_score_name(result)} {_interval(result.mean_score)}"
-    auc = f"; ROC-AUC {100 * result.occurrences.roc_auc_mean:.1f} %" if result.occurrences is not None else ""
+    auc = f"; ROC-AUC {100 * result.average('roc_auc'):.1f} %" if result.has_units else ""
     return f"{line}{auc}."
 
 
@@ -361,26 +353,26 @@ def _lead(comparison: Comparison) -> str:
 
 
 def _floor_lines(best: Result) -> list[str]:
-    if best.occurrences is None:
+    if not best.has_units:
         return []
-    floor = mean_defined(best.occurrences.always_on)
+    floor = best.average("always_on")
     above = 100 * (best.mean_score.value - floor)
     verdict = f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
-    auc = 100 * best.occurrences.roc_auc_mean
+    auc = 100 * best.average("roc_auc")
     return [
         f"Predicting every action unit in every frame gives {100 * floor:.1f} %: {verdict}. "
         f"ROC-AUC of the best is {auc:.1f} %, where chance is 50."
     ]
 
 
-def _identity_lines(best: Result, persons: Persons) -> list[str]:
+def _identity_lines(best: Result, persons: Mapping[str, Mapping[str, float]]) -> list[str]:
     """How well a read-out names the person from the features, best system first; one sentence, or none."""
-    measured = {name: one for name, one in persons if math.isfinite(one.identity_accuracy)}
+    measured = {name: one for name, one in persons.items() if math.isfinite(one["identity_accuracy"])}
     if not measured:
         return []
-    order = sorted(measured, key=lambda name: name != best.predictions.about.system)
-    shares = ", ".join(f"{100 * measured[one].identity_accuracy:.0f} % ({one})" for one in order)
-    chance = 100 * measured[order[0]].identity_chance
+    order = sorted(measured, key=lambda name: name != best.about.system)
+    shares = ", ".join(f"{100 * measured[one]['identity_accuracy']:.0f} % ({one})" for one in order)
+    chance = 100 * measured[order[0]]["identity_chance"]
     return [
         f"Identity leak: in frames of other videos a linear read-out names the person in {shares}; chance is "
         f"{chance:.0f} %. At equal F1, less is better."
