@@ -87,7 +87,10 @@ def test_two_runs_of_one_name_are_refused(tmp_path):
 @pytest.mark.parametrize("name", sorted(path.stem for path in (recipes_folder() / "sweeps").glob("*.toml")))
 def test_shipped_sweeps_can_be_planned(name):
     sweep, where = read_sweep(name)
-    assert len(plan_runs(sweep, where=where)) >= len(sweep.runs)
+    planned = plan_runs(sweep, where=where)
+    assert len(planned) >= len(sweep.runs)
+    # Batch-norm forgets a tenth of its initial statistics a step: after 10 steps a third of them is left.
+    assert all(run.steps >= 100 for run in planned if run.key.startswith("untrained"))
 
 
 RECIPES = [path for path in sorted(recipes_folder().glob("*.toml")) if not path.stem.startswith("render")]

@@ -75,6 +75,45 @@ def test_independent_views_of_equal_frames_differ():
     assert all(not torch.allclose(views[0, 0], views[0, i], atol=0.05) for i in range(1, 5))
 
 
+def unnormalised(views_BTCHW):
+    """Colours as (B, T, 3, h, w) in [0, 1]."""
+    return views_to_pictures(views_BTCHW.flatten(0, 1)).view(views_BTCHW.shape)
+
+
+def test_shared_geometry_frees_the_colours_of_a_clip_alone():
+    frames = torch.from_numpy(smooth_frames(2))[:, None].expand(-1, 5, -1, -1, -1)
+    native = {"smallest_crop_area": 0.5}
+    grey = {"saturation": 0, "hue": 0, "contrast": 0, "colour_probability": 1}  # brightness alone is left
+    dark = frames // 2 + 10  # so that nothing is clamped
+    settings = dataclasses.replace(SETTINGS, **native, **grey)
+    views = unnormalised(FaceViews(settings, generator()).shared_geometry(dark))
+    factor_BT = views.mean(dim=(2, 3, 4)) / views[:, :1].mean(dim=(2, 3, 4))
+    torch.testing.assert_close(views, views[:, :1] * factor_BT[:, :, None, None, None], atol=1e-3, rtol=0)
+    assert (factor_BT[:, 1:] - 1).abs().min() > 0.005
+    assert not torch.allclose(views[0, 0] / views[0, 0].mean(), views[1, 0] / views[1, 0].mean(), atol=0.05)
+
+
+def test_shared_geometry_without_colours_is_a_shared_view():
+    frames = torch.from_numpy(smooth_frames(3))[:, None].expand(-1, 4, -1, -1, -1)
+    views = FaceViews(dataclasses.replace(SETTINGS, colour_probability=0), generator()).shared_geometry(
+        frames
+    )
+    torch.testing.assert_close(views, views[:, :1].expand_as(views))
+    assert not torch.allclose(views[0, 0], views[1, 0], atol=0.05)
+
+
+def test_a_pair_with_one_flip_differs_in_everything_else():
+    frames = torch.from_numpy(smooth_frames(1))[None].expand(1, 16, -1, -1, -1)
+    flips_alone = dataclasses.replace(
+        SETTINGS, rotation_degrees=0, colour_probability=0, output_size_px=FRAME_PX
+    )
+    one, other = FaceViews(flips_alone, generator()).pair_with_one_flip(frames)
+    torch.testing.assert_close(one, other)
+    assert not torch.equal(one, one[:, :1].expand_as(one))  # some are mirrored and some are not
+    one, other = FaceViews(SETTINGS, generator()).pair_with_one_flip(frames)
+    assert all(not torch.allclose(one[0, i], other[0, i], atol=0.05) for i in range(16))
+
+
 def test_the_same_generator_gives_the_same_views():
     frames = torch.from_numpy(smooth_frames(2))[None]
     first, again = (FaceViews(SETTINGS, generator(3)).shared(frames) for _ in range(2))

@@ -9,9 +9,9 @@ def images(num_rows=16):
     return torch.randn(num_rows, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-def shuffled(encode, x, groups=4, seed=0):
+def shuffled(encode, x, rows_per_group=4, seed=0):
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return encode_shuffled(encode, x, num_chunks=groups, generator=generator)
+    return encode_shuffled(encode, x, rows_per_group=rows_per_group, generator=generator)
 
 
 def test_each_row_comes_back_to_its_place():
@@ -26,7 +26,7 @@ def test_each_group_has_batch_statistics_of_its_own(groups):
         seen.append(x)
         return nn.Flatten()(nn.BatchNorm2d(3)(x))
 
-    shuffled(encode, images(), groups)
+    shuffled(encode, images(), rows_per_group=16 // groups)
     assert [len(x) for x in seen] == [16 // groups] * groups
     rows = {tuple(row.flatten().tolist()) for x in seen for row in x}
     assert rows == {tuple(row.flatten().tolist()) for row in images()}
@@ -44,12 +44,16 @@ def test_without_a_generator_groups_are_neighbours():
     assert torch.equal(torch.cat(seen), images())
 
 
-@pytest.mark.parametrize("num_rows", [1, 2, 3, 5])
-def test_a_group_has_at_least_two_rows_where_there_are_two(num_rows):
+@pytest.mark.parametrize(("num_rows", "expected"), [(1, [1]), (3, [3]), (4, [4]), (7, [7]), (10, [5, 5])])
+def test_a_group_has_at_least_as_many_rows_as_asked_for_where_there_are_as_many(num_rows, expected):
     sizes = []
     shuffled(lambda x: (sizes.append(len(x)), x.flatten(1))[1], images(num_rows))
-    assert min(sizes) >= min(2, num_rows)
-    assert sum(sizes) == num_rows
+    assert sizes == expected
+
+
+def test_groups_of_one_row_are_refused():
+    with pytest.raises(ValueError, match="key_batch_norm_rows = 1: at least 2"):
+        shuffled(nn.Flatten(), images(), rows_per_group=1)
 
 
 def test_keys_carry_no_gradient():

@@ -33,22 +33,35 @@ CASES = {  # method, its settings, batch statistics over all devices
             "clip_len": 3,
             "min_fill": 16,
             "mu": 0.9,
+            "key_batch_norm_rows": 4,  # four groups, on one process and on four
         },
         False,
     ),
-    "clp, shared": ("clp", {"bank_size": 64, "num_candidates": 32, "clip_len": 3, "mu": 0.9}, True),
-    "clp, frames of the clip": (
+    "clp, shared": (
         "clp",
-        {"bank_size": 64, "num_candidates": 32, "clip_len": 5, "cir_source": "clip", "mu": 0.9},
+        {"bank_size": 64, "num_candidates": 32, "clip_len": 3, "mu": 0.9, "key_batch_norm_rows": 4},
         True,
     ),
-    "moco, shared": ("moco", {"bank_size": 60, "mu": 0.9}, True),
+    "clp, frames of the clip": (
+        "clp",
+        {
+            "bank_size": 64,
+            "num_candidates": 32,
+            "clip_len": 5,
+            "cir_source": "clip",
+            "mu": 0.9,
+            "key_batch_norm_rows": 4,
+        },
+        True,
+    ),
+    "moco, shared": ("moco", {"bank_size": 60, "mu": 0.9, "key_batch_norm_rows": 2}, True),
     "cvc, shared": (
         "cvc",
         {
             "bank_size": 32,
             "cycle_bank_size": 40,
             "mu": 0.9,
+            "key_batch_norm_rows": 2,
             "temperature": 0.5,
             "temperature_of_cycle": 0.5,
         },

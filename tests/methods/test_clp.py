@@ -9,6 +9,7 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.config import SettingsError, build, to_dict
+from mien.data.views import FaceViews, ViewSettings
 from mien.methods.clp import Clp, ClpSettings
 from mien.train.method import METHODS
 
@@ -99,7 +100,7 @@ def parts_of_bank(method, step_generator):
     ],
 )
 def test_a_step_is_the_equations(small_clp, batch_for, plain_views, exclude, extra):
-    method = small_clp(exclude_same_identity=exclude, **extra)
+    method = small_clp(exclude_same_identity=exclude, key_batch_norm_rows=2, **extra)
     fill(method, batch_for, plain_views)
     batch, twin = batch_for(method, seed=105), copy.deepcopy(method)
     # Seed 105 filled the bank too, so identities and videos of the batch are in it.
@@ -123,7 +124,7 @@ def test_a_step_is_the_equations(small_clp, batch_for, plain_views, exclude, ext
 
 
 def test_query_of_a_clip_is_the_clips_own_feature(small_clp, batch_for, plain_views):
-    method = small_clp(cir_source="clip", key_batch_norm_groups=1)
+    method = small_clp(cir_source="clip")
     fill(method, batch_for, plain_views)
     seen = []
     method.head_cir.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
@@ -136,6 +137,21 @@ def test_query_of_a_clip_is_the_clips_own_feature(small_clp, batch_for, plain_vi
     assert [place // 5 for place in places] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert all(second - first >= 2 for first, second in zip(places[::2], places[1::2], strict=True))
     assert method.encoder_rows(4) == 4 * 5
+
+
+def test_a_key_is_mirrored_with_its_query_where_it_shares_the_flip(small_clp, batch_for):
+    flips_alone = ViewSettings(output_size_px=32, rotation_degrees=0, colour_probability=0)
+    mirrored = {}
+    for key_flip in ("independent", "query"):
+        method = small_clp(key_flip=key_flip, tcl_weight=0.0, beta=1.0)
+        draws = generator()
+        pictures = method._pictures(batch_for(method, num_clips=8), FaceViews(flips_alone, draws), draws)
+        query_QCHW = pictures.rows_NCHW[pictures.query_rows_Q]
+        differs_Q = (query_QCHW - pictures.key_QCHW).abs().flatten(1).amax(dim=1) > 1e-3
+        assert torch.allclose(query_QCHW[differs_Q].flip(-1), pictures.key_QCHW[differs_Q], atol=1e-3)
+        mirrored[key_flip] = int(differs_Q.sum())
+    assert 0 < mirrored["independent"] < 16
+    assert mirrored["query"] == 0
 
 
 def test_frames_reconstructed_from_a_clip_are_never_neighbours_and_every_choice_occurs(

@@ -139,6 +139,13 @@ class ViewDraw:
         given = {name: value[rows] for name, value in vars(self).items() if value is not None}
         return dataclasses.replace(self, **given)
 
+    def with_first_geometry_of(self, num_frames: int) -> ViewDraw:
+        """Every view with the rotation, flip and crop of the first of its `num_frames` neighbours."""
+        names = ("angle_N", "flip_N", "shift_N2", "scale_N2")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        first = {name: value[::num_frames].repeat_interleave(num_frames, 0) for name, value in given.items()}
+        return dataclasses.replace(self, **first)
+
     def _natively(self, settings: ViewSettings, frame_size_px: int, generator: torch.Generator) -> ViewDraw:
         unit = torch.rand(10, len(self.angle_N), generator=generator)
         blur_px_N = torch.where(unit[1] < settings.blur_probability, 0.1 + 1.9 * unit[2], 0.0)
@@ -181,9 +188,32 @@ class FaceViews:
 
         Autocast is off inside: coordinates in bfloat16 would be off by most of a pixel.
         """
+        return self._views(frames_BTHWC, self._draw(*frames_BTHWC.shape[:3:2]))
+
+    def independent(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
+        B, T, H = frames_BTHWC.shape[:3]
+        return self._frame_by_frame(frames_BTHWC, self._draw(B * T, H))
+
+    def shared_geometry(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; rotation, flip and crop once for a row, the rest for every frame."""
+        B, T, H = frames_BTHWC.shape[:3]
+        return self._frame_by_frame(frames_BTHWC, self._draw(B * T, H).with_first_geometry_of(T))
+
+    def pair_with_one_flip(self, frames_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """Two independent views of every frame, both mirrored or neither."""
+        B, T, H = frames_BTHWC.shape[:3]
+        one, other = (self._draw(B * T, H) for _ in range(2))
+        other = dataclasses.replace(other, flip_N=one.flip_N)
+        return self._frame_by_frame(frames_BTHWC, one), self._frame_by_frame(frames_BTHWC, other)
+
+    def _frame_by_frame(self, frames_BTHWC: Tensor, draw: ViewDraw) -> Tensor:
+        views = self._views(frames_BTHWC.flatten(0, 1)[:, None], draw)
+        return views.view(*frames_BTHWC.shape[:2], *views.shape[2:])
+
+    def _views(self, frames_BTHWC: Tensor, draw: ViewDraw) -> Tensor:
         device = frames_BTHWC.device.type
         with torch.autocast("cpu", enabled=False), torch.autocast(device, enabled=False):
-            draw = self._draw(*frames_BTHWC.shape[:3:2])
             views = apply_views(
                 frames_BTHWC,
                 draw,
@@ -191,12 +221,6 @@ class FaceViews:
                 normalisation=self.normalisation,
             )
             return views if draw.blur_px_N is None else blur(views, draw.blur_px_N)
-
-    def independent(self, frames_BTHWC: Tensor) -> Tensor:
-        """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
-        B, T, H, W, C = frames_BTHWC.shape
-        views = self.shared(frames_BTHWC.reshape(B * T, 1, H, W, C))
-        return views.view(B, T, *views.shape[2:])
 
     def _draw(self, num_rows: int, frame_size_px: int) -> ViewDraw:
         of_all = ViewDraw.random(

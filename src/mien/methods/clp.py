@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from mien.layers.gather import draw_rows, gather_rows, world_size
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import encode_shuffled
+from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.precision import full_precision
 from mien.losses.temporal_triplet import WeightForm, temporal_triplet_losses, triplet_weights
@@ -37,10 +37,13 @@ SMALLEST_BANK = 512
 class ClpSettings:
     """The paper's values where it states them; docs/pretrain.md marks each."""
 
+    FORMER_KEYS: ClassVar = FORMER_SETTINGS
+
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms
     frame_order: Literal["time", "shuffled"] = "time"  # shuffled: a control, of which TCL must learn nothing
-    views_in_clip: Literal["shared", "independent"] = "shared"  # one draw for a clip's frames, or one each
+    # One draw for a clip's frames; one for each; or one of rotation, flip and crop, and of colours for each.
+    views_in_clip: Literal["shared", "independent", "shared_geometry"] = "shared"
     margin: float = 0.03  # m, in Euclidean distance between unit embeddings
     triplet_weights: WeightForm = "inv_sqrt"  # lambda_j
     lambda_start: Literal[2, 1] = 2  # the first j
@@ -59,7 +62,8 @@ class ClpSettings:
     exclude_same_identity: Literal["none", "candidates", "candidates+negatives"] = "candidates"
     negatives: Literal["bank", "bank+video", "video"] = "bank"  # video: the step's other keys of its video
     mu: float = 0.999  # the momentum encoder keeps this share of itself at each step
-    key_batch_norm_groups: int = 4  # groups of keys with batch statistics of their own, over all devices
+    key_batch_norm_rows: int = 32  # keys in a group with batch statistics of its own
+    key_flip: Literal["independent", "query"] = "independent"  # query: a key is mirrored when its query is
     hidden_dim: int = 256
     embedding_dim: int = 128
     batch_norm_output: bool = False  # BatchNorm1d without affine parameters after the heads
@@ -84,7 +88,10 @@ class ClpSettings:
         )
         _require(self.tau > 0 and (self.tau_reconstruction or self.tau) > 0, "a temperature is above 0")
         _require(0 <= self.mu <= 1, f"mu = {self.mu}: between 0 and 1")
-        _require(self.key_batch_norm_groups >= 1, "key_batch_norm_groups: at least 1")
+        _require(
+            self.key_flip == "independent" or self.cir_source == "video",
+            'key_flip = "query" goes with cir_source = "video"',
+        )
 
     @property
     def candidates(self) -> int:
@@ -286,24 +293,25 @@ class Clp(Method):
         return min(fill if self.settings.min_fill is None else self.settings.min_fill, self.bank.size)
 
     def _pictures(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> _Pictures:
-        draw = views.shared if self.settings.views_in_clip == "shared" else views.independent
+        draw = getattr(views, self.settings.views_in_clip)
         rows = [draw(self._clips(batch, generator)).flatten(0, 1)] if self.settings.uses_clip else []
         num_clip_rows = len(rows[0]) if rows else 0
         if not self.settings.beta:
             return _Pictures(rows[0], num_clip_rows, torch.empty(0), rows[0][:0])
         if self.settings.cir_source == "video":
-            frames_BLHWC = batch.far_BLHWC
-            rows.append(views.independent(frames_BLHWC).flatten(0, 1))
+            if self.settings.key_flip == "query":
+                query_BLCHW, key_BLCHW = views.pair_with_one_flip(batch.far_BLHWC)
+            else:
+                query_BLCHW, key_BLCHW = (views.independent(batch.far_BLHWC) for _ in range(2))
+            rows.append(query_BLCHW.flatten(0, 1))
             query_rows_Q = num_clip_rows + torch.arange(len(rows[-1]))
         else:
             places_BL = _random_places(batch, self.settings.frames_per_video, generator=generator)
-            frames_BLHWC = _frames_at(batch, places_BL)
             first_rows_B1 = torch.arange(len(places_BL))[:, None] * self.settings.clip_len
             query_rows_Q = (first_rows_B1 + places_BL).flatten()
-        key_QCHW = views.independent(frames_BLHWC).flatten(0, 1)
-        return _Pictures(
-            torch.cat(rows), num_clip_rows, query_rows_Q.to(key_QCHW.device, non_blocking=True), key_QCHW
-        )
+            key_BLCHW = views.independent(_frames_at(batch, places_BL))
+        query_rows_Q = query_rows_Q.to(key_BLCHW.device, non_blocking=True)
+        return _Pictures(torch.cat(rows), num_clip_rows, query_rows_Q, key_BLCHW.flatten(0, 1))
 
     def _clips(self, batch: ClipBatch, generator: torch.Generator) -> Tensor:
         if self.settings.frame_order == "time":
@@ -312,8 +320,8 @@ class Clp(Method):
 
     def _keys(self, images_QCHW: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """(Q, D) unit rows of the momentum encoder, without gradient."""
-        groups = self.settings.key_batch_norm_groups
-        return unit(encode_shuffled(self.momentum, images_QCHW, num_chunks=groups, generator=generator))
+        rows = self.settings.key_batch_norm_rows
+        return unit(encode_shuffled(self.momentum, images_QCHW, rows_per_group=rows, generator=generator))
 
     def _bank_rows(self, key_ND: Tensor, batch: ClipBatch) -> BankRows:
         L = self.settings.frames_per_video

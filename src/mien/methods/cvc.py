@@ -7,6 +7,7 @@ cycle is the model of CLP's cross-identity reconstruction: there the key is anot
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from mien.layers.gather import gather_rows
 from mien.layers.memory_bank import MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import encode_shuffled
+from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.info_nce import info_nce
 from mien.losses.precision import full_precision
@@ -43,6 +44,8 @@ class Cvc(Method):
     class Settings:
         """The release's values; the hidden map is that of CLP's heads."""
 
+        FORMER_KEYS: ClassVar = FORMER_SETTINGS
+
         hidden_dims: tuple[int, ...] = (256,)
         embedding_dim: int = 128
         temperature: float = 0.07
@@ -52,7 +55,7 @@ class Cvc(Method):
         cycle_bank_size: int = 81920
         candidate_share: float = 0.2  # of the cycle bank; the rest are negatives
         mu: float = 0.999  # the momentum encoder keeps this share of itself at each step
-        key_batch_norm_groups: int = 4  # groups of keys with batch statistics of their own, over all devices
+        key_batch_norm_rows: int = 128  # keys in a group with batch statistics of its own
 
         def __post_init__(self) -> None:
             if not 0.0 < self.candidate_share < 1.0:
@@ -134,8 +137,12 @@ class Cvc(Method):
         return StepOutput(intra + self.settings.cycle_weight * cycle, logs)
 
     def _keys(self, key_views: Tensor, batch: ClipBatch, *, generator: torch.Generator | None) -> _Keys:
-        groups = self.settings.key_batch_norm_groups
-        rows = encode_shuffled(self.momentum, key_views, num_chunks=groups, generator=generator)
+        rows = encode_shuffled(
+            self.momentum,
+            key_views,
+            rows_per_group=self.settings.key_batch_norm_rows,
+            generator=generator,
+        )
         main_ND, cycle_ND = rows.chunk(2, dim=1)
         return _Keys(unit(main_ND), unit(cycle_ND), batch.identity_B, batch.video_B)
 

@@ -8,6 +8,7 @@ temperature = 0.07; the views that go with each are the recipe's. The bank start
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from mien.layers.gather import gather_rows
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import encode_shuffled
+from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.info_nce import info_nce_logits, rows_of_first
 from mien.losses.precision import full_precision
 from mien.losses.unit import unit
@@ -34,12 +35,14 @@ class Moco(Method):
     class Settings:
         """The values of v2; the hidden map is that of CLP's heads."""
 
+        FORMER_KEYS: ClassVar = FORMER_SETTINGS
+
         hidden_dims: tuple[int, ...] = (256,)  # none: v1's linear head
         embedding_dim: int = 128
         temperature: float = 0.2
         bank_size: int = 65536  # 0: the same share of the corpus (`fit_to_corpus`)
         mu: float = 0.999  # the momentum encoder keeps this share of itself at each step
-        key_batch_norm_groups: int = 4  # groups of keys with batch statistics of their own, over all devices
+        key_batch_norm_rows: int = 64  # keys in a group with batch statistics of its own
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         super().__init__(backbone)
@@ -109,8 +112,8 @@ class Moco(Method):
 
     def _keys(self, batch: ClipBatch, views: Views, *, generator: torch.Generator | None) -> BankRows:
         key_views = views.independent(batch.far_BLHWC).flatten(0, 1)
-        groups = self.settings.key_batch_norm_groups
-        key_ND = unit(encode_shuffled(self.momentum, key_views, num_chunks=groups, generator=generator))
+        rows = self.settings.key_batch_norm_rows
+        key_ND = unit(encode_shuffled(self.momentum, key_views, rows_per_group=rows, generator=generator))
         return BankRows(key_ND, batch.identity_B, batch.video_B)
 
     def _enqueue(self, rows: BankRows) -> None:

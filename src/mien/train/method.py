@@ -78,6 +78,12 @@ class Views(Protocol):
     def independent(self, frames_BTHWC: Tensor) -> Tensor:
         """(B, T, 3, h, w) float32 views; every frame with a draw of its own."""
 
+    def shared_geometry(self, frames_BTHWC: Tensor) -> Tensor:
+        """(B, T, 3, h, w) float32 views; rotation, flip and crop once for a row, the rest for every frame."""
+
+    def pair_with_one_flip(self, frames_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """Two independent views of every frame, both mirrored or neither."""
+
 
 @dataclass(frozen=True)
 class StepOutput:

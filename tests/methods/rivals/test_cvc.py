@@ -4,7 +4,7 @@ import torch
 from mien.losses.unit import unit
 from mien.methods.cvc import Cvc, _Keys
 
-SMALL = {"bank_size": 18, "cycle_bank_size": 30, "key_batch_norm_groups": 1}
+SMALL = {"bank_size": 18, "cycle_bank_size": 30}
 
 
 class FixedSplit:

@@ -13,7 +13,7 @@ def with_emotions(batch, emotions):
 
 
 def test_negatives_share_the_query_emotion(build_method, noise_batch, views, generator):
-    method = build_method("emoco", bank_size=12, key_batch_norm_groups=1, emotion_weight=0.0)
+    method = build_method("emoco", bank_size=12, emotion_weight=0.0)
     method.warm_start(with_emotions(noise_batch(method, seed=1), [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]), views)
     batch = with_emotions(noise_batch(method, clips=2), [0.0, 2.0])
     features = []
@@ -29,7 +29,7 @@ def test_negatives_share_the_query_emotion(build_method, noise_batch, views, gen
 def test_the_classifier_adds_its_cross_entropy_over_the_known_emotions(
     build_method, noise_batch, views, generator
 ):
-    method = build_method("emoco", bank_size=12, key_batch_norm_groups=1, emotion_weight=1.0)
+    method = build_method("emoco", bank_size=12, emotion_weight=1.0)
     batch = with_emotions(noise_batch(method, clips=3), [3.0, NAN, 7.0])
     features = []
     method.backbone.register_forward_hook(lambda _module, _inputs, output: features.append(output))
@@ -39,7 +39,7 @@ def test_the_classifier_adds_its_cross_entropy_over_the_known_emotions(
 
 
 def test_emotions_travel_with_the_keys_into_the_bank(build_method, noise_batch, views, generator):
-    method = build_method("emoco", bank_size=12, key_batch_norm_groups=1)
+    method = build_method("emoco", bank_size=12)
     method.training_step(with_emotions(noise_batch(method, clips=3), [3.0, NAN, 7.0]), views, generator)
     method.after_step()
     assert method.bank.identity_M[:3].tolist() == [3, -1, 7]

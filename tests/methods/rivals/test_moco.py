@@ -6,7 +6,7 @@ from mien.layers.memory_bank import BankRows
 from mien.losses.unit import unit
 from mien.methods.moco import Moco
 
-SMALL = {"bank_size": 24, "key_batch_norm_groups": 1}
+SMALL = {"bank_size": 24}
 
 
 @pytest.mark.parametrize(("temperature", "worked"), [(0.07, 0.055864), (0.2, 0.339777)])
