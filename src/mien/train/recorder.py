@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,7 +122,7 @@ class Recorder:
         """Say it, unless the same was seen lately; the same is what differs in its figures alone."""
         gist = re.sub(r"\d+", "#", text)
         if self._lines_written - self._seen.get(gist, -QUIET_LINES) >= QUIET_LINES:
-            self._bar.write(f"step {done}: {text}", file=self._bar.fp)
+            self._bar.write(f"step {done}: {text}", file=sys.stderr)
         self._seen[gist] = self._lines_written
 
     def _save_due(self, done: int) -> bool:
