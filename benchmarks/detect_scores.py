@@ -3,9 +3,9 @@
     mien detect SET/mp4 --model MODEL --out TABLES
     python benchmarks/detect_scores.py SET/labels.parquet TABLES [--occurs-at 1]
 
-A line a unit: share of frames that have it, F1 of `present` and ROC-AUC of the probability, in per cent, and
-the AUC with each file's median taken off, as a person's baseline would. Frames without a face, or without
-labels, are left out and counted.
+One line per unit: share of frames that have it, F1 of `present` (NaN where that is left blank) and ROC-AUC
+of the probability, in per cent, and the AUC with each file's median taken off, as a person's baseline would.
+Frames without a face, or without labels, are left out and counted.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def main() -> None:
     centred = faces[names] - faces.groupby("input")[names].transform("median")
     scores = {
         "base rate": base_rates(labels_NA),
-        "F1": f1_per_column(labels_NA, faces[units].to_numpy(np.int64)),
+        "F1": f1_per_column(labels_NA, faces[units].fillna(0).to_numpy(np.int64)),
         "AUC": areas(labels_NA, faces[names]),
         "AUC centred": areas(labels_NA, centred),
     }
     table = 100 * pd.DataFrame(scores, index=names)
+    table.loc[faces[units].isna().all().to_numpy(), "F1"] = np.nan  # presence is left blank
     print(pd.concat([table, table.mean().to_frame("mean").T]).round(1).to_string())
 
 

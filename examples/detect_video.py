@@ -22,9 +22,10 @@ def main(video: Path, model: Path, out: Path) -> None:
     write_annotated_video(video, found, out / f"{video.stem}.annotated.mp4")
     for face_id in found.faces:
         rows = found.face(face_id).to_pandas()
-        present = {unit: rows[f"{unit}_present"].mean() for unit in found.columns}
-        told = ", ".join(f"{unit} {share:.0%}" for unit, share in present.items())
-        print(f"face {face_id}: {len(rows)} frames; present: {told}")
+        present = rows.filter(like="_present").dropna(axis="columns", how="all").mean()  # blank: not proven
+        shares = ", ".join(f"{name.removesuffix('_present')} {share:.0%}" for name, share in present.items())
+        print(f"face {face_id}: {len(rows)} frames; present: {shares}")
+    print(found.warning)
 
 
 if __name__ == "__main__":

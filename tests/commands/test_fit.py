@@ -1,5 +1,6 @@
 """The verbs around a model on a few rendered faces: fit writes a file, card prints what it is."""
 
+import dataclasses
 import json
 import re
 
@@ -13,7 +14,7 @@ from mien.backbones import build_backbone
 from mien.cli import main
 from mien.detect import fitting
 from mien.detect.au_model import load_au_model
-from mien.detect.card import units_above_chance
+from mien.detect.card import units_above_chance, unproven_units, warning_of
 from mien.train.encoder_file import InputContract, load_encoder, save_encoder
 from mien.train.pretrained_people import record_of_people
 from tests.shipped import crop_contract_of_finder, few_people
@@ -120,12 +121,24 @@ def test_a_model_without_a_unit_above_chance_is_written_only_by_force(faces, mon
     assert fit(faces, "poor.safetensors") == 0
 
 
-def test_a_unit_is_above_chance_where_its_interval_lies_above_one_half():
-    def unit(low):
-        return {"roc_auc": {"value": 0.7, "low": low, "high": 0.9}}
+def test_presence_is_left_blank_unless_interval_and_f1_are_above_chance_and_the_warning_names_the_units():
+    def unit(low, f1=0.6):
+        auc = {"value": 0.7, "low": low, "high": 0.9}
+        return {"roc_auc": auc, "f1": {"value": f1}, "always_on_f1": 0.5}
 
-    units = {"AU01": unit(0.51), "AU02": unit(0.5), "AU04": unit(None)}
-    assert units_above_chance({"scores": {"units": units}}) == ["AU01"]
+    units = {"AU01": unit(0.51), "AU02": unit(0.5), "AU04": unit(None), "AU05": unit(0.6, f1=0.5)}
+    record = {"training_data": {"name": "disfa"}, "scores": {"units": units}}
+    columns = ("AU01", "AU02", "AU04", "AU05", "AU06")  # AU06 was never measured
+    assert units_above_chance(record) == ["AU01", "AU05"]
+    assert unproven_units(record, columns) == ["AU02", "AU04", "AU05", "AU06"]
+    named = "AU02, AU04, AU05, AU06 better than chance on held-out people, so their presence is left blank."
+    assert warning_of(record, columns) == f"This model was not shown to read {named}"
+    assert warning_of(record, ("AU01",)) == ""
+    assert unproven_units({}, columns) == list(columns)
+    rendered = record | {"training_data": {"name": "rendered"}}
+    toy = "This model was fitted on rendered faces, not on people, and is untested on real ones"
+    assert warning_of(rendered, ("AU01",)) == f"{toy}."
+    assert warning_of(rendered, columns) == f"{toy}; it was not shown to read {named}"
 
 
 @pytest.mark.parametrize("mode", ["stats", "affine+stats", "all"])
@@ -163,9 +176,11 @@ def test_a_licence_that_is_not_given_is_said_to_be_missing(faces, tmp_path, caps
     from mien.detect.card import LICENCE_NOT_STATED, card_in_words
     from tests.detect.tiny_model import tiny_model
 
-    text = card_in_words(tiny_model(crop_contract_of_finder()))
-    assert LICENCE_NOT_STATED in text
+    text = card_in_words(dataclasses.replace(tiny_model(crop_contract_of_finder()), record={}))
+    assert LICENCE_NOT_STATED in card_in_words(tiny_model(crop_contract_of_finder()))
     assert "Nothing was measured." in text
+    warning = text.splitlines()[3]
+    assert warning.startswith("This model was not shown to read any action unit better than chance")
 
 
 def test_the_record_is_json_any_reader_can_read(model_path):

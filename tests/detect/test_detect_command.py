@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
 import os
 import resource
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,11 +22,14 @@ from mien.data.jobs import run_jobs
 from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
 from mien.detect.table import Detections
-from mien.video import Frame
-from tests.detect.beside_video import write_beside
+from mien.video import Frame, read_frames
+from tests.detect.beside_video import write_beside, write_points
 from tests.detect.rows_by_hand import face_row
 from tests.detect.tiny_model import write_tiny_model
+from tests.points_beside import CONTRACT
 from tests.shipped import write_faces
+
+ORANGE = (240, 138, 93)  # boxes, and bars of units that are present
 
 using_points = pytest.mark.usefixtures("points_beside", "in_this_process")
 
@@ -269,6 +275,49 @@ def test_formats_settings_and_largest_faces_reach_the_table(folder, beside_model
     assert table.metadata["baseline"]["kind"] == "first"
     assert table.metadata["smoothing"]["seconds"] == 0.2
     assert table.metadata["faces"] == "largest"
+
+
+@using_points
+def test_a_model_no_better_than_chance_calls_nothing_present_in_any_output(folder, tmp_path, capsys):
+    units = ("AU01", "AU04", "AU12", "AU25")
+    model = write_tiny_model(tmp_path, contract=CONTRACT, unproven=units)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
+    cv2.imwrite(str(folder / "ben/face.png"), pixels)
+    write_points(folder / "ben/face.png", [[0]])
+    out = tmp_path / "out"
+    more = ("--format", "openface", "--page", "--video")
+    assert detect(folder / "ben", "--model", model, "--out", out, *more) == 0
+    warning = (
+        "This model was not shown to read any action unit better than chance on held-out people, so presence "
+        "is left blank."
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == f"warning: {warning}"
+    detections = Detections.load(out / "one.parquet")
+    assert (
+        detections.warning
+        == json.loads((out / "one.json").read_text())["table"]["model"]["warning"]
+        == warning
+    )
+    assert detections.metadata["thresholds"] == {}
+    assert len(detections.table["AU01"].drop_null()) == 40
+    assert repr(detections).startswith(warning)
+    for unit in units:
+        assert detections.table[f"{unit}_present"].null_count == 40
+    lines = [line.split(", ") for line in (out / "one.csv").read_text().splitlines()]
+    assert [name for name, cell in zip(*lines[:2], strict=True) if cell == ""] == [f"{u}_c" for u in units]
+    page = (out / "one.html").read_text()
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert all(unit["blank"] and unit["threshold"] is None for unit in data["units"])
+    assert {base64.b64decode(face["present"]).strip(b"\0") for face in data["faces"]} == {b""}
+    assert "<meter" not in page
+    overview = (out / "overview.html").read_text()
+    assert overview.count('<th class="text" scope="row"') == 3
+    assert "AU01" not in overview
+    for html in (page, overview, (out / "face.png.html").read_text()):
+        assert html.index(f"<b>{warning}</b>") < html.index("<section" if "<section" in html else "<table")
+    first = next(iter(read_frames(out / "one.annotated.mp4"))).image_HWC
+    assert first.shape[0] > 480  # the warning above the picture
+    assert not (np.abs(first[:, -100:].astype(int) - ORANGE).max(axis=-1) < 40)[60:].any()
 
 
 def test_help_and_import_stay_light():

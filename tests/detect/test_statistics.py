@@ -107,11 +107,26 @@ def test_co_occurrence_is_what_is_shared_of_what_is_in_either(by_hand):
     assert found.loc["AU01", "AU12"] == 0
 
 
+def test_a_unit_whose_presence_is_left_blank_is_left_out(by_hand):
+    blank = by_hand.assign(AU04_present=pd.NA)
+    pd.testing.assert_frame_equal(
+        unit_statistics(blank), unit_statistics(by_hand.drop(columns=["AU04", "AU04_present"]))
+    )
+    assert co_occurrence(blank).columns.tolist() == ["AU12"]
+    both = pd.concat(
+        [blank, by_hand.assign(input="b.mp4")]
+    )  # of a model that reads it, and one that does not
+    assert unit_statistics(both).groupby("input")["unit"].apply(list).to_dict() == {
+        "a.mp4": ["AU12"],
+        "b.mp4": ["AU12", "AU04"],
+    }
+
+
 def test_a_table_without_a_face_has_no_statistics():
     empty = table([(0, 0.0, None, {})]).assign(AU01=np.nan, AU01_present=np.nan)
     assert unit_statistics(empty).empty
     assert unit_columns(empty) == ["AU01"]
-    assert np.isnan(co_occurrence(empty).to_numpy()).all()
+    assert co_occurrence(empty).empty
 
 
 def test_the_last_frame_is_shown_as_long_as_the_median():

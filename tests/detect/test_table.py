@@ -54,6 +54,31 @@ def test_a_face_is_its_values_and_a_frame_without_one_is_a_row_of_nothing(detect
     assert all(value is None for name, value in nobody.items() if name not in known)
 
 
+def test_presence_without_a_threshold_is_blank_in_every_form(tmp_path):
+    layout = TableLayout((4, 12), np.array([np.nan, 0.2], np.float32), np.array([True, False]))
+    detections = Detections(layout.table(ROWS), METADATA | {"thresholds": layout.thresholds})
+    assert detections.metadata["thresholds"] == {"AU12": pytest.approx(0.2)}
+    assert detections.table["AU04_present"].to_pylist() == [None] * 4
+    assert detections.table["AU04"].to_pylist() == [0.75, 0.5, None, 0.0]
+    assert detections.to_pandas()["AU04_present"].isna().all()
+    assert np.isnan(layout.present(ROWS[0])[0])
+    assert layout.present(ROWS[0])[1] == 0
+    csv = CsvTable(tmp_path / "t.csv", layout)
+    csv.write(ROWS)
+    csv.close()
+    detections.save(tmp_path / "saved.csv")
+    detections.save(tmp_path / "t.parquet")
+    for name in ("t.csv", "saved.csv", "t.parquet"):
+        loaded = Detections.load(tmp_path / name).table
+        assert loaded.schema == layout.schema
+        assert loaded.to_pylist() == detections.table.to_pylist()
+    summary, timeline = detections.plot_summary().axes[0], detections.plot_timeline(0).axes[0]
+    assert [label.get_text() for label in summary.get_yticklabels()] == ["AU12 lip corner puller"]
+    for words in (summary.get_xlabel(), timeline.get_title(loc="left")):
+        assert "presence is left blank: AU04" in words
+    assert len(timeline.get_yticklabels()) == 2
+
+
 def test_presence_is_above_the_threshold_not_at_it(detections):
     assert detections.table["AU04_present"].to_pylist() == [1, 0, None, 0]
     assert detections.table["AU12_present"].to_pylist() == [0, 1, None, 1]
@@ -130,7 +155,9 @@ def test_pandas_keeps_whole_numbers_whole(detections):
 
 def test_shown_in_a_notebook_names_are_text():
     rows = [face_row(0.0, [0.5] * 4)]
-    shown = Detections(LAYOUT.table(rows), {"model": {"file": "<script>"}})._repr_html_()
+    model = {"file": "<script>", "warning": "It was <b>fitted</b> on toys."}
+    shown = Detections(LAYOUT.table(rows), {"model": model})._repr_html_()
+    assert shown.startswith("<p>It was &lt;b&gt;fitted&lt;/b&gt; on toys.")
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
     assert "AU04" in shown

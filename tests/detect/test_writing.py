@@ -34,7 +34,7 @@ def read_openface(path):
     """As OpenFace's wiki shows it in R and Python: split at commas, spaces stripped from names."""
     with path.open(newline="") as file:
         lines = list(csv.reader(file, skipinitialspace=True))
-    return pd.DataFrame([[float(cell) for cell in line] for line in lines[1:]], columns=lines[0])
+    return pd.DataFrame([[float(cell or "nan") for cell in line] for line in lines[1:]], columns=lines[0])
 
 
 def test_openface_s_header_is_separated_by_comma_and_space(tmp_path):
@@ -52,6 +52,14 @@ def test_openface_s_r_is_the_intensity_and_c_the_presence(tmp_path):
     assert found["AU12_r"].tolist() == [2.5, 0, 0]
     assert found["AU12_c"].tolist() == [1, 0, 0]
     assert found["AU04_c"].tolist() == [0, 0, 1]
+
+
+def test_openface_s_c_is_empty_in_every_line_where_presence_is_left_blank(tmp_path):
+    layout = TableLayout(UNITS, np.array([0.2, np.nan], np.float32), np.array([True, False]))
+    found = read_openface(write(tmp_path / "t.csv", "openface", layout))
+    assert found["AU04_c"].isna().all()
+    assert found["AU12_c"].tolist() == [1, 0, 0]
+    assert found["AU12_r"].tolist() == [2.5, 0, 0]
 
 
 def test_without_intensities_there_is_no_r_at_all(tmp_path):

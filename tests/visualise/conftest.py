@@ -7,8 +7,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from mien.detect.table import Detections
 from mien.visualise.timed_video import write_timed_video
 
 UNITS = ("AU01", "AU04", "AU12")
@@ -51,9 +53,16 @@ def table_of_rows(rows, *, units=UNITS):
     return table
 
 
+def detections_of(table, **metadata):
+    return Detections(pa.Table.from_pandas(table, preserve_index=False), metadata)
+
+
 @pytest.fixture
 def two_faces():
-    """make(name, num_frames): face 0 all the time but frames 10 to 14 (nobody), face 1 from frame 20 on."""
+    """make(name, num_frames): face 0 all the time but frames 10 to 14 (nobody), face 1 from frame 20 on.
+
+    A data frame; `detections_of` makes detections of it.
+    """
 
     def make(name="two.mp4", num_frames=50, *, units=UNITS, frames_per_second=25.0, seed=0):
         generator = np.random.default_rng(seed)

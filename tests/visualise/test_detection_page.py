@@ -6,17 +6,16 @@ import math
 import os
 import re
 from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import unquote
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from mien.video import read_frames
-from mien.visualise.detection_data import file_detections, page_data
-from mien.visualise.detection_page import write_detection_page
+from mien.visualise.detection_page import page_data, write_detection_page
+from tests.visualise.conftest import detections_of
 
 THRESHOLDS = {"AU01": 0.5, "AU04": 0.4, "AU12": 0.6}
 HOSTILE = "a b\"'><img src=x onerror=alert(1)>&;$(touch pwned)`id`%41#?\\.mp4"
@@ -61,7 +60,8 @@ def unpacked(text, dtype):
 @pytest.fixture
 def page(two_faces, write_grey_video, tmp_path):
     video = write_grey_video(tmp_path / "two.mp4")
-    return write_detection_page(two_faces(), video, tmp_path / "out/two.html", thresholds=THRESHOLDS)
+    detections = detections_of(two_faces(), thresholds=THRESHOLDS)
+    return write_detection_page(detections, video, tmp_path / "out/two.html")
 
 
 def test_the_page_holds_the_table(page, two_faces):
@@ -95,7 +95,7 @@ def test_the_page_holds_the_table(page, two_faces):
 def test_a_missing_probability_stays_missing(two_faces):
     table = two_faces(num_frames=3)
     table.loc[1, "AU04"] = np.nan
-    face = page_data(file_detections(table))["faces"][0]
+    face = page_data(table, {})["faces"][0]
     assert unpacked(face["probability"], "u1").reshape(3, 3)[1, 1] == 255
 
 
@@ -123,9 +123,8 @@ def test_the_summary_tells_each_face(page):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_a_file_name_of_html_and_shell_is_only_a_name(two_faces, write_grey_video, tmp_path):
     video = write_grey_video(tmp_path / "in" / HOSTILE)
-    out = write_detection_page(
-        two_faces(HOSTILE), video, tmp_path / "out/page.html", facts=[("<b>", "</script><script>alert(1)")]
-    )
+    detections = detections_of(two_faces(HOSTILE), **{"<b>": "</script><script>alert(1)"})
+    out = write_detection_page(detections, video, tmp_path / "out/page.html")
     html = out.read_text()
     found = parsed(html)
     assert "".join(found.words).count(HOSTILE) >= 2  # title and heading
@@ -142,32 +141,18 @@ def test_a_file_name_of_other_bytes_is_found_again(two_faces, write_grey_video, 
     name = os.fsdecode(b"caf\xe9.mp4")
     video = tmp_path / name
     write_grey_video(tmp_path / "plain.mp4").rename(video)
-    html = write_detection_page(two_faces("caf?.mp4"), video, tmp_path / "page.html").read_text()
+    html = write_detection_page(
+        detections_of(two_faces("caf?.mp4")), video, tmp_path / "page.html"
+    ).read_text()
     assert 'src="caf%E9.mp4"' in html
-
-
-def test_an_embedded_video_lies_within_the_page(two_faces, write_grey_video, tmp_path):
-    video = write_grey_video(tmp_path / "two.mp4")
-    html = write_detection_page(two_faces(), video, tmp_path / "p.html", embed_video=True).read_text()
-    held = re.search(r'<script type="text/plain" id="embedded">(.*?)</script>', html)[1]
-    assert base64.b64decode(held) == video.read_bytes()
-    assert "two.mp4</" in html
-    assert 'src="two.mp4' not in html
-
-
-def test_a_video_too_large_to_embed_is_linked_and_the_page_says_so(two_faces, write_grey_video, tmp_path):
-    video = write_grey_video(tmp_path / "two.mp4")
-    page = write_detection_page(
-        two_faces(), video, tmp_path / "p.html", embed_video=True, most_embedded_bytes=100
-    )
-    assert 'src="two.mp4"' in page.read_text()
-    assert "lies beside the page" in page.read_text()
 
 
 def test_a_picture_has_boxes_and_no_time_line(two_faces, tmp_path):
     picture = tmp_path / "face.png"
     cv2.imwrite(str(picture), np.full((120, 160, 3), 90, np.uint8))
-    page = write_detection_page(two_faces("face.png", num_frames=1), picture, tmp_path / "face.html")
+    page = write_detection_page(
+        detections_of(two_faces("face.png", num_frames=1)), picture, tmp_path / "face.html"
+    )
     found = parsed(page.read_text())
     assert not any(tag == "video" or at.get("id") == "lane" for tag, at in found.tags)
     assert any(at.get("id") == "still" for _, at in found.tags)
@@ -177,54 +162,45 @@ def test_a_picture_has_boxes_and_no_time_line(two_faces, tmp_path):
 def test_a_file_without_a_face_has_a_page_that_says_so(two_faces, write_grey_video, tmp_path):
     table = two_faces()
     video = write_grey_video(tmp_path / "two.mp4")
-    page = write_detection_page(table[table["success"] == 0], video, tmp_path / "none.html")
+    page = write_detection_page(detections_of(table[table["success"] == 0]), video, tmp_path / "none.html")
     assert "No face was found" in page.read_text()
     assert data_of(page)["faces"] == []
     parsed(page.read_text())
 
 
 def test_tables_of_several_files_or_none_are_refused(two_faces, tmp_path):
-    import pandas as pd
-
     both = pd.concat([two_faces("a.mp4"), two_faces("b.mp4")])
-    with pytest.raises(ValueError, match="rows of 2 files"):
-        file_detections(both)
-    with pytest.raises(ValueError, match="no row"):
-        file_detections(two_faces().head(0))
+    for table, says in ((both, "rows of 2 files"), (two_faces().head(0), "no row")):
+        with pytest.raises(ValueError, match=says):
+            write_detection_page(detections_of(table), tmp_path / "a.mp4", tmp_path / "a.html")
 
 
-def test_an_arrow_table_does_as_well(two_faces):
-    import pyarrow as pa
-
-    assert file_detections(pa.Table.from_pandas(two_faces())).num_frames == 50
-
-
-def test_thresholds_come_from_the_metadata_of_the_table(two_faces):
-    told = SimpleNamespace(metadata={"thresholds": {"AU12": 0.25}}, to_pandas=two_faces)
-    assert {unit.column: unit.threshold for unit in file_detections(told).units}["AU12"] == 0.25
-
-
-def test_the_page_says_what_the_model_is_not_good_for(two_faces, write_grey_video, tmp_path):
-    model = {"warning": "It was fitted on <drawn> faces.", "unproven_units": ["AU04"]}
-    told = SimpleNamespace(metadata={"model": model}, to_pandas=two_faces)
-    html = write_detection_page(
-        told, write_grey_video(tmp_path / "two.mp4"), tmp_path / "two.html"
-    ).read_text()
-    assert "<b>It was fitted on &lt;drawn&gt; faces.</b>" in html
-    assert html.count("brow lowerer †") == 3  # the list, and the summary of two faces
-    assert "lip corner puller †" not in html
-    assert "do not build on it" in html
+def test_a_unit_whose_presence_is_left_blank_has_its_probability_alone(two_faces, write_grey_video, tmp_path):
+    model = {"warning": "It was fitted on <drawn> faces."}
+    table = two_faces().assign(AU04_present=None)
+    detections = detections_of(table, model=model, thresholds={"AU04": 0.04, "AU12": 0.25})
+    page = write_detection_page(detections, write_grey_video(tmp_path / "two.mp4"), tmp_path / "two.html")
+    html = page.read_text()
+    assert html.index("<b>It was fitted on &lt;drawn&gt; faces.</b>") < html.index("<section")
+    units = {unit["column"]: unit for unit in data_of(page)["units"]}
+    assert (units["AU04"]["blank"], units["AU04"]["threshold"]) == (True, None)
+    assert (units["AU12"]["blank"], units["AU12"]["threshold"]) == (False, 0.25)
+    assert units["AU01"]["threshold"] is None  # not known
+    for face in data_of(page)["faces"]:
+        num_rows = len(unpacked(face["place"], "<u4"))
+        assert not unpacked(face["present"], "u1").reshape(3, -1)[1].any()
+        assert unpacked(face["probability"], "u1").reshape(3, num_rows)[1].any()
+    assert html.count("<b>AU12</b> lip corner puller") == 2  # the summaries of two faces
+    assert "<b>AU04</b> brow lowerer" not in html
+    assert "Without presence, and so left out: AU04." in html
+    page = write_detection_page(detections_of(table), tmp_path / "two.mp4", tmp_path / "two.html")
+    assert "<b>Presence is left blank in the table for AU04.</b>" in page.read_text()
 
 
 def test_ten_minutes_of_two_faces_and_21_units_take_a_few_megabytes(two_faces):
     units = tuple(f"AU{n:02d}" for n in range(1, 22))
-    data = json.dumps(page_data(file_detections(two_faces(num_frames=15_000, units=units))))
+    data = json.dumps(page_data(two_faces(num_frames=15_000, units=units), {}))
     assert len(data) < 2_500_000
-
-
-def test_the_template_and_its_parts_are_in_the_package():
-    folder = Path(__import__("mien.visualise").visualise.__file__).parent / "templates"
-    assert {"detection.html", "detection.css", "detection.js"} <= {path.name for path in folder.iterdir()}
 
 
 def test_a_file_whose_times_fall_back_is_shown_as_a_copy_whose_times_count_on(
@@ -233,7 +209,7 @@ def test_a_file_whose_times_fall_back_is_shown_as_a_copy_whose_times_count_on(
     table = two_faces("two.mp4", 40)
     table["timestamp"] = np.where(table["frame"] < 24, table["frame"], table["frame"] - 24) / 25
     video = write_grey_video(tmp_path / "two.mp4", 40)
-    page = write_detection_page(table, video, tmp_path / "two.html")
+    page = write_detection_page(detections_of(table), video, tmp_path / "two.html")
     seconds = unpacked(data_of(page)["seconds"], "<f8")
     assert seconds == pytest.approx(np.arange(40) / 25)
     assert 'src="two.playable.mp4"' in page.read_text()

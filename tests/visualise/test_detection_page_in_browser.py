@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mien.visualise.detection_page import write_detection_page
+from tests.visualise.conftest import detections_of
 
 HOSTILE = "a b\"'><img src=x onerror=alert(1)>&;$(touch pwned)%41#?.mp4"
 THRESHOLDS = {"AU01": 0.2, "AU04": 0.5, "AU12": 0.5}
@@ -44,7 +45,9 @@ def opened(chromium, tmp_path):
 @pytest.fixture
 def page(opened, two_faces, write_grey_video, tmp_path):
     video = write_grey_video(tmp_path / "two.mp4")
-    page = opened(write_detection_page(two_faces(), video, tmp_path / "two.html", thresholds=THRESHOLDS))
+    page = opened(
+        write_detection_page(detections_of(two_faces(), thresholds=THRESHOLDS), video, tmp_path / "two.html")
+    )
     until(page, "document.getElementById('video').readyState >= 2")
     return page
 
@@ -137,6 +140,20 @@ def test_values_beside_the_time_line_are_those_of_the_frame(page, two_faces):
     assert marks == ["●" if row[f"{u}_present"] else "○" for u in ("AU01", "AU04", "AU12")]
 
 
+def test_a_unit_whose_presence_is_left_blank_has_no_mark(opened, two_faces, write_grey_video, tmp_path):
+    table = two_faces().assign(AU04_present=None)
+    detections = detections_of(table, thresholds={"AU04": 0.04})
+    page = opened(
+        write_detection_page(detections, write_grey_video(tmp_path / "two.mp4"), tmp_path / "b.html")
+    )
+    marks = page.locator(".unit .mark").all_inner_texts()
+    assert [bool(mark) for mark in marks] == [True, False, True]
+    assert page.locator(".unit .value").all_inner_texts()[1].startswith(".")
+    page.click("#unit1")
+    assert page.inner_text("#nowwords") == "presence left blank"
+    assert page.is_hidden("#unit1 u")  # the tick at the threshold
+
+
 def test_a_frame_without_a_face_says_so(page):
     for _ in range(12):
         page.keyboard.press(".")
@@ -149,7 +166,7 @@ def test_the_frame_shown_is_the_frame_named_at_a_variable_rate(opened, two_faces
     table = two_faces(num_frames=len(seconds))
     table["timestamp"] = 7.5 + seconds[table["frame"]]  # the table counts from another moment
     video = write_grey_video(tmp_path / "two.mp4", seconds=list(seconds))
-    page = opened(write_detection_page(table, video, tmp_path / "vfr.html"))
+    page = opened(write_detection_page(detections_of(table), video, tmp_path / "vfr.html"))
     until(page, "document.getElementById('video').readyState >= 2")
     for frame in (1, 2, 3, 4):
         page.keyboard.press(".")
@@ -161,7 +178,7 @@ def test_pictures_that_begin_after_the_sound_are_named_rightly(
     opened, two_faces, write_sounding_video, tmp_path
 ):
     video = write_sounding_video(tmp_path / "two.mp4", seconds=2, late=0.4)
-    page = opened(write_detection_page(two_faces(), video, tmp_path / "late.html"))
+    page = opened(write_detection_page(detections_of(two_faces()), video, tmp_path / "late.html"))
     until(page, "document.getElementById('video').readyState >= 2")
     for frame in (1, 2, 3):
         page.keyboard.press(".")
@@ -187,26 +204,15 @@ def test_zooming_in_shows_less_of_the_file(page):
 
 def test_a_hostile_name_is_shown_and_its_video_plays(opened, two_faces, write_grey_video, tmp_path):
     video = write_grey_video(tmp_path / "in" / HOSTILE)
-    page = opened(write_detection_page(two_faces(HOSTILE), video, tmp_path / "out/page.html"))
+    page = opened(write_detection_page(detections_of(two_faces(HOSTILE)), video, tmp_path / "out/page.html"))
     until(page, "document.getElementById('video').readyState >= 2")
     assert page.inner_text("h1") == HOSTILE
     assert not list(tmp_path.rglob("pwned"))
 
 
-def test_an_embedded_video_seeks(opened, two_faces, write_grey_video, tmp_path):
-    video = write_grey_video(tmp_path / "two.mp4")
-    path = write_detection_page(two_faces(), video, tmp_path / "e.html", embed_video=True)
-    video.unlink()
-    page = opened(path)
-    until(page, "document.getElementById('video').readyState >= 2")
-    page.locator("#lane").click(position={"x": 5, "y": 5})
-    page.keyboard.press("End")
-    require_grey(page, 4 * 49)
-
-
 def test_without_the_video_the_time_line_still_works(opened, two_faces, write_grey_video, tmp_path, chromium):
     video = write_grey_video(tmp_path / "two.mp4")
-    path = write_detection_page(two_faces(), video, tmp_path / "gone.html")
+    path = write_detection_page(detections_of(two_faces()), video, tmp_path / "gone.html")
     moved = video.rename(tmp_path / "moved.mp4")
     context = chromium.new_context()  # the browser's own word on the missing file is no trouble here
     page = context.new_page()
@@ -223,7 +229,7 @@ def test_without_the_video_the_time_line_still_works(opened, two_faces, write_gr
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_window(opened, two_faces, write_grey_video, tmp_path, width):
     video = write_grey_video(tmp_path / "two.mp4")
-    page = opened(write_detection_page(two_faces(), video, tmp_path / "w.html"), width=width)
+    page = opened(write_detection_page(detections_of(two_faces()), video, tmp_path / "w.html"), width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#heat").bounding_box()["width"] > 0.4 * width
 
@@ -240,7 +246,11 @@ def test_every_control_has_a_name(page):
 def test_a_picture_is_shown_with_its_boxes(opened, two_faces, tmp_path):
     picture = tmp_path / "face.png"
     cv2.imwrite(str(picture), np.full((120, 160, 3), 90, np.uint8))
-    page = opened(write_detection_page(two_faces("face.png", num_frames=1), picture, tmp_path / "face.html"))
+    page = opened(
+        write_detection_page(
+            detections_of(two_faces("face.png", num_frames=1)), picture, tmp_path / "face.html"
+        )
+    )
     drawn = "new Set(document.getElementById('overlay').getContext('2d').getImageData(0,0,400,300).data).size"
     until(page, f"{drawn} > 2")
     page.uncheck("#boxes")

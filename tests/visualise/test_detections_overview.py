@@ -3,21 +3,23 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+import cv2
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
+from mien.detect.media import list_media
 from mien.detect.statistics import co_occurrence, unit_statistics
 from mien.detect.table import Detections
-from mien.visualise.beside_tables import co_occurrence_figure, rates_figure, write_overview_page
+from mien.visualise.beside_tables import show_medium, write_overview_page
+from tests.visualise.conftest import detections_of
 
 HOSTILE = "b\"'><img src=x onerror=alert(1)>&%41#?.mp4"
 
 
-def save(table, path):
+def save(table, path, **metadata):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Detections(pa.Table.from_pandas(table, preserve_index=False), {}).save(path)
+    detections_of(table, **metadata).save(path)
     return path
 
 
@@ -72,12 +74,27 @@ def test_tables_of_other_units_and_no_table_are_refused(two_faces, tmp_path):
         write_overview_page([], tmp_path / "o.html")
 
 
-def test_the_figures_show_the_same_numbers(two_faces):
-    table = pd.concat([two_faces("a.mp4"), two_faces("b.mp4", seed=1)])
-    shown = rates_figure(table).axes[0].images[0].get_array()
-    shares = unit_statistics(table)["share_present"].to_numpy().reshape(4, 3)
-    np.testing.assert_allclose(shown, 100 * shares)
-    together = co_occurrence_figure(table).axes[0].images[0].get_array()
-    np.testing.assert_allclose(together, 100 * co_occurrence(table))
-    with pytest.raises(ValueError, match="no face"):
-        rates_figure(table[table["success"] == 0])
+def test_the_warning_is_at_the_top_and_units_without_presence_are_left_out(two_faces, tmp_path):
+    tables = [two_faces(name).assign(AU04_present=pd.NA) for name in ("a.mp4", "b.mp4")]
+    model = {"model": {"warning": "Not <proven>."}}
+    paths = [save(table, tmp_path / f"{k}.parquet", **model) for k, table in enumerate(tables)]
+    html = write_overview_page(paths, tmp_path / "o.html").read_text()
+    assert html.count("<b>Not &lt;proven&gt;.</b>") == 1
+    assert html.index("Not &lt;proven&gt;.") < html.index("<table")
+    assert "AU04" not in html
+    assert [len(row) for row in cells(html)] == [4] * 4 + [2] * 2
+
+
+def test_each_picture_gets_its_own_rows_of_a_table_that_is_read_once(two_faces, tmp_path, monkeypatch):
+    """Each page and copy gets its own rows; the table is not searched again for each."""
+    names = [f"p{number}.png" for number in range(3)]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.full((120, 160, 3), 90, np.uint8))
+    table = pd.concat([two_faces(name, num_frames=1, seed=k) for k, name in enumerate(names)])
+    save(table, tmp_path / "out/pictures.parquet")
+    monkeypatch.setattr(Detections, "of_input", lambda *_: pytest.fail("the whole table was searched"))
+    medium = list_media([tmp_path / name for name in names]).media[0]
+    assert show_medium(medium, tmp_path / "out", page=True, annotated=True) == ""
+    for name in names:
+        assert f"<h1>{name}</h1>" in (tmp_path / f"out/{name}.html").read_text()
+        assert (tmp_path / f"out/{name}.annotated.jpg").exists()

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.config import require_same
     from mien.detect.adapting import adapt
     from mien.detect.au_model import load_au_model, save_au_model
+    from mien.detect.card import unproven_units
     from mien.detect.fit_file import logits_of, record_of_adaptation
     from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
     from mien.train.encoder_file import pick_device
@@ -43,11 +44,15 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         require_same(load_au_model(args.out).record, record, where=args.out)
     save_au_model(args.out, dataclasses.replace(adapted.model, record=record, source=str(args.out)))
+    blank = unproven_units(record, model.columns)
     for name, change in adapted.changes.items():
+        presence = (
+            f"threshold {change.threshold_before:.2f} -> {change.threshold:.2f}, present in "
+            f"{change.share_present_before:.1%} -> {change.share_present:.1%}"
+        )
         print(
-            f"{name}: {change.what} moved (scale {change.scale:.2f}, bias {change.bias:+.2f}), threshold "
-            f"{change.threshold_before:.2f} -> {change.threshold:.2f}, present in "
-            f"{change.share_present_before:.1%} -> {change.share_present:.1%}; "
+            f"{name}: {change.what} moved (scale {change.scale:.2f}, bias {change.bias:+.2f}), "
+            f"{'presence stays blank' if name in blank else presence}; "
             f"on {adapted.left_out} left out log-loss {change.log_loss_before:.3f} -> {change.log_loss:.3f}, "
             f"F1 {change.f1_before:.2f} -> {change.f1:.2f}"
         )

@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
     make_detector = _detector_maker(args)
     if args.camera is not None:
         stem = args.out / f"camera{args.camera}"
-        num_rows = record_camera(
-            make_detector(), args.camera, stem, seconds=args.seconds, csv_format=args.format
-        )
+        detector = make_detector()
+        num_rows = record_camera(detector, args.camera, stem, seconds=args.seconds, csv_format=args.format)
         print(f"{stem}.csv: {num_rows:,} rows")
+        _warn(detector)
         return 0
     work = DetectWork(make_detector, args.out, args.format)
     if args.page or args.video:
@@ -84,6 +84,12 @@ def run(args: argparse.Namespace) -> int:
             make_detector, args.out, args.format, partial(show_medium, page=args.page, annotated=args.video)
         )
     return _detect_media(work, list_media(args.media, leave_out=args.out), args)
+
+
+def _warn(detector: Detector) -> None:
+    """The last line: what the model is not good for."""
+    if warning := detector.metadata["model"]["warning"]:
+        print(f"warning: {warning}")
 
 
 def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
@@ -137,4 +143,5 @@ def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namesp
     if problem:
         print(problem)
     write_accounts(args.out / "account.csv", accounts)
+    _warn(work.detector)
     return 0 if not problem and all(account.is_well for account in accounts) else 1

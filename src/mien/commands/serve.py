@@ -83,11 +83,13 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
         frame = f'<iframe src="{address}" style="width: 100%; height: 85vh; border: 0"></iframe>'
         return frame, statistics, [str(file) for file in files]
 
-    warning = detector.metadata["model"]["warning"]
+    model = detector.metadata["model"]
+    blank = model["unproven_units"]
+    left_out = f", without {', '.join(blank)}" if blank else ""
     with gr.Blocks(
         title="mien", analytics_enabled=False, delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT)
     ) as blocks:
-        gr.Markdown(f"# Action units\n{Path(detector.model.source).name}. {warning}")
+        gr.Markdown(f"# Action units\n{model['file']}. {model['warning']}")
         with gr.Row():
             file = gr.File(label="Video or picture", file_types=sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))
             camera = gr.Video(
@@ -99,7 +101,7 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
         # The recording as it is: Gradio's own preprocessing would run ffmpeg to take out the sound.
         camera.preprocess = lambda payload: payload and str(payload.path)
         page = gr.HTML()
-        statistics = gr.Dataframe(label="Per face and action unit", interactive=False)
+        statistics = gr.Dataframe(label=f"Per face and action unit{left_out}", interactive=False)
         made = gr.File(label="Page and tables", file_count="multiple", interactive=False)
         for source, name in ((file, "detect"), (camera, "camera")):
             source.change(detect, source, [page, statistics, made], api_name=name)
@@ -147,10 +149,9 @@ def detect_file(
             progress((row.frame, None), unit="frames")
     if not rows:
         raise ValueError(problems[-1] if problems else f"{upload.name}: no frame in it")
-    detections = Detections(detector.layout.table(rows), detector.metadata)
-    page = write_detection_page(
-        detections, media, folder / "page.html", facts=[("note", problem) for problem in problems]
-    )
+    more = {"problems": problems} if problems else {}
+    detections = Detections(detector.layout.table(rows), detector.metadata | more)
+    page = write_detection_page(detections, media, folder / "page.html")
     tables = [folder / "detections.csv", folder / "detections.parquet"]
     for table in tables:
         detections.save(table)

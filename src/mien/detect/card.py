@@ -6,9 +6,12 @@ The same parts make the text of `mien card` and its page.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mien.facs import action_unit
 
@@ -18,9 +21,7 @@ if TYPE_CHECKING:
 LICENCE_NOT_STATED = "not stated; check the licence of the labelled set"
 _FEW_PEOPLE = 10
 _FEW_FRAMES = 50
-_TOYS = {
-    "rendered": "It was fitted on rendered faces, not on people. What it says of real faces is untested.",
-}
+_TOYS = {"rendered": "was fitted on rendered faces, not on people, and is untested on real ones"}
 _SCORES = ("F1", "always on", "ROC-AUC", "ECE before", "ECE", "ICC", "base rate", "present", "people")
 
 
@@ -53,7 +54,7 @@ def card_of(model: AuModel) -> Card:
     adapted = [("adapted", _adapted(one)) for one in record.get("adaptations", [])]
     return Card(
         title=model.source.rpartition("/")[2],
-        warning=warning_of(record),
+        warning=warning_of(record, model.columns),
         use=(
             f"Says for every face which of {len(model.units)} action units are present: {units}.",
             "For research on facial behaviour where people agreed to be recorded. An action unit is a "
@@ -61,13 +62,22 @@ def card_of(model: AuModel) -> Card:
         ),
         facts=(*_data_facts(record), *_making_facts(model), *adapted),
         scores=_score_table(model) if record.get("scores") else None,
-        limits=_limits(record),
+        limits=_limits(record, unproven_units(record, model.columns)),
     )
 
 
-def warning_of(record: Mapping[str, Any]) -> str:
-    """The sentence above everything else for a model fitted on a toy; else ""."""
-    return _TOYS.get(str(record.get("training_data", {}).get("name", "")), "")
+def warning_of(record: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """The sentence at the top of every output: fitted on a toy, or units without presence; "" for neither."""
+    unproven = unproven_units(record, columns)
+    parts = [_TOYS.get(str(record.get("training_data", {}).get("name", "")), "")]
+    if unproven:
+        every = len(unproven) == len(columns)
+        parts.append(
+            f"was not shown to read {'any action unit' if every else ', '.join(unproven)} better than chance "
+            f"on held-out people, so {'' if every else 'their '}presence is left blank"
+        )
+    known = [part for part in parts if part]
+    return f"This model {'; it '.join(known)}." if known else ""
 
 
 def units_above_chance(record: Mapping[str, Any]) -> list[str]:
@@ -75,13 +85,20 @@ def units_above_chance(record: Mapping[str, Any]) -> list[str]:
     return [name for name, unit in _units(record).items() if (unit["roc_auc"]["low"] or 0.0) > 0.5]
 
 
-def unproven_units(record: Mapping[str, Any]) -> list[str]:
-    """Columns of the units read no better than by chance, or by F1 than saying present everywhere."""
-    above = units_above_chance(record)
-    pairs = [(name, unit["f1"]["value"], unit["always_on_f1"]) for name, unit in _units(record).items()]
-    return [
-        name for name, f1, floor in pairs if name not in above or (None not in (f1, floor) and f1 <= floor)
-    ]
+def unproven_units(record: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The units of these columns whose presence is left blank in every output.
+
+    They were never measured, their 95 % interval of ROC-AUC on held-out people includes .5, or their F1 is no
+    better than that of saying present everywhere.
+    """
+    above, units = units_above_chance(record), _units(record)
+    return [name for name in columns if name not in above or _is_always_on(units[name])]
+
+
+def shown_thresholds(model: AuModel) -> NDArray[np.float32]:
+    """(A,): the thresholds of presence; NaN for units whose presence is left blank."""
+    blank_A = np.isin(model.columns, unproven_units(model.record, model.columns))
+    return np.where(blank_A, np.float32(np.nan), model.threshold_A)
 
 
 def card_in_words(model: AuModel) -> str:
@@ -110,6 +127,11 @@ def card_in_words(model: AuModel) -> str:
 def _units(record: Mapping[str, Any]) -> Mapping[str, Any]:
     units: Mapping[str, Any] = (record.get("scores") or {}).get("units", {})
     return units
+
+
+def _is_always_on(unit: Mapping[str, Any]) -> bool:
+    f1, floor = unit["f1"]["value"], unit["always_on_f1"]
+    return None not in (f1, floor) and bool(f1 <= floor)
 
 
 def _data_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -187,14 +209,14 @@ def _score_table(model: AuModel) -> ScoreTable:
     return ScoreTable("Measured on people it had not seen, %", _SCORES, tuple(rows), note)
 
 
-def _limits(record: Mapping[str, Any]) -> tuple[str, ...]:
+def _limits(record: Mapping[str, Any], unproven: Sequence[str]) -> tuple[str, ...]:
     lines = [
         "Scores hold for faces like those it was measured on: other cameras, light, ages, skin, poses and "
         "occlusions can be worse, and the card cannot tell by how much. Measure on your own faces; "
         "`mien adapt` recalibrates.",
         "Faces must be cropped by the contract above; mien does that and refuses others.",
     ]
-    units, poor = _units(record), unproven_units(record)
+    units = _units(record)
     thin = [
         name
         for name, unit in units.items()
@@ -205,10 +227,10 @@ def _limits(record: Mapping[str, Any]) -> tuple[str, ...]:
             f"Rarely seen (fewer than {_FEW_PEOPLE} people or {_FEW_FRAMES} frames show it), so the figures "
             f"are loose: {', '.join(thin)}."
         )
-    if poor:
+    if unproven:
         lines.append(
-            "No better than chance (by ROC-AUC), or than saying present everywhere (by F1): "
-            f"{', '.join(poor)}."
+            "Not shown to be better than chance (by ROC-AUC), or than saying present everywhere (by F1), so "
+            f"presence is left blank: {', '.join(unproven)}."
         )
     known = str((record.get("encoder") or {}).get("warning") or "")
     if known:

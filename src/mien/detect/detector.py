@@ -23,7 +23,7 @@ from mien import __version__
 from mien.config import to_dict
 from mien.decoding import Clock
 from mien.detect.au_model import AuModel, load_au_model
-from mien.detect.card import unproven_units, warning_of
+from mien.detect.card import shown_thresholds, unproven_units, warning_of
 from mien.detect.engines import open_engine
 from mien.detect.media import Medium, list_media
 from mien.detect.persons import PersonLinker
@@ -81,7 +81,7 @@ class Detector:
         self.smoothing = smoothing
         self.faces = faces
         coded_A = None if self.model.intensity is None else self.model.intensity.coded_A
-        self.layout = TableLayout(self.model.units, self.model.threshold_A, coded_A)
+        self.layout = TableLayout(self.model.units, shown_thresholds(self.model), coded_A)
         self._num_units = len(self.model.units)
         self._tracking = FaceTracking(_TRACKING, models=face_models)
         self.model.contract.require_same(
@@ -201,15 +201,15 @@ class Detector:
     def metadata(self) -> dict[str, Any]:
         """How the table was made; JSON."""
         return {
-            "mien_version": __version__,
             "model": {
+                "warning": warning_of(self.model.record, self.model.columns),
+                "unproven_units": unproven_units(self.model.record, self.model.columns),
                 "file": Path(self.model.source).name,
                 "digest": self.model.digest,
-                "warning": warning_of(self.model.record),
-                "unproven_units": unproven_units(self.model.record),
             },
+            "mien_version": __version__,
             "units": list(self.model.units),
-            "thresholds": dict(zip(self.model.columns, map(float, self.model.threshold_A), strict=True)),
+            "thresholds": self.layout.thresholds,
             "has_intensities": self.layout.with_intensity,
             "crop_contract": self.model.contract.digest,
             "engine": self._engine.name,

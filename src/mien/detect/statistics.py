@@ -43,30 +43,45 @@ def unit_columns(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in table.columns if _UNIT.fullmatch(str(name))]
 
 
+def units_with_presence(table: pd.DataFrame) -> list[str]:
+    """The units whose presence is not left blank in all rows."""
+    return [unit for unit in unit_columns(table) if table[f"{unit}_present"].notna().any()]
+
+
+def presence(rows: pd.DataFrame, units: Sequence[str], *, blank: float) -> NDArray[np.float64]:
+    """N x A of 0 and 1, `blank` where presence is left blank."""
+    present_NA = rows[[f"{unit}_present" for unit in units]]
+    return np.asarray(present_NA.to_numpy(dtype=np.float64, na_value=blank))
+
+
 def unit_statistics(table: pd.DataFrame) -> pd.DataFrame:
     """One row per file, face and action unit.
 
     Columns: `input, face_id, unit`; `seconds_seen` (of the face), `share_present` (of the time seen, 0 to 1),
     `episodes` (runs of neighbouring frames in which it is present; a frame without this face ends one),
     `mean_episode_seconds` (NaN without one), `mean_probability` (over the time seen). For a picture, and for
-    a video of one frame, the times are NaN. Empty where no face was found.
+    a video of one frame, the times are NaN. Units whose presence is left blank have no row. Empty where no
+    face was found.
     """
     columns = ["input", "face_id", "unit", "seconds_seen", "share_present", "episodes"]
     columns += ["mean_episode_seconds", "mean_probability"]
-    found = [row for face in faces_of(table) for row in _rows_of_face(face, unit_columns(table))]
+    found = [row for face in faces_of(table) for row in _rows_of_face(face)]
     return pd.DataFrame(found, columns=columns)
 
 
 def co_occurrence(table: pd.DataFrame) -> pd.DataFrame:
-    """A x A: of the rows with either unit present, the share with both; NaN where neither ever is."""
-    units = unit_columns(table)
-    return pd.DataFrame(co_occurrence_of_counts(pair_counts(table)), index=units, columns=units)
+    """Of the rows with either unit present, the share with both; NaN where neither ever is.
+
+    Square, over the units whose presence is not left blank.
+    """
+    units = units_with_presence(table)
+    shares = co_occurrence_of_counts(pair_counts(table, units))
+    return pd.DataFrame(shares, index=units, columns=units)
 
 
-def pair_counts(table: pd.DataFrame) -> NDArray[np.float64]:
+def pair_counts(table: pd.DataFrame, units: Sequence[str]) -> NDArray[np.float64]:
     """A x A: in how many rows both units are present; on the diagonal, the rows with that unit."""
-    seen = table[table["success"] == 1]
-    present_NA = seen[[f"{unit}_present" for unit in unit_columns(table)]].to_numpy(dtype=np.float64)
+    present_NA = presence(table[table["success"] == 1], units, blank=0.0)
     both_AA: NDArray[np.float64] = present_NA.T @ present_NA
     return both_AA
 
@@ -129,7 +144,7 @@ def plot_timeline(of_file: pd.DataFrame, of_face: pd.DataFrame) -> Figure:
     times = pd.Series(rising_times(frames["timestamp"].to_numpy(np.float64)), index=frames["frame"])
     seconds_N = times[of_face["frame"]].to_numpy()
     edges, values_AC = _binned(seconds_N, of_face[names].to_numpy(np.float64).T)
-    _, present_AC = _binned(seconds_N, of_face[[f"{n}_present" for n in names]].to_numpy(np.float64).T)
+    _, present_AC = _binned(seconds_N, presence(of_face, names, blank=0.0).T)
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values_AC, vmin=0, vmax=1, cmap="magma")
@@ -140,17 +155,21 @@ def plot_timeline(of_file: pd.DataFrame, of_face: pd.DataFrame) -> Figure:
     _name_units(axes, names, at=np.arange(len(names)) + 0.5)
     axes.set_xlabel("seconds")
     face_id = of_face["face_id"].iloc[0]
-    axes.set_title(f"face {face_id}; a line: above the unit's threshold", loc="left", fontsize="medium")
+    title = f"face {face_id}; a line: above the unit's threshold{_in_words(of_face)}"
+    axes.set_title(title, loc="left", fontsize="medium")
     figure.colorbar(mesh, ax=axes, label="probability")
     return figure
 
 
 def plot_summary(table: pd.DataFrame) -> Figure:
-    """The share of frames in which each unit is present, of the 6 faces (or files) with the most rows."""
+    """The share of frames in which each unit is present, of the 6 faces (or files) with the most rows.
+
+    Units whose presence is left blank are left out.
+    """
     from matplotlib.figure import Figure
 
-    names = unit_columns(table)
     seen = table.dropna(subset=["face_id"])
+    names = units_with_presence(table)
     by = "input" if table["input"].nunique() > 1 else "face_id"
     counts = seen[by].value_counts()
     groups = sorted(counts.index[:_MAX_GROUPS])
@@ -158,22 +177,22 @@ def plot_summary(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     height = 0.8 / len(groups)
     for at, group in enumerate(groups):
-        present_NA = seen.loc[seen[by] == group, [f"{name}_present" for name in names]]
+        present_NA = presence(seen[seen[by] == group], names, blank=np.nan)
         places_A = np.arange(len(names)) - 0.4 + (at + 0.5) * height
         label = f"{'' if by == 'input' else 'face '}{group}, {counts[group]:,} rows"
-        axes.barh(places_A, present_NA.to_numpy(np.float64).mean(axis=0), height, label=label)
+        axes.barh(places_A, present_NA.mean(axis=0), height, label=label)
     _name_units(axes, names, at=np.arange(len(names)))
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share of rows in which the unit is present")
+    axes.set_xlabel(f"share of rows in which the unit is present{_in_words(table)}")
     figure.legend(loc="outside upper left", frameon=False, ncols=2)
     return figure
 
 
-def _rows_of_face(face: FaceRows, units: list[str]) -> Iterator[tuple[Any, ...]]:
+def _rows_of_face(face: FaceRows) -> Iterator[tuple[Any, ...]]:
     seconds_seen = float(face.seconds_N.sum())
     is_picture = face.num_frames == 1
-    for unit in units:
-        present_N = face.rows[f"{unit}_present"].to_numpy() == 1
+    for unit in units_with_presence(face.rows):
+        present_N = presence(face.rows, [unit], blank=0.0)[:, 0] == 1
         probability = float(np.average(face.rows[unit].to_numpy(np.float64), weights=face.seconds_N))
         seconds_present = float(face.seconds_N[present_N].sum())
         num_episodes = len(episodes_of(present_N, face.place_N))
@@ -181,6 +200,12 @@ def _rows_of_face(face: FaceRows, units: list[str]) -> Iterator[tuple[Any, ...]]
         seen = np.nan if is_picture else seconds_seen
         share = seconds_present / seconds_seen
         yield face.input, face.face_id, unit, seen, share, num_episodes, mean_episode, probability
+
+
+def _in_words(table: pd.DataFrame) -> str:
+    """A line on the units whose presence is left blank; "" without any."""
+    blank = sorted(set(unit_columns(table)) - set(units_with_presence(table)))
+    return f"\npresence is left blank: {', '.join(blank)}" if blank else ""
 
 
 def _name_units(axes: Axes, names: Sequence[str], *, at: NDArray[Any]) -> None:

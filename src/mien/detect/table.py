@@ -72,7 +72,7 @@ class TableLayout:
     """The columns of one model's tables."""
 
     units: tuple[int, ...]
-    threshold_A: NDArray[np.float32]
+    threshold_A: NDArray[np.float32]  # of presence; NaN: presence is left blank
     coded_A: NDArray[np.bool_] | None  # which units have an intensity; None: a model without intensities
 
     @property
@@ -84,6 +84,12 @@ class TableLayout:
     def num_values(self) -> int:
         """V of `FaceRow.values_V`."""
         return len(self.units) * (2 if self.with_intensity else 1)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """By column, without the units whose presence is left blank."""
+        pairs = zip(self.units, self.threshold_A.tolist(), strict=True)
+        return {f"AU{unit:02d}": threshold for unit, threshold in pairs if not np.isnan(threshold)}
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -100,10 +106,9 @@ class TableLayout:
         assert row.values_V is not None
         return row.values_V[: len(self.units)]
 
-    def present(self, row: FaceRow) -> NDArray[np.bool_]:
-        """(A,): above the unit's threshold."""
-        above_A: NDArray[np.bool_] = self.probability(row) > self.threshold_A
-        return above_A
+    def present(self, row: FaceRow) -> NDArray[np.float32]:
+        """(A,): 1 above the unit's threshold, else 0; NaN where presence is left blank."""
+        return self._present(self.probability(row))
 
     def intensity(self, row: FaceRow) -> NDArray[np.float32] | None:
         """(A,), 0 to 5, NaN for units without; None for a model without."""
@@ -119,7 +124,6 @@ class TableLayout:
         for at, row in enumerate(rows):
             if row.face_id is not None:
                 place_N17[at], values_NV[at] = row.place_17, row.values_V
-        present_NA = (values_NV[:, :A] > self.threshold_A).astype(np.int8)
         columns: list[Any] = [
             [row.input for row in rows],
             [row.frame for row in rows],
@@ -129,11 +133,16 @@ class TableLayout:
             np.array([row.confidence for row in rows], np.float32),
             [row.reason for row in rows],
         ]
-        blocks = (place_N17, values_NV[:, :A], present_NA, values_NV[:, A:])
         arrays = [pa.array(column, type) for column, type in zip(columns, _TYPES.values(), strict=True)]
-        for values_N in (values_N for block in blocks for values_N in block.T):
-            arrays.append(pa.array(np.ascontiguousarray(values_N), mask=no_face_N | np.isnan(values_N)))
+        blocks = (place_N17, values_NV[:, :A], self._present(values_NV[:, :A]), values_NV[:, A:])
+        values = [np.ascontiguousarray(values_N) for block in blocks for values_N in block.T]
+        for values_N, type in zip(values, self.schema.types[len(arrays) :], strict=True):
+            arrays.append(pa.array(values_N, type, mask=no_face_N | np.isnan(values_N)))
         return pa.table(arrays, schema=self.schema)
+
+    def _present(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        above = (probability > self.threshold_A).astype(np.float32)
+        return np.where(np.isnan(self.threshold_A), np.float32(np.nan), above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +151,8 @@ class Detections:
 
     Columns: input, frame, timestamp (s), face_id, success, confidence, reason, box_*, point*_* (px), yaw,
     pitch, roll (degrees), AU01 ... (probability), AU01_present ... (0/1) and, where the model has them,
-    AU01_intensity ... (0 to 5).
+    AU01_intensity ... (0 to 5). Presence is null (pandas: NA) in all rows of a unit that the model was not
+    shown to read better than chance: `metadata["model"]["unproven_units"]`.
     """
 
     table: pa.Table
@@ -153,7 +163,7 @@ class Detections:
         return self.table.replace_schema_metadata({METADATA_KEY: json.dumps(self.metadata).encode()})
 
     def to_pandas(self) -> pd.DataFrame:
-        """A data frame; face_id and AU01_present are nullable integers, the rest NaN without a face."""
+        """A data frame; face_id and AU01_present are nullable integers (NA), the rest NaN without a face."""
         frame = self.table.to_pandas()
         whole = {name: "Int64" for name in frame if name == "face_id" or str(name).endswith("_present")}
         return frame.astype(whole)
@@ -183,6 +193,17 @@ class Detections:
                 f"{path}: no table of detections in mien's columns; {missing[0]} is missing"
             )
         return cls(table.replace_schema_metadata(None), _metadata_beside(path) or metadata_of(table.schema))
+
+    @classmethod
+    def load_header(cls, path: Path) -> Detections:
+        """Columns and metadata of a Parquet file, without a row."""
+        schema = pq.read_schema(path)
+        return cls(schema.remove_metadata().empty_table(), metadata_of(schema))
+
+    @property
+    def warning(self) -> str:
+        """What the model is not good for, in one sentence; "" where nothing is known."""
+        return str(self.metadata.get("model", {}).get("warning", ""))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -256,10 +277,9 @@ class Detections:
         return int(self.table.num_rows)
 
     def __repr__(self) -> str:
-        return (
-            f"Detections: {len(self):,} rows, {self.num_frames:,} frames, {len(self.faces)} faces, "
-            f"{' '.join(self.columns)}"
-        )
+        lines = [self.warning] if self.warning else []
+        words = f"{len(self):,} rows, {self.num_frames:,} frames, {len(self.faces)} faces"
+        return "\n".join([*lines, f"Detections: {words}, {' '.join(self.columns)}"])
 
     def _repr_html_(self) -> str:
         shown = ["frame", "timestamp", "face_id", "success", *self.columns]

@@ -106,7 +106,7 @@ def _mien_cells(layout: TableLayout, row: FaceRow) -> list[str]:
         return first + [""] * (len(layout.schema.names) - len(first))
     A = len(layout.units)
     values = [_number(value) for value in row.values_V.tolist()]
-    present = [str(int(value)) for value in layout.present(row)]
+    present = [_number(value) for value in layout.present(row).tolist()]
     return [*first, *map(_pixels, row.place_17.tolist()), *values[:A], *present, *values[A:]]
 
 
@@ -114,7 +114,8 @@ def _openface_columns(layout: TableLayout) -> list[str]:
     """OpenFace's `FeatureExtraction` columns, those that mien has values for.
 
     Frames count from 1; a frame without a face is a line of zeros. `_c` is presence by the model's
-    thresholds; `_r` exists only for units whose intensity the model gives, and is never a probability.
+    thresholds, empty in all lines where it is left blank; `_r` exists only for units whose intensity the
+    model gives, and is never a probability.
     """
     order, coded_A = _ascending(layout)
     intensity = [f"AU{layout.units[at]:02d}_r" for at in order if coded_A[at]]
@@ -124,12 +125,14 @@ def _openface_columns(layout: TableLayout) -> list[str]:
 
 def _openface_cells(layout: TableLayout, row: FaceRow) -> list[str]:
     first = [str(row.frame + 1), str(row.face_id or 0), _seconds(row)]
-    if row.face_id is None:
-        return first + ["0"] * (len(_openface_columns(layout)) - len(first))
     order, coded_A = _ascending(layout)
+    if row.face_id is None:
+        blank_A = np.isnan(layout.threshold_A)
+        return [*first, "0", "0", *["0"] * sum(coded_A), *("" if blank_A[at] else "0" for at in order)]
     intensity_A, present_A = layout.intensity(row), layout.present(row)
     levels = [] if intensity_A is None else [_number(intensity_A[at].item()) for at in order if coded_A[at]]
-    return [*first, _number(row.confidence), "1", *levels, *(str(int(present_A[at])) for at in order)]
+    presence = [_number(present_A[at].item()) for at in order]
+    return [*first, _number(row.confidence), "1", *levels, *presence]
 
 
 def _ascending(layout: TableLayout) -> tuple[list[int], Sequence[bool]]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.detect.statistics import unit_columns
+from mien.detect.table import BOX, Detections
 from mien.io import write_bytes
-from mien.video import Frame, read_frames, read_image
-from mien.visualise.detection_data import BOX, Tabular, Unit, table_of, thresholds_of, units_of
-from mien.visualise.page_parts import Picture, jpeg
-from mien.visualise.timed_video import write_timed_video
+from mien.video import Frame, VideoError, read_frames, read_image
+from mien.visualise.page_parts import Picture, jpeg, unit_name
+from mien.visualise.timed_video import until_damage, write_timed_video
 
 Row = Mapping[str, Any]  # one row of the table: a frame and face
 
@@ -28,36 +29,29 @@ _LEAST_ROW_PX, _MOST_ROW_PX = 13, 26
 _PAPER, _INK, _QUIET, _LINE = (24, 29, 34), (232, 237, 242), (150, 162, 174), (58, 68, 78)
 _PRESENT, _ABSENT, _DARK = (240, 138, 93), (96, 150, 196), (0, 0, 0)
 _ROWS_AT_A_TIME = 1024
+_BANNER_SIZE, _BANNER_LINE_PX = 0.5, 22
 
 
-def write_annotated_video(
-    video: Path,
-    detections: pd.DataFrame | Tabular | Path,
-    out: Path,
-) -> int:
+def write_annotated_video(video: Path, detections: Detections | Path, out: Path) -> int:
     """`out`, an mp4 with the frames and the sound of `video`; returns how many frames.
 
     Times count from the first frame, which is at 0 whatever its time in the file.
-    The panel with the bars stands to the right of the picture; a picture under 480 px in height is enlarged.
-    `detections` is a table of that one file, or the path of a Parquet file with it, which is then read piece
-    by piece, so that memory does not grow with the video. Rows come in the order of frames; a frame without
-    any is shown as "not looked at". Of a damaged video the frames that can be decoded are written, then
-    VideoError is raised.
+    The panel with the bars is to the right of the picture, the model's warning above both; a picture under
+    480 px in height is enlarged. `detections` is of that one file, or the path of its Parquet file, which is
+    read piece by piece, so that memory does not grow with the video. Rows come in the order of frames; a
+    frame without any is shown as "not looked at". Of a damaged video the frames that can be decoded are
+    written, then VideoError is raised.
     """
     overlay, rows_by_frame = _overlay_and_rows(detections)
-    broken: list[Exception] = []
-    frames = _drawn(_until_broken(read_frames(video), broken), rows_by_frame, overlay)
+    problems: list[VideoError] = []
+    frames = _drawn(until_damage(read_frames(video), problems), rows_by_frame, overlay)
     num_frames = write_timed_video(out, frames, audio_from=video)
-    if broken:
-        raise broken[0]
+    for problem in problems:
+        raise problem
     return num_frames
 
 
-def write_annotated_picture(
-    picture: Path,
-    detections: pd.DataFrame | Tabular | Path,
-    out: Path,
-) -> None:
+def write_annotated_picture(picture: Path, detections: Detections, out: Path) -> None:
     """`out`, a JPEG file of the picture with the detections drawn in."""
     overlay, rows_by_frame = _overlay_and_rows(detections)
     drawn = overlay.draw(read_image(picture), [row for _, rows in rows_by_frame for row in rows])
@@ -68,10 +62,15 @@ def write_annotated_picture(
 class Overlay:
     """How the frames of one video are drawn; every frame of one size gives a picture of one size."""
 
-    units: Sequence[Unit]
+    units: Sequence[str]  # columns
+    thresholds: Mapping[str, float]  # no tick for a unit that is not in it
+    warning: str = ""
 
     def draw(self, picture_HWC: Picture, rows: Sequence[Row]) -> Picture:
-        """The picture, enlarged if it is small, with boxes, and the panel to its right. Sides are even."""
+        """The warning above the picture, enlarged if it is small, with boxes, and the panel to its right.
+
+        Sides are even.
+        """
         scale = max(1.0, LEAST_HEIGHT_PX / picture_HWC.shape[0])
         height, width = (round(side * scale / 2) * 2 for side in picture_HWC.shape[:2])
         panel_px = round(height * _PANEL_SHARE / 2) * 2
@@ -87,7 +86,7 @@ class Overlay:
         else:
             reason = str(rows[0].get("reason") or "no face") if rows else "not looked at"
             _write(canvas[:, width:], reason.replace("_", " "), (14, 30), 0.6, _QUIET)
-        return canvas
+        return np.concatenate([_banner(self.warning, width + panel_px), canvas])
 
     def _in_panel(self, faces: Sequence[Row], height: int) -> list[Row]:
         """The largest faces, as many as have room, by id."""
@@ -97,7 +96,7 @@ class Overlay:
 
     def _label(self, row: Row, in_panel: bool) -> str:
         """The face's id; with its action units where the panel has no room for them."""
-        present = [u.column for u in self.units if row[f"{u.column}_present"] == 1]
+        present = [unit for unit in self.units if row[f"{unit}_present"] == 1]
         return " ".join([f"face {int(row['face_id'])}", *([] if in_panel else present)])
 
     def _draw_panel(self, panel: Picture, faces: Sequence[Row], num_left_out: int) -> None:
@@ -109,22 +108,24 @@ class Overlay:
             title = f"face {int(row['face_id'])}{more}"
             _write(panel, title, (14, top + round(1.1 * step)), step / 40, _INK, bold=True)
             for place, unit in enumerate(self.units):
-                _draw_unit(panel, unit, row, top + (place + 1.6) * step, step)
+                at = top + (place + 1.6) * step
+                _draw_unit(panel, unit, row, threshold=self.thresholds.get(unit), top=at, step=step)
             top += (len(self.units) + 2) * step
 
 
 def _overlay_and_rows(
-    detections: pd.DataFrame | Tabular | Path,
+    detections: Detections | Path,
 ) -> tuple[Overlay, Iterator[tuple[int, list[Row]]]]:
     """How to draw, and the number and rows of each frame."""
-    rows: Iterator[Row]
     if isinstance(detections, Path):
-        table, rows = pd.DataFrame(columns=pq.read_schema(detections).names), _rows_of_file(detections)
+        about = Detections.load_header(detections)
+        batches = _batches_of_file(detections)
     else:
-        table = table_of(detections)
-        rows = _rows_of(table)
+        about = detections
+        batches = iter(detections.table.to_batches(max_chunksize=_ROWS_AT_A_TIME))
+    overlay = Overlay(about.columns, about.metadata.get("thresholds", {}), about.warning)
+    rows = (row for batch in batches for row in batch.to_pylist())
     by_frame = itertools.groupby(rows, key=lambda row: int(row["frame"]))
-    overlay = Overlay(units_of(unit_columns(table), thresholds_of(detections)))
     return overlay, ((frame, list(of_frame)) for frame, of_frame in by_frame)
 
 
@@ -140,44 +141,47 @@ def _drawn(
         yield frame.seconds, overlay.draw(frame.image_HWC, of_frame)
 
 
-def _rows_of_file(path: Path) -> Iterator[Row]:
+def _batches_of_file(path: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS_AT_A_TIME):
-            yield from batch.to_pylist()
+        yield from file.iter_batches(_ROWS_AT_A_TIME)
 
 
-def _rows_of(table: pd.DataFrame) -> Iterator[Row]:
-    for start in range(0, len(table), _ROWS_AT_A_TIME):
-        yield from table.iloc[start : start + _ROWS_AT_A_TIME].to_dict("records")
+@cache
+def _banner(text: str, width: int) -> Picture:
+    """The text in as many lines as it takes; no height without a text."""
+    text_px = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _BANNER_SIZE, 1)[0][0]
+    lines = wrap(text, max(20, round(0.95 * (width - 28) * len(text) / max(1, text_px))))
+    banner = np.full((_BANNER_LINE_PX * len(lines) + 12 * bool(lines), width, 3), _PAPER, np.uint8)
+    for number, line in enumerate(lines, start=1):
+        _write(banner, line, (14, _BANNER_LINE_PX * number), _BANNER_SIZE, _PRESENT)
+    return banner
 
 
-def _until_broken(frames: Iterator[Frame], broken: list[Exception]) -> Iterator[Frame]:
-    """The frames; what ends them early is told in `broken`, so that those before it are kept."""
-    try:
-        yield from frames
-    except ValueError as error:
-        broken.append(error)
+def _draw_unit(
+    panel: Picture, unit: str, row: Row, *, threshold: float | None, top: float, step: int
+) -> None:
+    """One line: column and name, a bar of the probability, a tick at the threshold, the value.
 
-
-def _draw_unit(panel: Picture, unit: Unit, row: Row, top: float, step: int) -> None:
-    """One line: column and name, a bar of the probability, a tick at the threshold, the value."""
-    value, present = row[unit.column], row[f"{unit.column}_present"] == 1
+    The bar is grey where presence is left blank.
+    """
+    value, present = row[unit], row[f"{unit}_present"] == 1
+    colour = _PRESENT if present else _QUIET if row[f"{unit}_present"] is None else _ABSENT
     width = panel.shape[1]
     left, right, middle = round(0.62 * width), width - round(0.17 * width), round(top + step / 2)
     size, baseline = step / 48, round(top + 0.72 * step)
-    _write(panel, unit.column, (14, baseline), size, _INK if present else _QUIET, bold=present)
-    _write(panel, unit.name, (14 + round(2.2 * step), baseline), size * 0.92, _INK if present else _QUIET)
+    _write(panel, unit, (14, baseline), size, _INK if present else _QUIET, bold=present)
+    _write(
+        panel, unit_name(unit), (14 + round(2.2 * step), baseline), size * 0.92, _INK if present else _QUIET
+    )
     half = max(2, step // 5)
     cv2.rectangle(panel, (round(0.6 * width), round(top)), (width, round(top + step)), _PAPER, -1)
     cv2.rectangle(panel, (left, middle - half), (right, middle + half), _LINE, -1)
     if value is not None and np.isfinite(value):
         end = round(left + float(value) * (right - left))
-        cv2.rectangle(
-            panel, (left, middle - half), (end, middle + half), _PRESENT if present else _ABSENT, -1
-        )
+        cv2.rectangle(panel, (left, middle - half), (end, middle + half), colour, -1)
         _write(panel, f"{value:.2f}", (right + 8, baseline), size, _INK if present else _QUIET, bold=present)
-    if np.isfinite(unit.threshold):
-        tick = round(left + unit.threshold * (right - left))
+    if threshold is not None:
+        tick = round(left + threshold * (right - left))
         cv2.line(panel, (tick, middle - half - 3), (tick, middle + half + 3), _INK, 2)
 
 

@@ -1,10 +1,9 @@
-"""The page of one file's detections: its video with the action units over time, in one file."""
+"""The page of one file's detections: its video with the action units over time, in one HTML file."""
 
 from __future__ import annotations
 
-import math
+import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,176 +13,177 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.data.sources import PICTURE_SUFFIXES
-from mien.detect.statistics import unit_statistics
+from mien.detect.statistics import (
+    FaceRows,
+    faces_of,
+    frame_seconds,
+    presence,
+    rising_times,
+    unit_columns,
+    unit_statistics,
+    units_with_presence,
+)
+from mien.detect.table import BOX, Detections
 from mien.io import write_bytes
 from mien.video import VideoError, read_frames, read_image
-from mien.visualise.detection_data import (
-    Face,
-    FileDetections,
-    Tabular,
-    file_detections,
-    metadata_of,
-    page_data,
-    table_of,
-    thresholds_of,
-)
-from mien.visualise.page_parts import Picture, hash_of, part, picture_url, printable, template
-from mien.visualise.timed_video import MOST_EMBEDDED_BYTES, page_video
+from mien.visualise.page_parts import Picture, picture_url, printable, template, unit_name
+from mien.visualise.timed_video import page_video
 
+_LEVELS = 254  # a probability p is kept as round(254 p): within 0.002
+_MISSING = 255
 _MARGIN = 0.25  # of the box's longer side, on each side
 _MOST_FACES = 48  # of which pictures are taken: those seen longest
+_FACE_PX = 96
 _PICTURE_QUALITY = 90
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the summary."""
-
-    unit: str
-    name: str
-    threshold: str
-    share: str
-    share_of_1: float
-    episodes: int
-    mean_episode: str
-    probability: str
-
-
-def write_detection_page(
-    detections: pd.DataFrame | Tabular,
-    media: Path,
-    out: Path,
-    *,
-    embed_video: bool = False,
-    most_embedded_bytes: int = MOST_EMBEDDED_BYTES,
-    thresholds: Mapping[str, float] | None = None,
-    facts: Sequence[tuple[str, str]] = (),
-) -> Path:
+def write_detection_page(detections: Detections, media: Path, out: Path) -> Path:
     """Write `out`, the page of the detections of the one video or picture `media`; returns `out`.
 
-    A video is linked by a relative path, or lies within the page where `embed_video` says so and it has no
-    more than `most_embedded_bytes`; a picture always lies within. Where browsers do not play the video, a
-    copy NAME.playable.mp4 is written beside the page. `thresholds` (by column) and `facts` (name and value)
-    come before those of the table's metadata. ValueError where the table is not about exactly one file.
+    A video is linked by a relative path; where browsers do not play it, a copy NAME.playable.mp4 is written
+    beside the page. A picture lies within the page. ValueError where the table is not about exactly one file.
     """
-    table = table_of(detections)
-    data = file_detections(table, thresholds={**thresholds_of(detections), **(thresholds or {})})
-    pictures = face_pictures(media, data)
-    thumbnails = {face_id: picture_url(picture) for face_id, picture in pictures.by_face.items()}
-    shown = is_picture(media)
+    names = detections.inputs
+    if len(names) != 1:
+        found = f"rows of {len(names)} files ({', '.join(names[:3])} ...)" if names else "no row"
+        raise ValueError(f"expected the detections of one file, got {found}")
+    table = detections.to_pandas()
+    frames, faces = _frames_of(table), list(faces_of(table))
+    size, pictures = _face_pictures(media, frames["frame"].to_numpy(), faces)
     out.parent.mkdir(parents=True, exist_ok=True)
-    video = None
-    if not shown:
-        video = page_video(
-            media, out, embed=embed_video, most_bytes=most_embedded_bytes, times_rise=data.times_rise
-        )
-    payload = page_data(data, first_seconds=video.first_seconds if video else 0.0)
-    size = {"width": pictures.width_px, "height": pictures.height_px}
+    still = media.suffix.lower() in PICTURE_SUFFIXES
+    times_rise = bool((np.diff(frames["timestamp"]) > 0).all())
+    video = None if still else page_video(media, out, times_rise=times_rise)
+    thresholds = detections.metadata.get("thresholds", {})
+    data = page_data(table, thresholds, first_seconds=video.first_seconds if video else 0.0)
     html = template("detection.html").render(
-        name=printable(data.input),
-        data=payload | size | {"mime": video.mime if video else ""},
-        detections=data,
+        name=printable(names[0]),
+        data=data | size,
+        num_frames=len(frames),
+        num_with_face=int((frames["success"] == 1).sum()),
         video=video,
-        picture=picture_url(read_image(media), quality=_PICTURE_QUALITY) if shown else "",
-        faces=[(face, thumbnails.get(face.face_id, "")) for face in data.faces],
-        summary=_summary(table, data),
-        warning=printable(str(_of_model(detections, "warning") or "")),
-        unproven=frozenset(map(str, _of_model(detections, "unproven_units") or ())),
-        facts=[(printable(name), printable(value)) for name, value in (*facts, *_facts(detections))],
-        script=part("detection.js"),
-        style=part("detection.css"),
-        policy=_policy(),
+        picture=picture_url(read_image(media), quality=_PICTURE_QUALITY) if still else "",
+        faces=[
+            {
+                "face_id": face.face_id,
+                "seconds_seen": float(face.seconds_N.sum()),
+                "picture": picture_url(pictures[face.face_id]) if face.face_id in pictures else "",
+            }
+            for face in faces
+        ],
+        summary=unit_statistics(table).to_dict("records"),
+        blank=[unit["column"] for unit in data["units"] if unit["blank"]],
+        warning=printable(detections.warning),
+        facts=[(name.replace("_", " "), _in_words(value)) for name, value in detections.metadata.items()],
     )
     write_bytes(out, html.encode(), temporary_folder=out.parent)
     return out
 
 
-def _policy() -> str:
-    """What the page may do: run its own script, show its own pictures and the video; no other address."""
-    script, style = (hash_of(part(name)) for name in ("detection.js", "detection.css"))
-    return (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
-        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
-    )
+def page_data(
+    table: pd.DataFrame, thresholds: Mapping[str, float], *, first_seconds: float = 0.0
+) -> dict[str, Any]:
+    """What the page's script reads; `first_seconds` is where the page's video shows the first frame.
+
+    Arrays are little-endian base64: `frame` uint32, `seconds` float64, `reason` uint8 (0: a face, else one
+    more than the place in `reasons`); of each face `place` uint32, `probability` uint8 (A x N, of 254; 255
+    for a missing one), `present` bits (A rows of N bits, each begins a byte), `box` uint16 (N x 4).
+    `threshold`: null where it is not known or presence is left blank.
+    """
+    frames, units, with_presence = _frames_of(table), unit_columns(table), units_with_presence(table)
+    seconds_F = rising_times(frames["timestamp"].to_numpy(np.float64))
+    reason_F = frames["reason"].replace("", "no_face").where(frames["success"] != 1, "")
+    reasons = sorted(set(reason_F) - {""})
+    return {
+        "frame": _packed(frames["frame"], "<u4"),
+        "seconds": _packed(seconds_F - seconds_F[0] + first_seconds, "<f8"),
+        "offset": float(seconds_F[0]) - first_seconds,  # of the file's own clock from the page's video's
+        "duration": float(frame_seconds(seconds_F).sum()) if len(frames) > 1 else 0.0,
+        "reason": _packed(reason_F.map({"": 0} | {reason: k + 1 for k, reason in enumerate(reasons)}), "u1"),
+        "reasons": [reason.replace("_", " ") for reason in reasons],
+        "units": [
+            {
+                "column": unit,
+                "name": unit_name(unit),
+                "threshold": thresholds.get(unit) if unit in with_presence else None,
+                "blank": unit not in with_presence,
+            }
+            for unit in units
+        ],
+        "faces": [_face_data(face, units) for face in faces_of(table)],
+    }
 
 
-def _of_model(detections: object, name: str) -> Any:
-    """What the table's metadata tell of the model under that name; None where they do not."""
-    model = metadata_of(detections).get("model")
-    return model.get(name) if isinstance(model, Mapping) else None
+def _frames_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per frame, in order."""
+    return table.drop_duplicates("frame").sort_values("frame")
 
 
-def _facts(detections: object) -> list[tuple[str, str]]:
-    return [
-        (str(name).replace("_", " "), value if isinstance(value, str) else _told(value))
-        for name, value in metadata_of(detections).items()
-    ]
+def _face_data(face: FaceRows, units: list[str]) -> dict[str, Any]:
+    probability_NA = face.rows[units].to_numpy(np.float64)
+    level_NA = np.where(np.isfinite(probability_NA), np.round(probability_NA * _LEVELS), _MISSING)
+    present_NA = presence(face.rows, units, blank=0.0) == 1
+    return {
+        "id": face.face_id,
+        "place": _packed(face.place_N, "<u4"),
+        "probability": _packed(level_NA.T, "u1"),  # a unit's row lies together
+        "present": _packed(np.packbits(present_NA.T, axis=1), "u1"),
+        "box": _packed(np.clip(np.round(face.rows[list(BOX)]), 0, 65535), "<u2"),
+    }
 
 
-def _told(value: Any) -> str:
+def _packed(values: Any, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=np.dtype(dtype)).tobytes()).decode()
+
+
+def _in_words(value: Any) -> str:
+    """A value of the table's metadata."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_told(part)}" for name, part in value.items())
+        return ", ".join(f"{name}: {_in_words(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_told, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(map(_in_words, value))
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
-def _summary(table: pd.DataFrame, data: FileDetections) -> dict[int, list[_Row]]:
-    """The lines of each face, in the order of the units."""
-    units = {unit.column: unit for unit in data.units}
-    rows: dict[int, list[_Row]] = {face.face_id: [] for face in data.faces}
-    for found in unit_statistics(table).itertuples():
-        unit = units[found.unit]
-        rows[found.face_id].append(
-            _Row(
-                unit=unit.column,
-                name=unit.name,
-                threshold=_number(unit.threshold, ".2f"),
-                share=_number(100 * found.share_present, ".1f"),
-                share_of_1=found.share_present,
-                episodes=found.episodes,
-                mean_episode=_number(found.mean_episode_seconds, ".2f"),
-                probability=_number(found.mean_probability, ".2f"),
-            )
-        )
-    return rows
+def _face_pictures(
+    media: Path, frame_F: NDArray[np.int64], faces: Sequence[FaceRows]
+) -> tuple[dict[str, int], dict[int, Picture]]:
+    """Width and height of the file's pictures in px, and a square picture of each face, by its id.
 
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else "–"
-
-
-@dataclass(frozen=True, eq=False)
-class FacePictures:
-    """The size of the file's pictures, and a square picture a face by its id."""
-
-    width_px: int
-    height_px: int
-    by_face: dict[int, Picture]
-
-
-def is_picture(path: Path) -> bool:
-    """Whether the name says that the file is a picture rather than a video."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
-
-
-def face_pictures(media: Path, data: FileDetections, *, size_px: int = 96) -> FacePictures:
-    """Reads the file once, as far as it must. OSError, VideoError or ImageError where it cannot."""
+    Reads the file once, as far as it must. OSError, VideoError or ImageError where it cannot.
+    """
     wanted: dict[int, list[tuple[int, NDArray[np.float32]]]] = {}
-    longest_first = sorted(data.faces, key=lambda face: -face.seconds_seen)
-    for face in longest_first[:_MOST_FACES]:
-        best = _best(face)
-        frame = int(data.frame_F[face.place_N[best]])
-        wanted.setdefault(frame, []).append((face.face_id, face.box_N4[best]))
+    for face in sorted(faces, key=lambda face: -face.seconds_N.sum())[:_MOST_FACES]:
+        box_N4 = face.rows[list(BOX)].to_numpy(np.float32)
+        area_N = (box_N4[:, 2] - box_N4[:, 0]) * (box_N4[:, 3] - box_N4[:, 1])
+        best = np.lexsort((area_N, face.rows["confidence"]))[-1]  # of equal confidences the largest box
+        wanted.setdefault(int(frame_F[face.place_N[best]]), []).append((face.face_id, box_N4[best]))
     by_face: dict[int, Picture] = {}
     height = width = 0
-    for picture, faces in _pictures(media, wanted):
+    for frame, picture in _pictures(media, wanted):
         height, width = picture.shape[:2]
-        by_face |= {face_id: square_around(picture, box, size_px=size_px) for face_id, box in faces}
-    return FacePictures(width, height, by_face)
+        by_face |= {face_id: square_around(picture, box) for face_id, box in wanted.get(frame, [])}
+    return {"width": width, "height": height}, by_face
 
 
-def square_around(picture_HWC: Picture, box_4: NDArray[np.float32], *, size_px: int) -> Picture:
+def _pictures(media: Path, wanted: Mapping[int, Any]) -> Iterator[tuple[int, Picture]]:
+    """The numbered frames that are wanted, or else the first one."""
+    if media.suffix.lower() in PICTURE_SUFFIXES:
+        yield next(iter(wanted), 0), read_image(media)
+        return
+    last = max(wanted, default=0)
+    try:
+        for frame in read_frames(media):
+            if not wanted or frame.source_frame_index in wanted:
+                yield frame.source_frame_index, frame.image_HWC
+            if frame.source_frame_index >= last:
+                return
+    except VideoError:
+        if not wanted:
+            raise
+
+
+def square_around(picture_HWC: Picture, box_4: NDArray[np.float32], *, size_px: int = _FACE_PX) -> Picture:
     """The box and a margin as a square; what lies outside the picture repeats its edge."""
     left, top, right, bottom = (float(value) for value in box_4)
     half = max(2.0, max(right - left, bottom - top) * (0.5 + _MARGIN))
@@ -195,28 +195,3 @@ def square_around(picture_HWC: Picture, box_4: NDArray[np.float32], *, size_px: 
         picture_HWC, matrix, (size_px, size_px), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(cut, dtype=np.uint8)
-
-
-def _best(face: Face) -> int:
-    """The row of the greatest confidence; of equal ones the largest box."""
-    left, top, right, bottom = face.box_N4.T
-    return int(np.lexsort(((right - left) * (bottom - top), face.confidence_N))[-1])
-
-
-def _pictures(
-    media: Path, wanted: dict[int, list[tuple[int, NDArray[np.float32]]]]
-) -> Iterator[tuple[Picture, list[tuple[int, NDArray[np.float32]]]]]:
-    """The frames that are wanted, or the first one; with the faces to cut out of each."""
-    if is_picture(media):
-        yield read_image(media), [face for faces in wanted.values() for face in faces]
-        return
-    last = max(wanted, default=0)
-    try:
-        for frame in read_frames(media):
-            if not wanted or frame.source_frame_index in wanted:
-                yield frame.image_HWC, wanted.get(frame.source_frame_index, [])
-            if frame.source_frame_index >= last:
-                return
-    except VideoError:
-        if not wanted:
-            raise

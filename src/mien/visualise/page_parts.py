@@ -1,4 +1,4 @@
-"""Parts shared by all pages: templates, embedded files and their hashes, links, pictures."""
+"""Parts shared by pages and drawn copies: templates, embedded files, links, pictures, names of units."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.facs import ACTION_UNITS
+
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
-)
-
 
 def template(name: str) -> jinja2.Template:
-    """A template that escapes all text; a missing value is an error."""
+    """A template that escapes all text; a missing value is an error.
+
+    In it `part(FILE)` embeds a script or style unchanged, and `hash_of(FILE)` is its name in a content
+    security policy.
+    """
     return _ENVIRONMENT.get_template(name)
 
 
-def part(name: str) -> str:
-    """A script or style that is embedded unchanged."""
-    return (files("mien.visualise") / "templates" / name).read_text(encoding="utf-8")
-
-
-def hash_of(content: str) -> str:
-    """The content's name in a content security policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+def unit_name(column: str) -> str:
+    """The action unit's name in FACS: "lip corner puller" for AU12; "" for an unknown one."""
+    unit = ACTION_UNITS.get(int(column.removeprefix("AU")))
+    return unit.name if unit else ""
 
 
 def printable(text: str) -> str:
@@ -69,3 +67,17 @@ def picture_url(picture_HWC: Picture, *, quality: int = 85) -> str:
 def _encoded(picture_HWC: Picture, suffix: str, options: list[int]) -> bytes:
     _, content = cv2.imencode(suffix, cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2BGR), options)
     return content.tobytes()
+
+
+def _part(name: str) -> str:
+    return (files("mien.visualise") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash_of(name: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(_part(name).encode()).digest()).decode()
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("mien.visualise"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+_ENVIRONMENT.globals |= {"part": _part, "hash_of": _hash_of, "unit_name": unit_name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -45,24 +44,6 @@ _EXTREMES = (
 )
 
 
-@dataclass(frozen=True)
-class _FileRow:
-    account: Account
-    share_written: float  # NaN where nothing was decoded
-
-
-@dataclass(frozen=True)
-class _TrackRow:
-    track_id: str
-    identity: str
-    seconds: float
-    num_positions: int
-    num_runs: int
-    num_short_runs: int
-    runs: list[tuple[int, int]]  # first slot, length
-    num_slots: int
-
-
 def write_store_page(
     store: TrackStore, accounts: Sequence[Account], out: Path, *, num_tracks_shown: int = 40
 ) -> Path:
@@ -76,8 +57,9 @@ def write_store_page(
         summary=StoreSummary.of(store),
         totals=add_up(accounts),
         troubled=[account for account in accounts if account.status != DONE][:_MOST_ROWS],
-        files=_file_rows(accounts),
+        files=_least_written_first(accounts),
         num_files=len(accounts),
+        slots_per_second=SLOTS_PER_SECOND,
         tracks=[_track_row(store, track) for track in spread(store.num_tracks, _MOST_ROWS)],
         charts=_charts(store, frames),
         sheet=picture_url(sheet) if sheet is not None else "",
@@ -129,29 +111,19 @@ def spread(count: int, wanted: int) -> list[int]:
     return [int((place + 0.5) * count / wanted) for place in range(wanted)]
 
 
-def _file_rows(accounts: Sequence[Account]) -> list[_FileRow]:
-    """The files of which least was written come first."""
-    rows = [
-        _FileRow(account, account.num_written / account.num_decoded if account.num_decoded else np.nan)
-        for account in accounts
-    ]
-    rows.sort(key=lambda row: (np.nan_to_num(row.share_written, nan=-1.0), row.account.video))
-    return rows[:_MOST_ROWS]
+def _least_written_first(accounts: Sequence[Account]) -> list[Account]:
+    def share(account: Account) -> float:
+        return account.num_written / account.num_decoded if account.num_decoded else -1.0
+
+    return sorted(accounts, key=lambda account: (share(account), account.video))[:_MOST_ROWS]
 
 
-def _track_row(store: TrackStore, track: int) -> _TrackRow:
-    about = store.tracks.slice(track, 1).to_pylist()[0]
+def _track_row(store: TrackStore, track: int) -> dict[str, Any]:
+    """The row of `tracks`; `seen`: where, short runs too, as (first slot, length)."""
     slots = store.slots(track)
-    return _TrackRow(
-        track_id=about["track_id"],
-        identity=about["identity"],
-        seconds=about["num_frames"] / SLOTS_PER_SECOND,
-        num_positions=about["num_frames"],
-        num_runs=len(about["runs"]),
-        num_short_runs=about["num_short_runs"],
-        runs=[(int(slots[start]), length) for start, length in runs_of(slots)],
-        num_slots=int(slots[-1]) + 1,
-    )
+    seen = [(int(slots[start]), length) for start, length in runs_of(slots)]
+    about: dict[str, Any] = store.tracks.slice(track, 1).to_pylist()[0]
+    return about | {"seen": seen, "num_slots": int(slots[-1]) + 1}
 
 
 def _charts(store: TrackStore, frames: pa.Table) -> Iterator[tuple[str, str]]:
@@ -216,7 +188,8 @@ def _sheet_row(
 
 def _row(label: Sequence[str], pictures_NHWC: Picture, pictures_per_row: int) -> Picture:
     size = pictures_NHWC.shape[1]
-    lines = [part for line in label for part in _wrapped(line)]
+    # The font has ASCII letters only.
+    lines = [part for line in label for part in wrap(line.encode("ascii", "replace").decode(), _LINE_LETTERS)]
     height = max(size + 2, _LINE_HEIGHT_PX * len(lines) + 8)
     row = np.full((height, _LABEL_WIDTH_PX + pictures_per_row * (size + 2), 3), _PAPER, np.uint8)
     for number, line in enumerate(lines):
@@ -226,9 +199,3 @@ def _row(label: Sequence[str], pictures_NHWC: Picture, pictures_per_row: int) ->
         left = _LABEL_WIDTH_PX + number * (size + 2)
         row[:size, left : left + size] = picture
     return row
-
-
-def _wrapped(line: str) -> list[str]:
-    """The whole line in pieces that fit; the font has ASCII letters only."""
-    plain = line.encode("ascii", "replace").decode()
-    return [plain[start : start + _LINE_LETTERS] for start in range(0, len(plain), _LINE_LETTERS)]

@@ -56,7 +56,7 @@
     if (row < 0) return reason[place] ? data.reasons[reason[place] - 1] : "this face is not in the frame";
     const level = levelOf(face(), unit, row);
     const number = level > 254 ? "no value" : (level / 254).toFixed(2);
-    return `${number}, ${presentIn(face(), unit, row) ? "present" : "absent"}`;
+    return `${number}, ${units[unit].blank ? "presence left blank" : presentIn(face(), unit, row) ? "present" : "absent"}`;
   }
 
   // ---- drawing -------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@
       option.classList.toggle("present", Boolean(present));
       option.querySelector("i").style.width = level > 254 ? "0" : `${(100 * level) / 254}%`;
       option.querySelector(".value").textContent = level > 254 ? "–" : (level / 254).toFixed(2).replace(/^0/, "");
-      option.querySelector(".mark").textContent = row < 0 ? "" : present ? "●" : "○";
+      option.querySelector(".mark").textContent = row < 0 || units[unit].blank ? "" : present ? "●" : "○";
     });
     drawBoxes();
     if (units.length) {
@@ -413,8 +413,6 @@
   $("boxes").addEventListener("change", drawBoxes);
 
   function startVideo() {
-    const embedded = $("embedded");
-    if (embedded) video.src = URL.createObjectURL(new Blob([bytes(embedded.textContent)], { type: data.mime }));
     const shape = "M3 1l11 7-11 7z", bars = "M3 1h4v14H3zM9 1h4v14H9z";
     const state_of_play = () => {
       $("play").setAttribute("aria-label", video.paused ? "Play" : "Pause");
