@@ -2,7 +2,8 @@
 
     python examples/statistics_of_tables.py OUT statistics.csv
 
-OUT is the folder of `mien detect`, or one table of it. The CSV has a row a file, face and action unit.
+OUT is the folder of `mien detect`, or one table of it. The CSV has one row per file, face and action unit;
+units whose presence is left blank have none.
 """
 
 import sys
