@@ -25,6 +25,7 @@ from mien.detect.adapting import adapt, labels_for
 from mien.detect.au_model import load_au_model
 from mien.detect.fit_file import logits_of
 from mien.detect.fitting import log_loss
+from mien.detect.network import fitted_parts
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.metrics import mean_defined, scores_of
@@ -52,7 +53,7 @@ def main() -> None:
     data = match_faces(frames, args.root, TrackStore.open(args.store))
     camera = OtherCamera(data.faces.store, data.faces.track_N, data.faces.position_N, args.gamma, args.blur)
     data = dataclasses.replace(data, faces=camera)
-    logits_NA, people = logits_of(model, data), np.unique(data.frames.subject_N)
+    logits_NA, people = logits_of(fitted_parts(model), data), np.unique(data.frames.subject_N)
     print(f"{len(logits_NA):,} faces of {len(people)} people, {len(model.units)} units")
     for count in args.people:
         found, moved = [], []

@@ -29,10 +29,13 @@ from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.calibration import Calibration
 from mien.detect.detector import Detector
-from mien.detect.engines import TOLERANCES, Tolerance, export_model, open_engine
+from mien.detect.engines import open_engine
+from mien.detect.export import TOLERANCES, Faces, Tolerance, export_model
+from mien.detect.network import FittedParts
 from mien.evaluate.head import ProbeHead
+from mien.faces.contract import InputContract
 from mien.faces.track import FaceTracking
-from mien.train.encoder_file import Encoder, InputContract
+from mien.train.encoder_file import Encoder
 from mien.video import read_frames, write_video
 
 BATCH = 32
@@ -120,8 +123,8 @@ def export(model: AuModel, path: Path, engine: str, crops, *, exact: bool) -> No
         model,
         path,
         engine,
-        calibration_NHWC=crops[:half:2],
-        check_NHWC=crops[half:],
+        calibration=Faces(crops[:half:2]),
+        check=Faces(crops[half:]),
         crops_from="the clips",
         out=path.parent,
     )
@@ -154,16 +157,12 @@ def untrained_resnet34(tracking: FaceTracking) -> AuModel:
             backbone(torch.randn(4, 3, 224, 224))
     inputs = InputContract(tracking.contract, 256, 224, IMAGENET_MEAN, IMAGENET_STD)
     A = len(UNITS)
-    return AuModel(
-        encoder=Encoder(backbone.eval().requires_grad_(False), "resnet34", {}, inputs),
-        head=ProbeHead(backbone.feature_dim, A).eval().requires_grad_(False),
-        units=UNITS,
-        calibration=Calibration.none(A),
-        threshold_A=np.full(A, 0.5, np.float32),
+    parts = FittedParts(
+        Encoder(backbone.eval().requires_grad_(False), "resnet34", {}, inputs),
+        ProbeHead(backbone.feature_dim, A).eval().requires_grad_(False),
         intensity=None,
-        record={},
-        source="an untrained ResNet-34",
     )
+    return parts.model(UNITS, Calibration.none(A), np.full(A, 0.5))
 
 
 def cpu_features() -> str:

@@ -32,8 +32,9 @@ from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
 from mien.evaluate.scoring import Result
 from mien.faces.align import crop_contract, crop_face
+from mien.faces.contract import InputContract
 from mien.faces.tracked import TrackedFace
-from mien.train.encoder_file import Encoder, InputContract
+from mien.train.encoder_file import Encoder
 from mien.video import Frame
 
 NUM_FRAMES = 146_847

@@ -16,8 +16,9 @@ from mien.data.clips import ClipPool
 from mien.data.loader import ClipDataset, DataSettings, EpochPlan, clip_loader
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews, ViewSettings
+from mien.faces.contract import InputContract
 from mien.methods.clp import Clp, ClpSettings
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.train.encoder_file import save_encoder
 from mien.train.method import ClipBatch
 
 FRAME_PX, VIEW_PX, CLIPS, SEED = 72, 64, 8, 0

@@ -35,8 +35,8 @@ from mien.data.store_layout import (
 )
 from mien.data.store_writer import JpegTar
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
-from mien.faces.contract import CropContract
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.faces.contract import CropContract, InputContract
+from mien.train.encoder_file import save_encoder
 from tests.shipped import few_people
 
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

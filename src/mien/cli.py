@@ -29,6 +29,7 @@ VERBS = {
     "demo": "prepare, pretrain and evaluate on the shipped clips, in minutes",
 }
 
+_OF_EXTRA_TRAIN = ("lightning", "onnx", "onnxscript", "scipy", "sklearn", "tensorboard", "torch")
 _WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the other verbs
 
 
@@ -58,6 +59,11 @@ def _run(args: argparse.Namespace) -> int:
         print("mien: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_EXTRA_TRAIN:
+            raise
+        print(f"mien {args.verb} needs more packages: pip install 'mien[train]' ({error})", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
         print(f"mien {args.verb}: {error}", file=sys.stderr)

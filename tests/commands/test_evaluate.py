@@ -21,8 +21,8 @@ from mien.evaluate.evaluation import from_public_weights, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.probe import TrunkMode
 from mien.evaluate.scoring import Result
-from mien.faces.contract import CropContract
-from mien.train.encoder_file import InputContract, load_encoder, save_encoder
+from mien.faces.contract import CropContract, InputContract
+from mien.train.encoder_file import load_encoder, save_encoder
 from tests.shipped import crop_contract_of_finder, few_people
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

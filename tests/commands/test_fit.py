@@ -15,7 +15,9 @@ from mien.cli import main
 from mien.detect import fitting
 from mien.detect.au_model import load_au_model
 from mien.detect.card import units_above_chance, unproven_units, warning_of
-from mien.train.encoder_file import InputContract, load_encoder, save_encoder
+from mien.detect.network import fitted_parts
+from mien.faces.contract import InputContract
+from mien.train.encoder_file import load_encoder, save_encoder
 from mien.train.pretrained_people import record_of_people
 from tests.shipped import crop_contract_of_finder, few_people
 
@@ -62,7 +64,7 @@ def test_the_file_says_what_it_was_fitted_on_and_how_it_scores(model_path):
     assert record["settings"]["seed"] == 0
     model = load_au_model(model_path)
     assert tuple(record["scores"]["units"]) == model.columns
-    assert model.intensity is not None
+    assert model.coded is not None
 
 
 def test_protocol_and_frame_list_are_those_of_evaluate(model_path, faces):
@@ -146,7 +148,7 @@ def test_the_encoder_may_be_tuned(faces, mode, model_path):
     assert fit(faces, f"{mode}.safetensors", "--modes", mode) == 0
     tuned, frozen = (load_au_model(faces / f"{mode}.safetensors"), load_au_model(model_path))
     assert tuned.record["encoder"]["mode"] == mode
-    states = tuned.encoder.backbone.state_dict(), frozen.encoder.backbone.state_dict()
+    states = [fitted_parts(one).encoder.backbone.state_dict() for one in (tuned, frozen)]
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert "bn1.running_mean" in moved
     assert ("bn1.weight" in moved) == (mode != "stats")

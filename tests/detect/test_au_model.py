@@ -9,10 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mien.detect.au_model import AuNetwork, load_au_model, save_au_model
+from mien.detect.au_model import load_au_model, save_au_model
 from mien.detect.calibration import Calibration, Curve
 from mien.detect.engines import open_engine
-from mien.train.tensor_file import TensorFileError, write_tensors
+from mien.detect.network import AuNetwork, build_network, fitted_parts
+from mien.train.tensor_file import TensorFileError, write_arrays
 from tests.detect.tiny_model import UNITS, tiny_model, write_tiny_model
 
 
@@ -21,7 +22,7 @@ def _outputs(model, path, crops):
 
 
 def _parts(path):
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="np") as file:
         record = json.loads(file.metadata()["mien"])
         return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
 
@@ -36,7 +37,7 @@ def test_a_loaded_model_gives_the_saved_ones_outputs_and_readings_bit_for_bit(mo
     assert np.array_equal(model.threshold_A, loaded.threshold_A)
     assert (loaded.units, loaded.columns) == (UNITS, ("AU01", "AU04", "AU12", "AU25"))
     assert loaded.record == model.record
-    assert loaded.encoder.inputs == model.encoder.inputs
+    assert loaded.inputs == model.inputs
     assert loaded.source == str(model_path)
 
 
@@ -48,12 +49,12 @@ def test_saving_twice_gives_the_same_bytes_and_digest(model, model_path, tmp_pat
 
 def test_outputs_are_the_heads_logits_then_the_intensities(model, crops):
     pixels = torch.randint(256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(0)).byte()
-    inputs = model.encoder.inputs
+    inputs, parts = model.inputs, fitted_parts(model)
     images = ((pixels / 255 - torch.tensor(inputs.mean)) / torch.tensor(inputs.std)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        features = model.encoder.backbone(images)
-        expected = [model.head(features), features @ model.intensity.weight_AD.T + model.intensity.bias_A]
-        found = AuNetwork(model)(pixels)
+        features = parts.encoder.backbone(images)
+        expected = [parts.head(features), features @ parts.intensity.weight_AD.T + parts.intensity.bias_A]
+        found = AuNetwork(parts)(pixels)
     torch.testing.assert_close(found, torch.cat(expected, dim=1), atol=1e-4, rtol=1e-4)
 
 
@@ -125,16 +126,22 @@ def test_one_changed_weight_is_damage(model_path, tmp_path):
         load_au_model(tmp_path / "bent.safetensors")
 
 
+def _of_backbone(backbone):
+    return {"network_settings": {"backbone": backbone, "training": {}}}
+
+
 def test_a_record_that_does_not_fit_is_refused_even_with_a_right_hash(model_path, tmp_path):
     from mien.detect.au_model import content_sha256
 
     for change, message in {
-        "wide": ({"backbone": {"name": "resnet18", "width": 1_000_000}}, "weights do not fit backbone"),
-        "odd": ({"backbone": {"name": "resnet19", "width": 4}}, "did you mean 'resnet18'"),
+        "wide": (_of_backbone({"name": "resnet18", "width": 1_000_000}), "weights do not fit backbone"),
+        "odd": (_of_backbone({"name": "resnet19", "width": 4}), "did you mean 'resnet18'"),
+        "other": ({"network": "nothing"}, "knows no network 'nothing'"),
+        "named": ({"outputs": [["logit", ["AU01", "AU04", "AU25", "AU12"]]]}, "begin with the logits"),
         "units": ({"units": [1, 4, 12]}, "do not fit together"),
         "text": ({"units": "none"}, "units"),
         "extra": ({"run": "os.system('true')"}, "unknown key 'run'"),
-        "format": ({"format": 7}, "format 7; this mien reads 1"),
+        "format": ({"format": 7}, "format 7; this mien reads 2"),
         "size": ({"input_size_px": 10**9}, "pictures of"),
     }.items():
         changes, words = message
@@ -143,9 +150,9 @@ def test_a_record_that_does_not_fit_is_refused_even_with_a_right_hash(model_path
         kind = record.pop("kind")
         record |= changes
         path = tmp_path / f"{change}.safetensors"
-        write_tensors(path, tensors, record | {"content_sha256": content_sha256(tensors, record)}, kind=kind)
+        write_arrays(path, tensors, record | {"content_sha256": content_sha256(tensors, record)}, kind=kind)
         with pytest.raises(TensorFileError, match=words) as caught:
-            load_au_model(path)
+            build_network(load_au_model(path))
         assert str(path) in str(caught.value)
 
 

@@ -13,21 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from mien.detect import engines
+from mien.detect import export
 from mien.detect.au_model import input_pixels, load_au_model, save_au_model
 from mien.detect.calibration import Calibration
-from mien.detect.engines import (
-    EXPORTED_SUFFIX,
-    TOLERANCES,
-    Agreement,
-    EngineError,
-    Tolerance,
-    checked_file,
-    export_model,
-    measure_agreement,
-    open_engine,
-    receipt_path,
-)
+from mien.detect.engines import EXPORTED_SUFFIX, EngineError, checked_file, open_engine, receipt_path
+from mien.detect.export import TOLERANCES, Agreement, Faces, Tolerance, export_model, measure_agreement
+from mien.detect.network import fitted_parts
 from tests.detect.conftest import SMALL_CONTRACT
 from tests.detect.tiny_model import tiny_model, write_tiny_model
 
@@ -60,7 +51,7 @@ def exported(model_path, tmp_path_factory, crops):
 
 
 def _export(path, engine, crops, out):
-    arguments = {"calibration_NHWC": crops, "check_NHWC": crops[::-1], "crops_from": "patterns"}
+    arguments = {"calibration": Faces(crops), "check": Faces(crops[::-1]), "crops_from": "patterns"}
     return export_model(load_au_model(path), path, engine, **arguments, out=out)
 
 
@@ -85,7 +76,7 @@ def test_an_exported_model_agrees_with_torch(engine, exported, crops):
 def test_the_receipt_states_the_agreement_that_was_reached(engine, exported, crops):
     path = exported(engine) / "tiny.safetensors"
     receipt = json.loads(receipt_path(path, engine).read_text())
-    again = measure_agreement(load_au_model(path), path, engine, crops[::-1])
+    again = measure_agreement(load_au_model(path), path, engine, Faces(crops[::-1]))
     assert receipt["agreement"]["num_crops"] == len(crops)
     assert receipt["agreement"]["max_difference"] == pytest.approx(again.max_difference, abs=1e-5)
     assert receipt["agreement"]["mean_difference"] <= receipt["tolerance"]["mean_difference"]
@@ -117,7 +108,7 @@ def test_agreement_is_that_of_the_readings(exported, crops):
         run = open_engine(engine, model, model_path=path)
         probabilities.append(model.read(run(crops)).probability_NA)
     ours, theirs = probabilities
-    found = measure_agreement(model, path, "onnx-int8", crops)
+    found = measure_agreement(model, path, "onnx-int8", Faces(crops))
     assert found.max_difference == pytest.approx(np.abs(ours - theirs).max())
     assert found.mean_difference == pytest.approx(np.abs(ours - theirs).mean())
     assert found.presence_agreement == ((ours > model.threshold_A) == (theirs > model.threshold_A)).mean()
@@ -126,7 +117,7 @@ def test_agreement_is_that_of_the_readings(exported, crops):
 def test_an_export_beyond_its_tolerance_leaves_nothing_behind(exported, tmp_path, crops, monkeypatch):
     folder = exported("onnx-int8")
     file = folder / "tiny.onnx-int8.onnx"
-    monkeypatch.setattr(engines, "_write_network", lambda *given: shutil.copyfile(file, given[2]))
+    monkeypatch.setattr(export, "_write_network", lambda *given: shutil.copyfile(file, given[2]))
     monkeypatch.setitem(TOLERANCES, "onnx-int8", Tolerance(1e-9, 1.0, 1e-9))
     with pytest.raises(EngineError, match=r"on onnx-int8 differs from torch: probabilities differ by"):
         _export(folder / "tiny.safetensors", "onnx-int8", crops, tmp_path)
@@ -160,8 +151,8 @@ def test_an_export_killed_anywhere_leaves_the_old_one_the_new_one_or_one_that_is
     model, crops, tmp_path, monkeypatch
 ):
     written = []  # the number of the export is all that its file contains
-    monkeypatch.setattr(engines, "_write_network", lambda *given: given[2].write_text(str(written[-1])))
-    monkeypatch.setattr(engines, "measure_agreement", lambda *_: Agreement(1, 0.0, 0.0, 1.0, None))
+    monkeypatch.setattr(export, "_write_network", lambda *given: given[2].write_text(str(written[-1])))
+    monkeypatch.setattr(export, "measure_agreement", lambda *_: Agreement(1, 0.0, 0.0, 1.0, None))
     models = [model, dataclasses.replace(model, threshold_A=model.threshold_A / 2)]
     for number, one in enumerate(models):
         (tmp_path / str(number)).mkdir()
@@ -243,7 +234,7 @@ def test_a_changed_or_missing_file_is_refused_before_the_engine_sees_it(engine, 
 def test_a_missing_package_says_what_to_install(engine, exported, monkeypatch):
     path = exported(engine) / "tiny.safetensors"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineError, match=r"pip install 'mien\[onnx\]'"):
+    with pytest.raises(EngineError, match=r"pip install 'mien\[train\]'"):
         open_engine(engine, load_au_model(path), model_path=path)
 
 
@@ -254,11 +245,12 @@ def test_torch_has_nothing_to_export(model_path, crops, tmp_path):
 
 def test_torch_gives_the_network_of_resized_cut_normalised_crops(model, model_path, crops):
     frames = np.stack([cv2.resize(crop, (36, 36), interpolation=cv2.INTER_AREA) for crop in crops])
-    centre = (frames[:, 2:34, 2:34] / 255.0 - model.encoder.inputs.mean) / model.encoder.inputs.std
+    parts = fitted_parts(model)
+    centre = (frames[:, 2:34, 2:34] / 255.0 - model.inputs.mean) / model.inputs.std
     with torch.no_grad():
-        features = model.encoder.backbone(torch.from_numpy(centre).float().permute(0, 3, 1, 2))
-        intensity = features @ model.intensity.weight_AD.T + model.intensity.bias_A
-        expected = torch.cat([model.head(features), intensity], dim=1)
+        features = parts.encoder.backbone(torch.from_numpy(centre).float().permute(0, 3, 1, 2))
+        intensity = features @ parts.intensity.weight_AD.T + parts.intensity.bias_A
+        expected = torch.cat([parts.head(features), intensity], dim=1)
     found = open_engine("torch", model, model_path=model_path)(crops)
     assert found.dtype == np.float32
     assert np.allclose(found, expected.numpy(), atol=1e-4)
@@ -272,7 +264,7 @@ def test_no_crops_give_no_rows(model, model_path):
 def test_crops_of_another_size_or_type_are_refused(model):
     for crops in (np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)):
         with pytest.raises(ValueError, match="expected uint8 face crops of N x 64 x 64 x 3"):
-            input_pixels(crops, model.encoder.inputs)
+            input_pixels(crops, model.inputs)
 
 
 def test_an_unknown_engine_names_the_nearest(model, model_path):

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
 from mien.detect.fitting import HeldOut, Material, fit_au_model, learnable_units, measured_scores
+from mien.detect.network import fitted_parts
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import protocol_for
@@ -107,7 +108,7 @@ def test_intensity_heads_are_the_evaluations_ridge(fitted):
     material, _, found = fitted
     coded = ~np.isnan(material.frames.intensity_NA[:, 2])
     ridge = fit_intensity(material.features_ND[coded], material.frames.intensity_NA[coded, 2])
-    head = found.model.intensity
+    head = fitted_parts(found.model).intensity
     ours = torch.from_numpy(material.features_ND) @ head.weight_AD[2] + head.bias_A[2]
     assert np.allclose(ours.numpy(), ridge.predict(material.features_ND), atol=1e-3)
 

@@ -14,13 +14,18 @@ from mien.detect.signals import (
     without_first_seconds_neutral,
     without_neutral,
 )
+from mien.detect.table import TableLayout
 from tests.detect.rows_by_hand import face_row, logit, no_face_row, sigmoid
+
+LAYOUTS = {
+    A: TableLayout((1, 2)[:A], np.zeros(A, np.float32), None, ("AU01_intensity_left",)) for A in (1, 2)
+}
 
 
 def test_the_median_of_the_first_seconds_comes_to_read_5_percent():
     rest, smile = [0.6, 0.01, 1.5], [0.95, 0.4, 4.0]  # two units, one intensity
     rows = [face_row(t / 25, rest if t < 70 else smile) for t in range(100)]
-    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:2"), num_units=2))
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:2"), layout=LAYOUTS[2]))
     assert [row.frame for row in found] == list(range(100))
     assert np.allclose(found[0].values_V, [0.05, 0.01, 0.0], atol=1e-6)
     expected = sigmoid(logit(0.95) - (logit(0.6) - logit(0.05)))
@@ -33,7 +38,7 @@ def test_every_face_has_a_neutral_of_its_own_from_when_it_comes():
         rows.append(face_row(t / 25, [0.5], face_id=0))
         if t >= 90:
             rows.append(face_row(t / 25, [0.8], face_id=1))
-    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), num_units=1))
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), layout=LAYOUTS[1]))
     assert [(row.frame, row.face_id) for row in found] == [(row.frame, row.face_id) for row in rows]
     assert np.allclose([row.values_V[0] for row in found], 0.05, atol=1e-6)
 
@@ -46,7 +51,9 @@ def test_no_more_than_the_first_seconds_are_held_back():
             given.append(t)
             yield face_row(t / 25, [0.5], face_id=t // 100) if t % 7 else no_face_row(t / 25)
 
-    for at, _row in enumerate(without_first_seconds_neutral(rows(), Baseline.parse("first:2"), num_units=1)):
+    for at, _row in enumerate(
+        without_first_seconds_neutral(rows(), Baseline.parse("first:2"), layout=LAYOUTS[1])
+    ):
         assert len(given) - at <= 2 * 25 + 2
 
 
@@ -55,20 +62,20 @@ def test_a_file_s_percentile_is_that_of_all_its_logits(percentile):
     generator = np.random.default_rng(percentile)
     values = np.column_stack([sigmoid(generator.normal(0, 3, (4000, 2))), generator.uniform(0, 5, 4000)])
     rows = [face_row(t / 25, values[t]) for t in range(4000)]
-    found = neutral_of_file(rows, Baseline.parse(f"file:{percentile}"), num_units=2)
+    found = neutral_of_file(rows, Baseline.parse(f"file:{percentile}"), layout=LAYOUTS[2])
     expected = np.percentile(np.column_stack([logit(values[:, :2]), values[:, 2]]), percentile, axis=0)
     assert np.allclose(found[0], expected, atol=0.05)
 
 
 def test_intensities_that_the_model_does_not_give_stay_away():
     rows = [face_row(t / 25, [0.5, np.nan]) for t in range(50)]
-    neutral = neutral_of_file(rows, Baseline.parse("file"), num_units=1)
-    assert all(np.isnan(without_neutral(row, neutral, num_units=1).values_V[1]) for row in rows)
+    neutral = neutral_of_file(rows, Baseline.parse("file"), layout=LAYOUTS[1])
+    assert all(np.isnan(without_neutral(row, neutral, layout=LAYOUTS[1]).values_V[1]) for row in rows)
 
 
 def test_frames_without_a_face_pass():
     rows = [no_face_row(0.0), face_row(0.04, [0.5]), no_face_row(0.08)]
-    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:5"), num_units=1))
+    found = list(without_first_seconds_neutral(rows, Baseline.parse("first:5"), layout=LAYOUTS[1]))
     assert [row.face_id for row in found] == [None, 0, None]
 
 
@@ -87,7 +94,9 @@ def test_what_is_no_baseline_is_refused_with_what_is(text):
 def test_first_seconds_are_cut_short_where_frames_do_not_last_as_long(num_frames, expected):
     rows = [face_row(t / 25, [0.5]) for t in range(num_frames)]
     cut_short = {}
-    list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), num_units=1, cut_short=cut_short))
+    list(
+        without_first_seconds_neutral(rows, Baseline.parse("first:1"), layout=LAYOUTS[1], cut_short=cut_short)
+    )
     assert cut_short == expected
 
 
@@ -120,7 +129,7 @@ def test_each_row_is_the_mean_over_its_face_s_frames_nearby(kind, before, after)
                 rows.append(face_row(time, values, face_id=face_id, frame=frame))
         if generator.random() < 0.1:
             rows.append(no_face_row(time, frame=frame))
-    found = list(smooth(rows, Smoothing(0.4, kind), num_units=1))
+    found = list(smooth(rows, Smoothing(0.4, kind), layout=LAYOUTS[1]))
     assert [(row.frame, row.face_id) for row in found] == [(row.frame, row.face_id) for row in rows]
     for row, expected in zip(found, by_loop(rows, before=before, after=after), strict=True):
         assert (row.values_V is None) == (expected is None)
@@ -129,7 +138,7 @@ def test_each_row_is_the_mean_over_its_face_s_frames_nearby(kind, before, after)
 
 def test_what_does_not_change_is_left_as_it_is():
     rows = [face_row(t / 25, [0.3, 2.0]) for t in range(50)]
-    for row in smooth(rows, Smoothing(0.5), num_units=1):
+    for row in smooth(rows, Smoothing(0.5), layout=LAYOUTS[1]):
         assert np.allclose(row.values_V, [0.3, 2.0], atol=1e-6)
 
 
@@ -142,7 +151,7 @@ def test_rows_are_held_back_no_longer_than_half_of_the_time(kind, most):
             given.append(t)
             yield face_row(t / 25, [0.5])
 
-    for at, _row in enumerate(smooth(rows(), Smoothing(1.0, kind), num_units=1)):
+    for at, _row in enumerate(smooth(rows(), Smoothing(1.0, kind), layout=LAYOUTS[1])):
         assert len(given) - at <= most
 
 
@@ -151,14 +160,14 @@ def test_rows_are_held_back_no_longer_than_half_of_the_time(kind, most):
 def test_frames_further_apart_than_the_time_are_averaged_alone(gap, kind):
     rows = [face_row(t * gap, [0.1 + 0.2 * (t % 3), 1.0], face_id=face) for t in range(5) for face in (0, 1)]
     rows += [face_row(5 * gap + t, [0.4, 2.0]) for t in (0.0, 0.01, 0.02)] + [no_face_row(9 * gap + 5.0)]
-    found = list(smooth(rows, Smoothing(0.06, kind), num_units=1))
+    found = list(smooth(rows, Smoothing(0.06, kind), layout=LAYOUTS[1]))
     before, after = (0.03, 0.03) if kind == "centred" else (0.06, 0.0)
     for row, expected in zip(found, by_loop(rows, before=before, after=after), strict=True):
         assert expected is None or np.allclose(row.values_V, expected, atol=1e-5)
 
 
 def test_faces_that_have_gone_are_forgotten():
-    window = _Window(0.1, 0.1, 1)
+    window = _Window(0.1, 0.1, LAYOUTS[1])
     for t in range(500):
         window.add(face_row(t / 25, [0.5, 0], face_id=t // 5))
         window.forget(before=t / 25 - 0.1)
@@ -167,7 +176,7 @@ def test_faces_that_have_gone_are_forgotten():
 
 def test_smoothed_intensities_that_the_model_does_not_give_stay_away():
     rows = [face_row(t / 25, [0.3, np.nan]) for t in range(10)]
-    for row in smooth(rows, Smoothing(0.2), num_units=1):
+    for row in smooth(rows, Smoothing(0.2), layout=LAYOUTS[1]):
         assert np.isnan(row.values_V[1])
         assert row.values_V[0] == pytest.approx(0.3, abs=1e-6)
 

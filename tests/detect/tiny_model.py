@@ -1,24 +1,35 @@
-"""A small AU model that is ready to run: untrained, but with everything that a fitted one has."""
+"""Small AU models that are ready to run: untrained, but with everything that a trained one has."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from mien.backbones import build_backbone
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
-from mien.detect.au_model import AuModel, IntensityHead, save_au_model
+from mien.detect.au_model import AuModel, OutputBlock, save_au_model
 from mien.detect.calibration import Calibration, Curve
+from mien.detect.network import NETWORKS, FittedParts, IntensityHead
 from mien.evaluate.head import ProbeHead
 from mien.faces.align import crop_contract
-from mien.faces.contract import CropContract
+from mien.faces.contract import CropContract, InputContract
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.train.encoder_file import Encoder, InputContract
+from mien.train.encoder_file import Encoder
 
 UNITS = (1, 4, 12, 25)
 UNPROVEN = ("AU04",)
+OUTPUTS = (
+    OutputBlock("logit", ("AU01", "AU04", "AU12", "AU25")),
+    OutputBlock("intensity", ("AU01", "AU04", "AU12", "")),
+    OutputBlock("left", ("AU01", "", "AU12", "")),
+    OutputBlock("right", ("AU01", "", "AU12", "")),
+    OutputBlock("blendshape", ("jawOpen", "browInnerUp")),
+    OutputBlock("gaze", ("yaw", "pitch")),
+)
 
 
 def write_tiny_model(
@@ -57,18 +68,16 @@ def tiny_model(
         intensity = torch.randn(A, backbone.feature_dim)
     coded_A = np.array([number != 25 for number in units])
     intensity[~torch.from_numpy(coded_A)] = 0.0
-    knots_K2 = np.array([[-2.0, -3.0], [0.0, -0.5], [2.0, 1.0]])
-    curves = (Curve("platt", 1.5, -0.5), Curve("temperature", 0.7), Curve("isotonic", 1.0, 0.0, knots_K2))
     inputs = InputContract(contract, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
-    return AuModel(
-        encoder=Encoder(
+    parts = FittedParts(
+        Encoder(
             backbone.eval().requires_grad_(False), "resnet18", {"width": width}, inputs, {"steps_done": 0}
         ),
-        head=head.eval().requires_grad_(False),
-        units=units,
-        calibration=Calibration(tuple(curves[k % 3] for k in range(A))),
-        threshold_A=np.linspace(0.3, 0.6, A, dtype=np.float32),
-        intensity=IntensityHead(0.5 * intensity, torch.where(torch.from_numpy(coded_A), 1.0, 0.0), coded_A),
+        head.eval().requires_grad_(False),
+        IntensityHead(0.5 * intensity, torch.where(torch.from_numpy(coded_A), 1.0, 0.0), coded_A),
+    )
+    return dataclasses.replace(
+        parts.model(units, _calibration(A), np.linspace(0.3, 0.6, A)),
         record={
             "mien_version": "0",
             "training_data": {"name": "nothing: an untrained model for tests"},
@@ -92,3 +101,53 @@ def scores(columns, unproven):
     mean = {"f1": f1, "roc_auc": 0.8, "calibration_error": 0.01, "calibration_error_before": 0.1}
     counts = {"num_frames": 900, "num_subjects": 30, "num_folds": 3}
     return counts | {"units": {column: unit(column) for column in columns}, "mean": mean}
+
+
+class TinyFace(nn.Module):
+    """Pixels and points to all the outputs that a model can have."""
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        num_outputs = sum(len(block.columns) for block in OUTPUTS)
+        self.pixels = nn.Sequential(nn.Conv2d(3, width, 3, 4), nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(4))
+        self.points = nn.Linear(468 * 3, width)
+        self.head = nn.Linear(17 * width, num_outputs)
+
+    def forward(self, pixels_NHWC: torch.Tensor, points_NP3: torch.Tensor) -> torch.Tensor:
+        """(N, K)."""
+        seen = self.pixels(pixels_NHWC.permute(0, 3, 1, 2).float() / 255).flatten(1)
+        return self.head(torch.cat([seen, self.points(points_NP3.flatten(1))], dim=1))
+
+
+NETWORKS["tiny face"] = "tests.detect.tiny_model:TinyFace"
+
+
+def tiny_face_model(contract: CropContract | None = None) -> AuModel:
+    """A model of pixels and points with every block of outputs: AU25 has no intensity, AU04 no sides."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TinyFace(width=4)
+    contract = contract or crop_contract(MediaPipeFinder())
+    return AuModel(
+        network="tiny face",
+        network_settings={"width": 4},
+        weights={name: tensor.numpy() for name, tensor in network.state_dict().items()},
+        inputs=InputContract(contract, 100, 64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        uses_points=True,
+        outputs=OUTPUTS,
+        units=UNITS,
+        calibration=_calibration(4),
+        threshold_A=np.full(4, 0.5, np.float32),
+        record={
+            "mien_version": "0",
+            "training_data": {"name": "nothing: an untrained model for tests"},
+            "scores": scores(OUTPUTS[0].columns, ()),
+        },
+        source="a tiny face model",
+    )
+
+
+def _calibration(num_units: int) -> Calibration:
+    knots_K2 = np.array([[-2.0, -3.0], [0.0, -0.5], [2.0, 1.0]])
+    curves = (Curve("platt", 1.5, -0.5), Curve("temperature", 0.7), Curve("isotonic", 1.0, 0.0, knots_K2))
+    return Calibration(tuple(curves[k % 3] for k in range(num_units)))

@@ -17,7 +17,8 @@ from mien.backbones import build_backbone
 from mien.cli import main
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.scoring import Result, confusion_of
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.faces.contract import InputContract
+from mien.train.encoder_file import save_encoder
 from mien.video import write_video
 from tests.points_beside import CONTRACT, PointsFinding, write_points
 

@@ -19,8 +19,7 @@ from mien.evaluate.probe import (
     prepared_trunk,
     trainable,
 )
-from mien.faces.contract import CropContract
-from mien.train.encoder_file import InputContract
+from mien.faces.contract import CropContract, InputContract
 
 CONTRACT = CropContract("d", "", "l", "", ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), 0.1)
 INPUTS = InputContract(CONTRACT, 24, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mien.backbones import build_backbone
-from mien.faces.contract import ContractMismatchError, CropContract
-from mien.train.encoder_file import InputContract, load_encoder, save_encoder
+from mien.faces.contract import ContractMismatchError, CropContract, InputContract
+from mien.train.encoder_file import load_encoder, save_encoder
 from mien.train.tensor_file import TensorFileError
 
 CONTRACT = CropContract("a", "1", "b", "2", ((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)), 0.1)

@@ -1,50 +1,101 @@
-"""`mien adapt`: a model recalibrated on a few labelled faces of one's own."""
+"""`mien adapt`: a model adapted to one's own faces: recalibrated by labels, or given their statistics."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.commands.labelled_set import add_labelled_set
 
+if TYPE_CHECKING:
+    from mien.detect.adapting import Adapted
+    from mien.detect.au_model import AuModel
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL --dataset D --root PATH --out MODEL2 and optional flags."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
-    add_labelled_set(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="MODEL2", help="the recalibrated model")
+    """[MODEL] --dataset D --root PATH | --unlabelled MEDIA..., --out MODEL2 and optional flags."""
+    parser.add_argument(
+        "model", nargs="?", type=Path, metavar="MODEL", help="where to start (default: the shipped model)"
+    )
+    parser.add_argument(
+        "--unlabelled",
+        nargs="+",
+        type=Path,
+        metavar="MEDIA",
+        help="videos, pictures or a store of one's own faces, in place of a labelled set: the network's "
+        "batch-norm statistics are taken anew from them",
+    )
+    parser.add_argument(
+        "--num-faces", type=int, default=2000, help="of --unlabelled, about (default: %(default)s)"
+    )
+    add_labelled_set(parser, is_required=False)
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL2", help="the adapted model")
     parser.add_argument(
         "--licence", default="", metavar="WORDS", help="of the labels adapted to; it goes into the card"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the faces, recalibrate, write, and print what changed and what did not."""
+    """Read the faces, adapt, write, and print what changed and what did not."""
     import dataclasses
 
     from mien.config import require_same
-    from mien.detect.adapting import adapt
-    from mien.detect.au_model import load_au_model, save_au_model
-    from mien.detect.card import unproven_units
-    from mien.detect.fit_file import logits_of, record_of_adaptation
-    from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
-    from mien.train.encoder_file import pick_device
+    from mien.detect.au_model import load_au_model, save_au_model, shipped_model
 
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: expected a name that ends in .safetensors")
-    model = load_au_model(args.model, device=pick_device(args.device))
+    if bool(args.unlabelled) == bool(args.dataset and args.root):
+        raise ValueError("expected either a labelled set (--dataset and --root) or --unlabelled MEDIA")
+    model = load_au_model(args.model or shipped_model())
     args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
+    adapted = _by_statistics(args, model) if args.unlabelled else _by_labels(args, model)
+    if args.out.exists():
+        require_same(load_au_model(args.out).record, adapted.record, where=args.out)
+    save_au_model(args.out, dataclasses.replace(adapted, source=str(args.out)))
+    print(f"\n{args.out}: adapted from {Path(model.source).name}; `mien card` has the rest.")
+    return 0
+
+
+def _by_statistics(args: argparse.Namespace, model: AuModel) -> AuModel:
+    import dataclasses
+
+    from mien.detect.batch_statistics import with_statistics_of
+    from mien.detect.export import faces_by_group
+    from mien.detect.fit_file import record_of_statistics
+    from mien.train.encoder_file import pick_device
+
+    groups = faces_by_group(args.unlabelled, model, args.num_faces, args.finder)
+    adapted, count = with_statistics_of(model, groups, device=pick_device(args.device))
+    print(f"batch-norm statistics of {count:,} faces; calibration and thresholds are unchanged")
+    return dataclasses.replace(adapted, record=record_of_statistics(model, count))
+
+
+def _by_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
+    import dataclasses
+
+    from mien.detect.adapting import adapt
+    from mien.detect.card import unproven_units
+    from mien.detect.fit_file import logits_of, record_of_adaptation
+    from mien.detect.network import fitted_parts
+    from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
+    from mien.train.encoder_file import pick_device
+
+    parts = fitted_parts(model)
+    parts.encoder.backbone.to(pick_device(args.device))
     request = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
     labelled = labelled_set(request)
     frames = labelled.frames()
     told_counts(labelled, frames)
-    data, _ = labelled_faces(request, frames, [model.encoder])
-    adapted = adapt(model, logits_of(model, data, workers=args.workers), data.frames)
+    data, _ = labelled_faces(request, frames, [parts.encoder])
+    adapted = adapt(model, logits_of(parts, data, workers=args.workers), data.frames)
     record = record_of_adaptation(model, adapted, data.frames, dataset=args.dataset, licence=args.licence)
-    if args.out.exists():
-        require_same(load_au_model(args.out).record, record, where=args.out)
-    save_au_model(args.out, dataclasses.replace(adapted.model, record=record, source=str(args.out)))
-    blank = unproven_units(record, model.columns)
+    _print_changes(adapted, unproven_units(record, model.columns))
+    return dataclasses.replace(adapted.model, record=record)
+
+
+def _print_changes(adapted: Adapted, blank: Sequence[str]) -> None:
     for name, change in adapted.changes.items():
         presence = (
             f"threshold {change.threshold_before:.2f} -> {change.threshold:.2f}, present in "
@@ -58,5 +109,4 @@ def run(args: argparse.Namespace) -> int:
         )
     for name, why in adapted.left_alone.items():
         print(f"{name}: left alone: {why}")
-    print(f"\n{args.out}: encoder, head and intensities are as in {args.model}; `mien card` has the rest.")
-    return 0
+    print("encoder, head and intensities are unchanged")

@@ -7,19 +7,25 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL [--html PAGE]."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file that `mien fit` wrote")
+    """[MODEL] [--html PAGE]."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        type=Path,
+        metavar="MODEL",
+        help="a file that `mien fit` wrote (default: the shipped model)",
+    )
     parser.add_argument("--html", type=Path, metavar="PAGE", help="also as a page that needs no other file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the card."""
-    from mien.detect.au_model import load_au_model
+    from mien.detect.au_model import load_au_model, shipped_model
     from mien.detect.card import card_in_words, card_of
     from mien.io import write_bytes
     from mien.visualise.page_parts import template
 
-    model = load_au_model(args.model)
+    model = load_au_model(args.model or shipped_model())
     print(card_in_words(model))
     if args.html is not None:
         html = template("card.html").render(card=card_of(model))

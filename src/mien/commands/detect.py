@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.commands.flags import add_device, add_finder, add_workers
+from mien.commands.flags import add_device, add_finder, add_model, add_workers
 
 if TYPE_CHECKING:
     from mien.detect.detector import Detector
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MEDIA... --model M --out DIR, and how to read, to write and to show them."""
+    """MEDIA... --out DIR [--model M], and how to read, to write and to show them."""
     parser.add_argument("media", nargs="*", type=Path, metavar="MEDIA", help="videos, pictures, folders")
-    parser.add_argument("--model", type=Path, required=True, help="an action-unit model, from `mien fit`")
+    add_model(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -29,11 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
     parser.add_argument("--seconds", type=float, help="how long to read the camera (default: until Ctrl-C)")
-    parser.add_argument(
-        "--engine",
-        default="torch",
-        help="torch, or onnx or onnx-int8 after `mien export` (default: %(default)s)",
-    )
     add_device(parser)
     add_workers(parser, of="read a file each")
     parser.add_argument(
@@ -52,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces", choices=["all", "largest"], default="all", help="largest: one face per frame"
     )
+    parser.add_argument("--blendshapes", action="store_true", help="also the model's ARKit shape weights")
+    parser.add_argument("--gaze", action="store_true", help="also where the eyes look, in degrees")
     parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
     parser.add_argument("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
@@ -108,6 +105,8 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
         if args.smooth is None
         else Smoothing(args.smooth, "centred" if args.camera is None else "causal"),
         faces=args.faces,
+        blendshapes=args.blendshapes,
+        gaze=args.gaze,
         face_models=args.finder,
     )
 

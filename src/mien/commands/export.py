@@ -30,20 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Gather crops, write the file, and keep it where it agrees with torch."""
     from mien.detect.au_model import load_au_model
-    from mien.detect.crops import gather_crops
-    from mien.detect.engines import export_model
+    from mien.detect.export import export_model, gather_faces
 
     model = load_au_model(args.model)
-    crops = gather_crops(args.calibrate, model.encoder, num_crops=args.crops, finder=args.finder)
+    calibration, check = gather_faces(args.calibrate, model, num_faces=args.crops, finder=args.finder)
     out = args.out or args.model.parent
-    counts = len(crops.calibration_NHWC), len(crops.check_NHWC)
-    print(f"{counts[0]} crops to calibrate on, {counts[1]} to check on", flush=True)
+    print(f"{len(calibration)} crops to calibrate on, {len(check)} to check on", flush=True)
     agreement = export_model(
         model,
         args.model,
         args.engine,
-        calibration_NHWC=crops.calibration_NHWC,
-        check_NHWC=crops.check_NHWC,
+        calibration=calibration,
+        check=check,
         crops_from=", ".join(path.name for path in args.calibrate),
         out=out,
     )

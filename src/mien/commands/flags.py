@@ -26,6 +26,19 @@ def add_device(parser: argparse._ActionsContainer, *, more: str = "") -> None:
     parser.add_argument("--device", default="auto", help=f"auto, cpu or cuda{more} (default: %(default)s)")
 
 
+def add_model(parser: argparse._ActionsContainer) -> None:
+    """`--model M --engine E`, by default the shipped model and the fastest engine that is ready for it."""
+    parser.add_argument(
+        "--model", type=Path, help="an action-unit model, from `mien fit` (default: the shipped one)"
+    )
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="torch, or onnx or onnx-int8 after `mien export`; auto is onnx where it is ready, else torch "
+        "(default: %(default)s)",
+    )
+
+
 def add_finder(parser: argparse._ActionsContainer) -> None:
     """`--finder DIR`: the face finder's weights."""
     parser.add_argument(

@@ -9,16 +9,18 @@ from mien.commands.flags import add_device, add_finder, add_store_cache, add_wor
 from mien.data.remote import path_or_url
 
 
-def add_labelled_set(parser: argparse.ArgumentParser, *, more_devices: str = "") -> None:
+def add_labelled_set(
+    parser: argparse.ArgumentParser, *, is_required: bool = True, more_devices: str = ""
+) -> None:
     """The flags of `mien.evaluate.labelled_faces.FacesRequest`, and the device."""
     labels = parser.add_argument_group("the labelled set")
     labels.add_argument(
-        "--dataset", required=True, metavar="D", help="bp4d, disfa, gft, rendered, table, ..."
+        "--dataset", required=is_required, metavar="D", help="bp4d, disfa, gft, rendered, table, ..."
     )
     labels.add_argument(
         "--root",
         type=_root,
-        required=True,
+        required=is_required,
         metavar="PATH",
         help="the set's folder; for `table` the table itself; `shipped` for the shipped clips (`rendered`)",
     )

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien.commands.flags import add_device, add_finder, add_model
+
 if TYPE_CHECKING:
     from mien.detect.detector import Detector
 
@@ -23,17 +25,16 @@ _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-a
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model M [--port P] [--engine E] [--device D] [--max-mb N] [--finder DIR]."""
-    parser.add_argument("--model", type=Path, required=True, help="an action-unit model, from `mien fit`")
+    """[--model M] [--port P] [--engine E] [--device D] [--max-mb N] [--finder DIR]."""
+    add_model(parser)
     parser.add_argument(
         "--port", type=int, default=8686, help=f"of {_HOST}; 0: any free one (default: %(default)s)"
     )
-    parser.add_argument("--engine", default="torch", help="what runs the network (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="of the engine torch (default: %(default)s)")
+    add_device(parser, more=", of the engine torch")
     parser.add_argument(
         "--max-mb", type=int, default=2000, help="largest file that is taken (default: %(default)s)"
     )
-    parser.add_argument("--finder", type=Path, metavar="DIR", help="the face finder's weights, if elsewhere")
+    add_finder(parser)
 
 
 def run(args: argparse.Namespace) -> int:

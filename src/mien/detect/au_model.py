@@ -1,6 +1,18 @@
-"""The AU model: encoder, head, calibration, thresholds and the facts of its card, as one safetensors file.
+"""The AU model: network weights, calibration, thresholds and the facts of its card, as one safetensors file.
 
-Reading one executes no code. The record holds a hash of everything in the file, which detects damage.
+All of it is NumPy and JSON; PyTorch is needed only by what builds the network (`mien.detect.network`).
+Reading a file executes no code. Its record holds a hash of everything in the file, which detects damage.
+
+The network's outputs are (N, K), in blocks that the record lists by name, each with a name for every column,
+"" for a column that means nothing:
+
+- `logit`: of each unit, before calibration; always there and first
+- `intensity`, `left`, `right`: 0 to 5, of the whole face and of its halves, the subject's left and right
+- `blendshape`: 0 to 1, weights of ARKit-named shapes
+- `gaze`: degrees
+
+The shipped model lies in `mien/models/` as `au.safetensors`, with `au.onnx` and its receipt `au.onnx.json`
+beside it: what `mien export` writes for a model of that name.
 """
 
 from __future__ import annotations
@@ -10,91 +22,134 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from mien import __version__
 from mien.config import SettingsError, build
 from mien.detect.calibration import Calibration, Curve
-from mien.evaluate.head import ProbeHead
-from mien.faces.contract import CropContract
+from mien.faces.contract import CropContract, InputContract
+from mien.faces.mesh_pose import normalised_mesh
 from mien.facs import action_unit
-from mien.train.encoder_file import Encoder, InputContract, build_encoder
-from mien.train.tensor_file import TensorFileError, read_tensors, write_tensors
+from mien.train.tensor_file import TensorFileError, read_arrays, write_arrays
 
 Images = NDArray[np.uint8]
+Meshes = NDArray[np.float32]
+Arrays = Mapping[str, NDArray[Any]]
 
 KIND = "mien AU model"
-FORMAT = 1
+FORMAT = 2
+MODELS = Path(__file__).parents[1] / "models"
+
+BLOCKS = LOGIT, INTENSITY, LEFT, RIGHT, BLENDSHAPE, GAZE = (
+    "logit",
+    "intensity",
+    "left",
+    "right",
+    "blendshape",
+    "gaze",
+)
+_RANGES = {INTENSITY: (0.0, 5.0), LEFT: (0.0, 5.0), RIGHT: (0.0, 5.0), BLENDSHAPE: (0.0, 1.0)}
 
 
-@dataclass(frozen=True, eq=False)
-class IntensityHead:
-    """Intensities, 0 to 5, as an affine map of the features; a unit that was never coded has none.
+@dataclass(frozen=True)
+class OutputBlock:
+    """Neighbouring columns of the network's outputs."""
 
-    weight_AD, bias_A: zeros where coded_A is false.
-    """
-
-    weight_AD: Tensor
-    bias_A: Tensor
-    coded_A: NDArray[np.bool_]
+    name: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """The action units of N faces. intensity_NA: 0 to 5, NaN for units without; None: a model without."""
+    """What a model reads in N faces. intensity_NA: 0 to 5, NaN for units without; None: a model without.
+
+    sides_NS, blendshape_NB, gaze_NG: in the order of the model's `side_columns` and of its blocks' columns;
+    no columns for a model without.
+    """
 
     probability_NA: NDArray[np.float32]
     intensity_NA: NDArray[np.float32] | None
+    sides_NS: NDArray[np.float32]
+    blendshape_NB: NDArray[np.float32]
+    gaze_NG: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class AuModel:
     """From aligned face crops to action units: present where the probability is above the threshold.
 
-    units: FACS numbers, the order of every A axis. record: the card's facts, JSON. source: its file, for
-    messages.
+    network, network_settings, weights: what `mien.detect.network` builds the network from. uses_points:
+    whether it takes the face's mesh beside the pixels. units: FACS numbers, the order of every A axis.
+    record: the card's facts, JSON. source: its file, for messages.
     """
 
-    encoder: Encoder
-    head: ProbeHead
+    network: str
+    network_settings: Mapping[str, Any]
+    weights: Arrays
+    inputs: InputContract
+    uses_points: bool
+    outputs: tuple[OutputBlock, ...]
     units: tuple[int, ...]
     calibration: Calibration
     threshold_A: NDArray[np.float32]
-    intensity: IntensityHead | None
     record: Mapping[str, Any]
     source: str
 
     def __post_init__(self) -> None:
-        A, D = len(self.units), self.encoder.feature_dim
+        A = len(self.units)
         for number in self.units:
             action_unit(number)
         if not A or len(set(self.units)) < A:
             raise ValueError(f"{self.source}: action units {self.units}; expected one or more, each once")
-        if self.head.linear.weight.shape != (A, D) or self.head.norm.num_features != D:
-            raise ValueError(f"{self.source}: a head of another shape than {A} units of {D} features")
         if self.threshold_A.shape != (A,) or len(self.calibration.curves) != A:
             raise ValueError(
                 f"{self.source}: expected one threshold and one calibration for each of {A} units"
             )
-        if self.intensity is not None and self.intensity.weight_AD.shape != (A, D):
-            raise ValueError(f"{self.source}: intensities of another shape than {A} units of {D} features")
+        names = [block.name for block in self.outputs]
+        if names[:1] != [LOGIT] or self.outputs[0].columns != self.columns:
+            raise ValueError(f"{self.source}: expected outputs that begin with the logits of its {A} units")
+        if len(set(names)) < len(names) or not set(names) <= set(BLOCKS):
+            raise ValueError(f"{self.source}: outputs {names}; known, each once: {', '.join(BLOCKS)}")
+        for name in (INTENSITY, LEFT, RIGHT):
+            odd = set(self.block(name)) - {*self.columns, ""}
+            if odd:
+                raise ValueError(f"{self.source}: {name} of {min(odd)}, which is none of its units")
 
     @property
     def contract(self) -> CropContract:
         """How its faces are cropped."""
-        return self.encoder.contract
+        return self.inputs.crop
 
     @property
     def columns(self) -> tuple[str, ...]:
         """("AU01", ...), in the order of the units."""
         return tuple(action_unit(number).column for number in self.units)
+
+    @property
+    def coded(self) -> NDArray[np.bool_] | None:
+        """(A,): which units have an intensity; None: a model without intensities."""
+        columns = self.block(INTENSITY)
+        return np.array([name in columns for name in self.columns]) if columns else None
+
+    @property
+    def side_columns(self) -> tuple[str, ...]:
+        """("AU12_intensity_left", "AU12_intensity_right", ...), unit by unit, for units that have sides."""
+        return tuple(
+            f"{name}_intensity_{side}"
+            for name in self.columns
+            for side in (LEFT, RIGHT)
+            if name in self.block(side)
+        )
+
+    def block(self, name: str) -> tuple[str, ...]:
+        """The columns of a block of outputs; () for a model without it."""
+        return next((block.columns for block in self.outputs if block.name == name), ())
 
     @cached_property
     def digest(self) -> str:
@@ -104,24 +159,37 @@ class AuModel:
     @cached_property
     def network_digest(self) -> str:
         """The same over what an exported network holds: without calibration, thresholds and card."""
-        tensors, record = _content(self)
-        network = {
-            name: t for name, t in tensors.items() if not name.startswith(("calibration/", "threshold"))
-        }
-        facts = {name: record[name] for name in ("backbone", "units", *self.encoder.inputs.to_record())}
-        return content_sha256(network, facts)[:16]
+        arrays, record = _content(self)
+        weights = {name: a for name, a in arrays.items() if name.startswith(_WEIGHTS)}
+        kept = ("network", "network_settings", "uses_points", "outputs", *self.inputs.to_record())
+        return content_sha256(weights, {name: record[name] for name in kept})[:16]
 
     def read(self, outputs_NK: NDArray[np.float32]) -> Readings:
-        """Probabilities and intensities from an engine's raw outputs."""
-        A = len(self.units)
-        expected = A if self.intensity is None else 2 * A
-        if outputs_NK.ndim != 2 or outputs_NK.shape[1] != expected:
-            raise ValueError(f"{self.source}: outputs of shape {outputs_NK.shape}; expected (N, {expected})")
-        intensity_NA = None
-        if self.intensity is not None:
-            intensity_NA = np.clip(outputs_NK[:, A:], 0.0, 5.0).astype(np.float32)
-            intensity_NA[:, ~self.intensity.coded_A] = np.nan
-        return Readings(self.calibration(outputs_NK[:, :A]), intensity_NA)
+        """Probabilities, intensities and the rest from an engine's raw outputs."""
+        ends = list(accumulate(len(block.columns) for block in self.outputs))
+        if outputs_NK.ndim != 2 or outputs_NK.shape[1] != ends[-1]:
+            raise ValueError(f"{self.source}: outputs of shape {outputs_NK.shape}; expected (N, {ends[-1]})")
+        values: dict[tuple[str, str], NDArray[np.float32]] = {}
+        for block, end in zip(self.outputs, ends, strict=True):
+            block_NC = outputs_NK[:, end - len(block.columns) : end]
+            block_NC = np.clip(block_NC, *_RANGES[block.name]) if block.name in _RANGES else block_NC
+            values |= {(block.name, name): block_NC[:, at] for at, name in enumerate(block.columns) if name}
+
+        def joined(keys: list[tuple[str, str]]) -> NDArray[np.float32]:
+            absent_N = np.full(len(outputs_NK), np.nan, np.float32)
+            found_NC = np.zeros((len(outputs_NK), len(keys)), np.float32)
+            for at, key in enumerate(keys):
+                found_NC[:, at] = values.get(key, absent_N)
+            return found_NC
+
+        sides = [(name.rpartition("_")[2], name.partition("_")[0]) for name in self.side_columns]
+        return Readings(
+            self.calibration(outputs_NK[:, : ends[0]]),
+            joined([(INTENSITY, name) for name in self.columns]) if self.block(INTENSITY) else None,
+            joined(sides),
+            joined([(BLENDSHAPE, name) for name in self.block(BLENDSHAPE) if name]),
+            joined([(GAZE, name) for name in self.block(GAZE) if name]),
+        )
 
     def present(self, probability_NA: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(N, A): above the unit's threshold."""
@@ -129,35 +197,25 @@ class AuModel:
         return above_NA
 
 
-class AuNetwork(nn.Module):
-    """(N, H, W, 3) uint8 pictures of the input size to (N, K): A logits, then A intensities if there are any.
+def shipped_model() -> Path:
+    """The model in this package. ValueError in a package without one."""
+    path = MODELS / "au.safetensors"
+    if not path.is_file():
+        raise ValueError("this copy of mien ships no action-unit model: give one, as `mien fit` writes it")
+    return path
 
-    Normalisation, encoder and read-outs in one network, so that every engine runs the same thing. The head's
-    batch-norm and linear layer, and the intensity read-out, are one affine map of the features.
+
+def network_inputs(model: AuModel, crops_NHWC: Images, mesh_N468x3: Meshes | None) -> dict[str, NDArray[Any]]:
+    """The network's inputs by name: `pixels` and, for a model that uses them, `points` (N, 468, 3).
+
+    ValueError for crops of another shape, and where a model that uses points gets no mesh.
     """
-
-    mean_C11: Tensor
-    inverse_std_C11: Tensor
-
-    def __init__(self, model: AuModel) -> None:
-        super().__init__()
-        self.backbone = model.encoder.backbone
-        with torch.inference_mode(False):
-            weights, constants = (list(part) for part in zip(model.head.as_affine(), strict=True))
-            if model.intensity is not None:
-                weights.append(model.intensity.weight_AD.to(weights[0]))
-                constants.append(model.intensity.bias_A.to(weights[0]))
-            self.weight_KD = nn.Parameter(torch.cat(weights), requires_grad=False)
-            self.constant_K = nn.Parameter(torch.cat(constants), requires_grad=False)
-        inputs = model.encoder.inputs
-        self.register_buffer("mean_C11", 255.0 * torch.tensor(inputs.mean)[:, None, None])
-        self.register_buffer("inverse_std_C11", 1.0 / (255.0 * torch.tensor(inputs.std)[:, None, None]))
-
-    def forward(self, pixels_NHWC: Tensor) -> Tensor:
-        """(N, K) float32."""
-        images_NCHW = pixels_NHWC.permute(0, 3, 1, 2).float()
-        features_ND = self.backbone((images_NCHW - self.mean_C11) * self.inverse_std_C11).float()
-        return nn.functional.linear(features_ND, self.weight_KD, self.constant_K)
+    inputs: dict[str, NDArray[Any]] = {"pixels": input_pixels(crops_NHWC, model.inputs)}
+    if model.uses_points:
+        if mesh_N468x3 is None:
+            raise ValueError(f"{model.source} uses the points of the face's mesh: give them beside the crops")
+        inputs["points"] = normalised_mesh(mesh_N468x3)
+    return inputs
 
 
 def input_pixels(crops_NHWC: Images, inputs: InputContract) -> Images:
@@ -184,25 +242,25 @@ def input_pixels(crops_NHWC: Images, inputs: InputContract) -> Images:
 
 def save_au_model(path: Path | str, model: AuModel) -> None:
     """Write the file, at once or not at all; WriteError when the disk is full or refuses."""
-    tensors, record = _content(model)
-    sha256 = content_sha256(tensors, record)
-    write_tensors(Path(path), tensors, record | {"content_sha256": sha256}, kind=KIND)
+    arrays, record = _content(model)
+    sha256 = content_sha256(arrays, record)
+    write_arrays(Path(path), arrays, record | {"content_sha256": sha256}, kind=KIND)
 
 
-def load_au_model(path: Path | str, *, device: torch.device | str = "cpu") -> AuModel:
-    """The model in a file, in eval mode; no code in the file is executed.
+def load_au_model(path: Path | str) -> AuModel:
+    """The model in a file; no code in the file is executed.
 
     TensorFileError if the file is no AU model or is damaged, OSError if it cannot be read.
     """
     path = Path(path)
-    tensors, plain = read_tensors(path, kind=KIND)
+    arrays, plain = read_arrays(path, kind=KIND)
     if plain.get("format") != FORMAT:
         raise TensorFileError(
             f"{path} has format {plain.get('format')!r}; this mien reads {FORMAT} (it was written by mien "
             f"{plain.get('mien_version', 'unknown')})"
         )
     expected = plain.pop("content_sha256", None)
-    if expected != content_sha256(tensors, plain):
+    if expected != content_sha256(arrays, plain):
         raise TensorFileError(
             f"{path} is damaged: its content does not match its hash; fetch or fit it again"
         )
@@ -211,19 +269,22 @@ def load_au_model(path: Path | str, *, device: torch.device | str = "cpu") -> Au
     except SettingsError as error:
         raise TensorFileError(str(error)) from error
     try:
-        return _assembled(tensors, record, str(path), torch.device(device))
-    except (KeyError, RuntimeError, ValueError) as error:
+        return _assembled(arrays, record, str(path))
+    except (KeyError, ValueError) as error:
         raise TensorFileError(f"{path}: its parts do not fit together: {error}") from error
 
 
-def content_sha256(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
-    """Over names, types, shapes and bytes of the tensors and the record as sorted JSON."""
+def content_sha256(arrays: Arrays, record: Mapping[str, Any]) -> str:
+    """Over names, types, shapes and bytes of the arrays and the record as sorted JSON."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {arrays[name].shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+_WEIGHTS = "network/"
 
 
 @dataclass(frozen=True)
@@ -232,72 +293,60 @@ class _Record:
 
     format: int
     mien_version: str
-    backbone: dict[str, Any]  # name and settings
-    encoder_training: dict[str, Any]
+    network: str
+    network_settings: dict[str, Any]
     crop_contract: dict[str, Any]
     frame_size_px: int
     input_size_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    uses_points: bool
+    outputs: tuple[tuple[str, tuple[str, ...]], ...]  # name and columns of each block
     units: tuple[int, ...]
     calibration: tuple[str, ...]  # kinds of the curves
     card: dict[str, Any]
 
 
-def _content(model: AuModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and record, as JSON returns it."""
-    encoder, curves = model.encoder, model.calibration.curves
-    tensors = {f"backbone/{name}": t for name, t in encoder.backbone.state_dict().items()}
-    tensors |= {f"head/{name}": t for name, t in model.head.state_dict().items()}
-    tensors["threshold"] = torch.from_numpy(model.threshold_A.astype(np.float32))
-    lines_A2 = [[curve.scale, curve.bias] for curve in curves]
-    tensors["calibration/lines"] = torch.tensor(lines_A2, dtype=torch.float64)
+def _content(model: AuModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and record, as JSON returns it."""
+    curves = model.calibration.curves
+    arrays = {f"{_WEIGHTS}{name}": array for name, array in model.weights.items()}
+    arrays["threshold"] = model.threshold_A.astype(np.float32)
+    arrays["calibration/lines"] = np.array([[curve.scale, curve.bias] for curve in curves], np.float64)
     for column, curve in zip(model.columns, curves, strict=True):
         if len(curve.knots_K2):
-            tensors[f"calibration/knots/{column}"] = torch.tensor(curve.knots_K2, dtype=torch.float64)
-    if model.intensity is not None:
-        tensors["intensity/weight"] = model.intensity.weight_AD.float()
-        tensors["intensity/bias"] = model.intensity.bias_A.float()
-        tensors["intensity/coded"] = torch.from_numpy(model.intensity.coded_A.astype(np.uint8))
+            arrays[f"calibration/knots/{column}"] = curve.knots_K2.astype(np.float64)
     record = _Record(
         format=FORMAT,
         mien_version=str(model.record.get("mien_version", __version__)),
-        backbone={"name": encoder.backbone_name, **encoder.backbone_settings},
-        encoder_training=dict(encoder.training),
+        network=model.network,
+        network_settings=dict(model.network_settings),
+        uses_points=model.uses_points,
+        outputs=tuple((block.name, block.columns) for block in model.outputs),
         units=model.units,
         calibration=tuple(curve.kind for curve in curves),
         card=dict(model.record),
-        **encoder.inputs.to_record(),
+        **model.inputs.to_record(),
     )
-    return tensors, json.loads(json.dumps(asdict(record)))
+    return arrays, json.loads(json.dumps(asdict(record)))
 
 
-def _assembled(tensors: dict[str, Tensor], record: _Record, source: str, device: torch.device) -> AuModel:
-    state, training = _under(tensors, "backbone/"), record.encoder_training
-    encoder = build_encoder(vars(record), state, training=training, source=source)
-    encoder.backbone.to(device)
-    head = ProbeHead(encoder.feature_dim, len(record.units))
-    head.load_state_dict(_under(tensors, "head/"))
-    intensity = None
-    if "intensity/weight" in tensors:
-        weight_AD, bias_A = tensors["intensity/weight"].to(device), tensors["intensity/bias"].to(device)
-        intensity = IntensityHead(weight_AD, bias_A, tensors["intensity/coded"].numpy().astype(bool))
+def _assembled(arrays: Arrays, record: _Record, source: str) -> AuModel:
+    lines_A2 = arrays["calibration/lines"].tolist()
     curves = []
-    lines_A2 = tensors["calibration/lines"].tolist()
     for number, kind, (scale, bias) in zip(record.units, record.calibration, lines_A2, strict=True):
-        knots = tensors.get(f"calibration/knots/AU{number:02d}")
-        curves.append(Curve(kind, scale, bias) if knots is None else Curve(kind, scale, bias, knots.numpy()))
+        knots_K2 = arrays.get(f"calibration/knots/AU{number:02d}", np.zeros((0, 2)))
+        curves.append(Curve(kind, scale, bias, knots_K2))
     return AuModel(
-        encoder=encoder,
-        head=head.eval().requires_grad_(False).to(device),
+        network=record.network,
+        network_settings=record.network_settings,
+        weights={name.removeprefix(_WEIGHTS): a for name, a in arrays.items() if name.startswith(_WEIGHTS)},
+        inputs=InputContract.from_record(vars(record)),
+        uses_points=record.uses_points,
+        outputs=tuple(OutputBlock(*block) for block in record.outputs),
         units=record.units,
         calibration=Calibration(tuple(curves)),
-        threshold_A=tensors["threshold"].numpy().astype(np.float32),
-        intensity=intensity,
+        threshold_A=arrays["threshold"].astype(np.float32),
         record=record.card,
         source=source,
     )
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -155,7 +155,7 @@ def _data_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _making_facts(model: AuModel) -> list[tuple[str, str]]:
-    record, inputs, contract = model.record, model.encoder.inputs, model.contract
+    record, inputs, contract = model.record, model.inputs, model.contract
     encoder, settings = record.get("encoder", {}), record.get("settings", {})
     source = ""
     if encoder:
@@ -163,7 +163,7 @@ def _making_facts(model: AuModel) -> list[tuple[str, str]]:
     kinds = [curve.kind for curve in model.calibration.curves]
     chosen = ", ".join(f"{kind} ({kinds.count(kind)})" for kind in dict.fromkeys(kinds))
     return [
-        ("encoder", f"{model.encoder.backbone_name}{source}; {model.encoder.feature_dim} features"),
+        ("network", f"{model.network_settings.get('backbone', {}).get('name', model.network)}{source}"),
         ("calibration", f"chosen per action unit by log-loss on people left out: {chosen}"),
         (
             "crops",
@@ -171,13 +171,18 @@ def _making_facts(model: AuModel) -> list[tuple[str, str]]:
             f"{contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
             f"{inputs.input_size_px} used",
         ),
-        ("intensity", "none" if model.intensity is None else "0 to 5, ridge regression on the features"),
+        ("intensity", "none" if model.coded is None else "0 to 5, ridge regression on the features"),
         ("settings", ", ".join(f"{name} {value}" for name, value in settings.items()) or "not recorded"),
         ("model", f"digest {model.digest}, mien {record.get('mien_version', 'unknown')}"),
     ]
 
 
 def _adapted(one: Mapping[str, Any]) -> str:
+    if "num_unlabelled_faces" in one:
+        return (
+            f"from {one['from']['file']} (digest {one['from']['digest']}): batch-norm statistics of "
+            f"{one['num_unlabelled_faces']:,} unlabelled faces"
+        )
     return (
         f"from {one['from']['file']} (digest {one['from']['digest']}) to {one['num_frames']:,} faces "
         f"of {one['num_subjects']:,} people, {one['data']} (frame list {one['frames_digest']}; "

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mien import __version__
 from mien.config import to_dict
 from mien.decoding import Clock
-from mien.detect.au_model import AuModel, load_au_model
+from mien.detect.au_model import BLENDSHAPE, GAZE, AuModel, load_au_model, shipped_model
 from mien.detect.card import shown_thresholds, unproven_units, warning_of
 from mien.detect.engines import open_engine
 from mien.detect.media import Medium, list_media
@@ -38,7 +38,6 @@ from mien.detect.signals import (
 from mien.detect.table import Detections, FaceRow, TableLayout
 from mien.faces.track import FaceTracking
 from mien.faces.tracked import UNREADABLE, FrameFaces, TrackedFace, TrackSettings
-from mien.train.encoder_file import pick_device
 from mien.video import SLOTS_PER_SECOND, Frame, ImageError, VideoError, probe
 
 T = TypeVar("T")
@@ -52,22 +51,25 @@ _TRACKING = TrackSettings(detect_every_frames=12)  # twice as often as for clips
 class Detector:
     """Action units in videos, pictures and live frames.
 
-    model: an AU model or its file. engine: torch, or one that `mien export` made ready. baseline, smoothing:
-    off where None. faces: "all", or "largest" for one row per frame. face_models: the folder of the face
-    finder's weights, None for the installed ones. threads: of the engine. ContractMismatchError for a model
-    whose faces were cropped differently.
+    model: an AU model or its file; None: the shipped one. engine: torch, onnx or onnx-int8; auto is onnx
+    where the model was exported for it, else torch, on `device`. baseline, smoothing: off where None. faces:
+    "all", or "largest" for one row per frame. blendshapes, gaze: columns for these too, ValueError where the
+    model has none. face_models: the folder of the face finder's weights, None for the installed ones.
+    threads: of the engine. ContractMismatchError for a model whose faces were cropped differently.
     """
 
     def __init__(
         self,
-        model: AuModel | Path | str,
+        model: AuModel | Path | str | None = None,
         *,
-        engine: str = "torch",
+        engine: str = "auto",
         device: str = "auto",
         batch_size: int = 32,
         baseline: Baseline | None = None,
         smoothing: Smoothing | None = None,
         faces: Literal["all", "largest"] = "all",
+        blendshapes: bool = False,
+        gaze: bool = False,
         face_models: Path | None = None,
         threads: int | None = None,
     ) -> None:
@@ -75,19 +77,29 @@ class Detector:
             raise ValueError(f"batch_size = {batch_size}: at least 1")
         if faces not in ("all", "largest"):
             raise ValueError(f"faces = {faces!r}: expected all or largest")
-        self.model = model if isinstance(model, AuModel) else load_au_model(model, device=pick_device(device))
+        self.model = model if isinstance(model, AuModel) else load_au_model(model or shipped_model())
+        self._more = [name for name, asked in ((BLENDSHAPE, blendshapes), (GAZE, gaze)) if asked]
+        for name in self._more:
+            if not self.model.block(name):
+                raise ValueError(f"{self.model.source} gives no {name}: leave that out, or use another model")
         self.batch_size = batch_size
         self.baseline = baseline
         self.smoothing = smoothing
         self.faces = faces
-        coded_A = None if self.model.intensity is None else self.model.intensity.coded_A
-        self.layout = TableLayout(self.model.units, shown_thresholds(self.model), coded_A)
-        self._num_units = len(self.model.units)
+        self.layout = TableLayout(
+            self.model.units,
+            shown_thresholds(self.model),
+            self.model.coded,
+            self.model.side_columns,
+            tuple(f"{name}_{column}" for name in self._more for column in self.model.block(name) if column),
+        )
         self._tracking = FaceTracking(_TRACKING, models=face_models)
         self.model.contract.require_same(
             self._tracking.contract, ours=self.model.source, theirs="faces found now"
         )
-        self._engine = open_engine(engine, self.model, model_path=Path(self.model.source), threads=threads)
+        self._engine = open_engine(
+            engine, self.model, model_path=Path(self.model.source), device=device, threads=threads
+        )
 
     def detect(self, media: Path | str | Sequence[Path | str]) -> Detections:
         """Everything in a video, in pictures, in a folder, or in several of these, as one table in memory.
@@ -165,18 +177,17 @@ class Detector:
         For a neutral of the whole file `rows` are read to their end, and then `again` gives them once more.
         `cut_short` receives the seconds of each neutral of first seconds that the last row cut short.
         """
-        num_units = self._num_units
         finished: Iterator[FaceRow] = iter(rows)
         if not is_video:
             return finished
         if self.baseline is not None and self.baseline.kind == "first":
             finished = without_first_seconds_neutral(
-                finished, self.baseline, num_units=num_units, cut_short=cut_short
+                finished, self.baseline, layout=self.layout, cut_short=cut_short
             )
         elif self.baseline is not None:
-            neutral = neutral_of_file(finished, self.baseline, num_units=num_units)
-            finished = (without_neutral(row, neutral, num_units=num_units) for row in again())
-        return finished if self.smoothing is None else smooth(finished, self.smoothing, num_units=num_units)
+            neutral = neutral_of_file(finished, self.baseline, layout=self.layout)
+            finished = (without_neutral(row, neutral, layout=self.layout) for row in again())
+        return finished if self.smoothing is None else smooth(finished, self.smoothing, layout=self.layout)
 
     def stream(
         self,
@@ -213,9 +224,11 @@ class Detector:
             "has_intensities": self.layout.with_intensity,
             "crop_contract": self.model.contract.digest,
             "engine": self._engine.name,
-            "device": self.model.encoder.device.type if self._engine.name == "torch" else "cpu",
+            "device": self._engine.device,
             "batch_size": self.batch_size,
             "faces": self.faces,
+            "blendshapes": BLENDSHAPE in self._more,
+            "gaze": GAZE in self._more,
             "tracking": to_dict(_TRACKING),
             "baseline": None if self.baseline is None else self.baseline.record(),
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
@@ -256,8 +269,8 @@ class Detector:
 
     def _rows_of(self, block: Sequence[tuple[str, FrameFaces]]) -> list[FaceRow]:
         """One row per face, and one for every frame without."""
-        crops = [face.crop_HWC for _, frame in block for face in frame.faces]
-        values = iter(self._values(np.stack(crops)) if crops else ())
+        faces = [face for _, frame in block for face in frame.faces]
+        values = iter(self._values(faces) if faces else ())
         rows: list[FaceRow] = []
         for name, frame in block:
             at = (name, frame.frame_index, frame.seconds)
@@ -268,12 +281,15 @@ class Detector:
                 rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))
         return rows
 
-    def _values(self, crops_NHWC: Images) -> NDArray[np.float32]:
-        """(N, V) probabilities, and intensities where the model has them."""
-        readings = self.model.read(self._engine(crops_NHWC))
-        if readings.intensity_NA is None:
-            return readings.probability_NA
-        return np.concatenate([readings.probability_NA, readings.intensity_NA], axis=1)
+    def _values(self, faces: Sequence[TrackedFace]) -> NDArray[np.float32]:
+        """(N, V) values of the layout."""
+        crops_NHWC = np.stack([face.crop_HWC for face in faces])
+        mesh_N468x3 = np.stack([face.mesh_468x3 for face in faces]) if self.model.uses_points else None
+        readings = self.model.read(self._engine(crops_NHWC, mesh_N468x3))
+        more = {BLENDSHAPE: readings.blendshape_NB, GAZE: readings.gaze_NG}
+        blocks = [readings.probability_NA, readings.intensity_NA, readings.sides_NS]
+        blocks += [more[name] for name in self._more]
+        return np.concatenate([values for values in blocks if values is not None], axis=1)
 
 
 def in_background(items: Iterator[T], *, ahead: int) -> Generator[T]:

@@ -24,6 +24,7 @@ from mien.detect.adapting import Adapted
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.card import units_above_chance
 from mien.detect.fitting import FittedModel, Material, fit_au_model, measured_scores
+from mien.detect.network import FittedParts
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.probe import TrunkMode
@@ -51,7 +52,7 @@ def fit_to_file(
     settings = {**settings, "intensity": with_intensity}
     if out.exists():
         model = load_au_model(out)
-        require_same({**model.record, "intensity": model.intensity is not None}, settings, where=out)
+        require_same({**model.record, "intensity": model.coded is not None}, settings, where=out)
         say(f"{out} was finished by an earlier run")
         return model
     parts = out.with_suffix(".fit")
@@ -161,11 +162,22 @@ def record_of_adaptation(
     return {**model.record, "adaptations": [*model.record.get("adaptations", []), adaptation]}
 
 
+def record_of_statistics(model: AuModel, num_faces: int) -> dict[str, Any]:
+    """The model's record after its batch-norm statistics were taken from so many unlabelled faces."""
+    adaptation = {
+        "from": {"file": Path(model.source).name, "digest": model.digest},
+        "num_unlabelled_faces": num_faces,
+        "mien_version": __version__,
+    }
+    return {**model.record, "adaptations": [*model.record.get("adaptations", []), adaptation]}
+
+
 @torch.inference_mode()
-def logits_of(model: AuModel, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
-    """(N, A) logits of a model for the faces of a store."""
-    features_ND = cached_features(model.encoder.backbone, model.encoder.inputs, data.faces, workers=workers)
-    logits_NA: NDArray[np.float32] = model.head.cpu()(torch.from_numpy(features_ND)).numpy()
+def logits_of(parts: FittedParts, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
+    """(N, A) logits of a model's network for the faces of a store."""
+    encoder = parts.encoder
+    features_ND = cached_features(encoder.backbone, encoder.inputs, data.faces, workers=workers)
+    logits_NA: NDArray[np.float32] = parts.head(torch.from_numpy(features_ND)).numpy()
     return logits_NA
 
 

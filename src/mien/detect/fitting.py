@@ -25,8 +25,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from mien.backbones import Backbone
 from mien.datasets.base import LabelledFrames
-from mien.detect.au_model import AuModel, IntensityHead
+from mien.detect.au_model import AuModel
 from mien.detect.calibration import AS_IT_IS, ISOTONIC, PLATT, TEMPERATURE, Calibration, Curve, sigmoid
+from mien.detect.network import FittedParts, IntensityHead
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.intervals import Interval, occurrence_intervals
@@ -133,30 +134,25 @@ def fit_au_model(
     """
     frames = material.frames
     with_intensity = with_intensity and frames.intensity_NA is not None
-    parts = []
+    held = []
     for number, fold in enumerate(folds, start=1):
         tell(
             f"fold {number} of {len(folds)}: {len(fold.train):,} faces to fit on, {len(fold.test):,} to test"
         )
         make = partial(_held_out, material, fold, with_intensity=with_intensity)
-        parts.append(HeldOut(**keep(f"fold-{number}", partial(_arrays_of, make))))
-    held_out = HeldOut.joined(parts)
+        held.append(HeldOut(**keep(f"fold-{number}", partial(_arrays_of, make))))
+    held_out = HeldOut.joined(held)
     tell(f"the model itself, on all {frames.num_frames:,} faces")
     every = np.arange(frames.num_frames)
     reader = _fit(material, every)
     choices = _choose_curves(held_out.logit_MA, frames.rows(held_out.rows))
     calibration, threshold_A = _calibrated(choices, held_out.logit_MA, frames.rows(held_out.rows))
-    model = AuModel(
-        encoder=dataclasses.replace(material.encoder, backbone=reader.trunk.eval().requires_grad_(False)),
-        head=reader.head.requires_grad_(False),
-        units=frames.action_units,
-        calibration=calibration,
-        threshold_A=threshold_A.astype(np.float32),
+    parts = FittedParts(
+        encoder=dataclasses.replace(material.encoder, backbone=reader.trunk),
+        head=reader.head,
         intensity=_intensity_head(material, reader, every) if with_intensity else None,
-        record={},
-        source="a model being fitted",
     )
-    return FittedModel(model, held_out, choices)
+    return FittedModel(parts.model(frames.action_units, calibration, threshold_A), held_out, choices)
 
 
 def learnable_units(frames: LabelledFrames) -> tuple[LabelledFrames, dict[int, str]]:

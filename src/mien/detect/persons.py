@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from mien.faces.appearance import Pattern, face_pattern, similarity
 from mien.faces.boxes import stand_apart
@@ -203,10 +202,9 @@ class PersonLinker:
             for person in self._free(track):
                 found = _evidence(track, person)
                 evidence[row, persons.index(person)] = max(0.0, found - _least(track, person, track in ended))
-        rows, columns = linear_sum_assignment(-evidence)
         return {
             tracks[row].number: persons[column]
-            for row, column in zip(rows, columns, strict=True)
+            for row, column in best_pairs(evidence)
             if evidence[row, column] > 0
         }
 
@@ -242,6 +240,39 @@ class PersonLinker:
                 for face in frame.faces
             )
             yield replace(frame, faces=faces)
+
+
+def best_pairs(gain_RC: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """(row, column) pairs with the largest sum of gains: as many as there can be, none twice in either.
+
+    Shortest augmenting paths (Crouse, IEEE Trans. Aerospace and Electronic Systems 52(4), 2016); SciPy has
+    the same, and would be a third of what the detector installs.
+    """
+    if gain_RC.shape[0] > gain_RC.shape[1]:
+        return [(row, column) for column, row in best_pairs(gain_RC.T)]
+    R, C = gain_RC.shape
+    price_R, price_C = np.zeros(R), np.zeros(C)
+    row_of_C, column_of_R = np.full(C, -1), np.full(R, -1)
+    for start in range(R):
+        length_C, before_C = np.full(C, np.inf), np.full(C, -1)
+        is_done_C = np.zeros(C, bool)
+        row, length, end, rows = start, 0.0, -1, [start]
+        while end < 0:
+            through_C = length - gain_RC[row] - price_R[row] - price_C
+            shorter_C = ~is_done_C & (through_C < length_C)
+            length_C[shorter_C], before_C[shorter_C] = through_C[shorter_C], row
+            column = int(np.argmin(np.where(is_done_C, np.inf, length_C)))
+            length, is_done_C[column] = float(length_C[column]), True
+            row = int(row_of_C[column])
+            end = column if row < 0 else -1
+            rows += [row] if row >= 0 else []
+        price_R[start] += length
+        price_R[rows[1:]] += length - length_C[column_of_R[rows[1:]]]
+        price_C[is_done_C] -= length - length_C[is_done_C]
+        while end >= 0:
+            row = int(before_C[end])
+            row_of_C[end], column_of_R[row], end = row, end, int(column_of_R[row])
+    return list(enumerate(column_of_R.tolist()))
 
 
 def _least(track: _Track, person: _Person, is_glimpse: bool) -> float:

@@ -1,6 +1,7 @@
 """Post-processing of a face's values over time: its own neutral removed (baseline), and a moving average.
 
 Both work on logits of probabilities and on intensities as they are, one row at a time, in bounded memory.
+Blendshapes and gaze are averaged, and have no neutral removed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.detect.table import FaceRow
+from mien.detect.table import FaceRow, TableLayout
 
 NEUTRAL_PROBABILITY = 0.05
 NEUTRAL_LOGIT = math.log(NEUTRAL_PROBABILITY / (1 - NEUTRAL_PROBABILITY))
@@ -25,7 +26,7 @@ _NUM_BINS = 700  # from -14 to 14
 _TOLERANCE_SECONDS = 1e-6
 _HOW_TO = "expected first:SECONDS (as first:5), file, or file:PERCENTILE (as file:50)"
 
-Values = NDArray[np.float64]  # (V,) logits, then intensities
+Values = NDArray[np.float64]  # (V,) logits, then the other values
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ class Smoothing:
 
 
 def without_first_seconds_neutral(
-    rows: Iterable[FaceRow], baseline: Baseline, *, num_units: int, cut_short: dict[int, float] | None = None
+    rows: Iterable[FaceRow],
+    baseline: Baseline,
+    *,
+    layout: TableLayout,
+    cut_short: dict[int, float] | None = None,
 ) -> Iterator[FaceRow]:
     """Each face's rows less its neutral over `baseline.seconds` from its first row on.
 
@@ -112,45 +117,46 @@ def without_first_seconds_neutral(
             settle(face_id)
         if row.face_id is not None and row.face_id not in neutral:
             ends_at.setdefault(row.face_id, row.seconds + baseline.seconds)
-            collected.setdefault(row.face_id, []).append(_logits(row, num_units))
+            collected.setdefault(row.face_id, []).append(_logits(row, layout))
         waiting.append(row)
         while waiting and (waiting[0].face_id is None or waiting[0].face_id in neutral):
-            yield without_neutral(waiting.popleft(), neutral, num_units=num_units)
+            yield without_neutral(waiting.popleft(), neutral, layout=layout)
     for face_id in list(collected):
         settle(face_id)
         missing_seconds = round(ends_at[face_id] - (2 * last_two[-1] - last_two[0]), 3)
         if cut_short is not None and missing_seconds > 0:
             cut_short[face_id] = round(baseline.seconds - missing_seconds, 3)
-    yield from (without_neutral(row, neutral, num_units=num_units) for row in waiting)
+    yield from (without_neutral(row, neutral, layout=layout) for row in waiting)
 
 
-def neutral_of_file(rows: Iterable[FaceRow], baseline: Baseline, *, num_units: int) -> dict[int, Values]:
+def neutral_of_file(rows: Iterable[FaceRow], baseline: Baseline, *, layout: TableLayout) -> dict[int, Values]:
     """Each face's percentile over all its rows, exact to 0.02 of a logit; memory grows with faces only."""
     counts: dict[int, NDArray[np.uint32]] = {}
     for row in rows:
         if row.face_id is None:
             continue
-        values_V = np.nan_to_num(_logits(row, num_units))  # NaN: an intensity that the model does not give
+        values_V = np.nan_to_num(_logits(row, layout))  # NaN: an intensity that the model does not give
         counts_VB = counts.setdefault(row.face_id, np.zeros((len(values_V), _NUM_BINS), np.uint32))
         bins_V = np.clip(np.floor(values_V / _BIN).astype(int) + _NUM_BINS // 2, 0, _NUM_BINS - 1)
         counts_VB[np.arange(len(values_V)), bins_V] += 1
     return {face_id: _percentile(counts_VB, baseline.percentile) for face_id, counts_VB in counts.items()}
 
 
-def without_neutral(row: FaceRow, neutral: Mapping[int, Values], *, num_units: int) -> FaceRow:
+def without_neutral(row: FaceRow, neutral: Mapping[int, Values], *, layout: TableLayout) -> FaceRow:
     """The row less its face's neutral."""
     if row.face_id is None:
         return row
-    neutral_V, values_V = neutral[row.face_id], _logits(row, num_units)
-    values_V[:num_units] -= np.maximum(0, neutral_V[:num_units] - NEUTRAL_LOGIT)
-    values_V[num_units:] -= neutral_V[num_units:]
-    return _with_logits(row, values_V, num_units)
+    neutral_V, values_V = neutral[row.face_id], _logits(row, layout)
+    A, end = len(layout.units), layout.end_of_levels
+    values_V[:A] -= np.maximum(0, neutral_V[:A] - NEUTRAL_LOGIT)
+    values_V[A:end] -= neutral_V[A:end]
+    return _with_logits(row, values_V, layout)
 
 
-def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, num_units: int) -> Iterator[FaceRow]:
+def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, layout: TableLayout) -> Iterator[FaceRow]:
     """The rows in order, each held back until all that it averages over has arrived."""
     after_seconds = smoothing.seconds / 2 if smoothing.kind == "centred" else 0.0
-    window = _Window(smoothing.seconds - after_seconds, after_seconds, num_units)
+    window = _Window(smoothing.seconds - after_seconds, after_seconds, layout)
     waiting: deque[FaceRow] = deque()
     for row in rows:
         waiting.append(row)
@@ -167,14 +173,14 @@ def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, num_units: int) -> 
 class _Window:
     """The latest values of each face; those too old for any row still to come are dropped."""
 
-    def __init__(self, before_seconds: float, after_seconds: float, num_units: int) -> None:
+    def __init__(self, before_seconds: float, after_seconds: float, layout: TableLayout) -> None:
         self._before, self._after = before_seconds, after_seconds
-        self._num_units = num_units
+        self._layout = layout
         self._of_face: defaultdict[int, deque[tuple[float, Values]]] = defaultdict(deque)
 
     def add(self, row: FaceRow) -> None:
         if row.face_id is not None:
-            self._of_face[row.face_id].append((row.seconds, _logits(row, self._num_units)))
+            self._of_face[row.face_id].append((row.seconds, _logits(row, self._layout)))
 
     def forget(self, *, before: float) -> None:
         """Drop faces that no row from `before` seconds on averages over."""
@@ -191,22 +197,25 @@ class _Window:
         while values[0][0] < first and len(values) > 1:
             values.popleft()
         inside = [values_V for seconds, values_V in values if first <= seconds <= last]
-        return _with_logits(row, np.mean(inside, axis=0), self._num_units)
+        return _with_logits(row, np.mean(inside, axis=0), self._layout)
 
 
-def _logits(row: FaceRow, num_units: int) -> Values:
+def _logits(row: FaceRow, layout: TableLayout) -> Values:
     """The row's values with its probabilities as logits."""
     assert row.values_V is not None
     values_V = row.values_V.astype(np.float64)
-    probability_A = np.clip(values_V[:num_units], _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    values_V[:num_units] = np.log(probability_A) - np.log1p(-probability_A)
+    A = len(layout.units)
+    probability_A = np.clip(values_V[:A], _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    values_V[:A] = np.log(probability_A) - np.log1p(-probability_A)
     return values_V
 
 
-def _with_logits(row: FaceRow, logits_V: Values, num_units: int) -> FaceRow:
+def _with_logits(row: FaceRow, logits_V: Values, layout: TableLayout) -> FaceRow:
     """The row with these logits as its probabilities, and these intensities, kept within 0 to 5."""
-    values_V = np.clip(logits_V, 0, 5)
-    values_V[:num_units] = 1 / (1 + np.exp(-logits_V[:num_units]))
+    A, end = len(layout.units), layout.end_of_levels
+    values_V = logits_V.copy()
+    values_V[:A] = 1 / (1 + np.exp(-logits_V[:A]))
+    values_V[A:end] = np.clip(logits_V[A:end], 0, 5)
     return row.with_values(values_V.astype(np.float32))
 
 

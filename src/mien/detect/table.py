@@ -50,7 +50,8 @@ class DetectionsError(ValueError):
 class FaceRow:
     """A face in a frame, or a frame without one and the reason why.
 
-    `values_V` are the model's A probabilities and, where it has them, A intensities (0 to 5) after them.
+    `values_V` are the model's A probabilities and, where it has them, A intensities (0 to 5), the intensities
+    of the sides (0 to 5) and the other columns of the layout after them.
     """
 
     input: str  # the file's name as given
@@ -74,6 +75,8 @@ class TableLayout:
     units: tuple[int, ...]
     threshold_A: NDArray[np.float32]  # of presence; NaN: presence is left blank
     coded_A: NDArray[np.bool_] | None  # which units have an intensity; None: a model without intensities
+    side_columns: tuple[str, ...] = ()  # as "AU12_intensity_left", 0 to 5, of the subject's left and right
+    other_columns: tuple[str, ...] = ()  # as "blendshape_jawOpen", 0 to 1, and "gaze_yaw", degrees
 
     @property
     def with_intensity(self) -> bool:
@@ -83,7 +86,12 @@ class TableLayout:
     @property
     def num_values(self) -> int:
         """V of `FaceRow.values_V`."""
-        return len(self.units) * (2 if self.with_intensity else 1)
+        return self.end_of_levels + len(self.other_columns)
+
+    @property
+    def end_of_levels(self) -> int:
+        """Where in `FaceRow.values_V` the values of 0 to 5 end, which begin behind the A probabilities."""
+        return len(self.units) * (2 if self.with_intensity else 1) + len(self.side_columns)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -99,6 +107,7 @@ class TableLayout:
         types |= dict.fromkeys([f"{name}_present" for name in names], pa.int8())
         if self.with_intensity:
             types |= dict.fromkeys([f"{name}_intensity" for name in names], pa.float32())
+        types |= dict.fromkeys((*self.side_columns, *self.other_columns), pa.float32())
         return pa.schema(types)
 
     def probability(self, row: FaceRow) -> NDArray[np.float32]:
@@ -113,7 +122,8 @@ class TableLayout:
     def intensity(self, row: FaceRow) -> NDArray[np.float32] | None:
         """(A,), 0 to 5, NaN for units without; None for a model without."""
         assert row.values_V is not None
-        return row.values_V[len(self.units) :] if self.with_intensity else None
+        A = len(self.units)
+        return row.values_V[A : 2 * A] if self.with_intensity else None
 
     def table(self, rows: Sequence[FaceRow]) -> pa.Table:
         """The rows as an Arrow table; null where a frame without a face has no value."""
@@ -151,8 +161,9 @@ class Detections:
 
     Columns: input, frame, timestamp (s), face_id, success, confidence, reason, box_*, point*_* (px), yaw,
     pitch, roll (degrees), AU01 ... (probability), AU01_present ... (0/1) and, where the model has them,
-    AU01_intensity ... (0 to 5). Presence is null (pandas: NA) in all rows of a unit that the model was not
-    shown to read better than chance: `metadata["model"]["unproven_units"]`.
+    AU01_intensity ... and AU12_intensity_left, AU12_intensity_right ... (0 to 5); blendshape_* (0 to 1) and
+    gaze_* (degrees) where they were asked for. Presence is null (pandas: NA) in all rows of a unit that the
+    model was not shown to read better than chance: `metadata["model"]["unproven_units"]`.
     """
 
     table: pa.Table

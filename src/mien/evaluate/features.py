@@ -17,7 +17,8 @@ from mien.backbones import Backbone
 from mien.data.loader import begin_worker, worker_context
 from mien.data.store import TrackStore
 from mien.data.views import Normalisation, evaluation_views
-from mien.train.encoder_file import Encoder, InputContract
+from mien.faces.contract import InputContract
+from mien.train.encoder_file import Encoder
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]

@@ -20,8 +20,8 @@ from mien.data.views import FaceViews, Normalisation, ViewSettings
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import StoredFaces, centre_views, stored_pictures
 from mien.evaluate.head import ProbeHead
+from mien.faces.contract import InputContract
 from mien.losses.action_unit_bce import action_unit_bce, balancing_weights
-from mien.train.encoder_file import InputContract
 
 Floats = NDArray[np.floating[Any]]
 Rows = NDArray[np.int64]

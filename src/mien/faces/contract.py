@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +69,29 @@ class CropContract:
                 f"{ours} and {theirs} were cropped differently:{lines}\n"
                 "Prepare both with the same settings; features of differently cropped faces do not compare."
             )
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What a network saw in training: crops, resized, cut in the middle, normalised."""
+
+    crop: CropContract
+    frame_size_px: int  # a crop is resized to this side
+    input_size_px: int  # then this side is cut from its centre
+    mean: tuple[float, float, float]  # of colours in [0, 1]
+    std: tuple[float, float, float]
+
+    def to_record(self) -> dict[str, Any]:
+        """As an encoder's or an AU model's file keeps it; JSON."""
+        plain = dataclasses.asdict(self)
+        del plain["crop"]
+        return {"crop_contract": self.crop.to_dict(), **plain}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> InputContract:
+        """The contract of such a file. ContractMismatchError, or ValueError for sizes that cannot be."""
+        frame_size_px, input_size_px = record["frame_size_px"], record["input_size_px"]
+        if not 8 <= input_size_px <= frame_size_px <= 4096:
+            raise ValueError(f"pictures of {input_size_px} px from {frame_size_px} px")
+        crop = CropContract.from_dict(record["crop_contract"])
+        return cls(crop, frame_size_px, input_size_px, tuple(record["mean"]), tuple(record["std"]))

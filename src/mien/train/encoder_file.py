@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,12 @@ from torch import Tensor, nn
 
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
-from mien.faces.contract import CropContract
+from mien.faces.contract import CropContract, InputContract
 from mien.train.pretrained_people import require_readable_people
 from mien.train.tensor_file import TensorFileError, read_tensors, write_tensors
 
 KIND = "mien encoder"
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class InputContract:
-    """What the backbone saw in training: crops, resized, cut in the middle, normalised."""
-
-    crop: CropContract
-    frame_size_px: int  # a crop is resized to this side
-    input_size_px: int  # then this side is cut from its centre
-    mean: tuple[float, float, float]  # of colours in [0, 1]
-    std: tuple[float, float, float]
-
-    def to_record(self) -> dict[str, Any]:
-        """As an encoder's or an AU model's file keeps it; JSON."""
-        plain = asdict(self)
-        del plain["crop"]
-        return {"crop_contract": self.crop.to_dict(), **plain}
 
 
 @dataclass(frozen=True)
@@ -116,15 +99,7 @@ def build_encoder(
     ValueError if they do not fit. Shapes are compared on torch's meta device first, so no record makes a
     network larger than its file.
     """
-    inputs = InputContract(
-        CropContract.from_dict(record["crop_contract"]),
-        record["frame_size_px"],
-        record["input_size_px"],
-        tuple(record["mean"]),
-        tuple(record["std"]),
-    )
-    if not 8 <= inputs.input_size_px <= inputs.frame_size_px <= 4096:
-        raise ValueError(f"pictures of {inputs.input_size_px} px from {inputs.frame_size_px} px")
+    inputs = InputContract.from_record(record)
     settings = dict(record["backbone"])
     name = str(settings.pop("name", ""))
     with torch.device("meta"):

@@ -25,9 +25,10 @@ from mien.data.loader import ClipDataset, EpochPlan, clip_loader
 from mien.data.resident import ResidentFrames, resident_batches
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
+from mien.faces.contract import InputContract
 from mien.layers.batch_norm import share_batch_statistics
 from mien.train.checkpoint import Checkpoint, restore
-from mien.train.encoder_file import InputContract, save_encoder
+from mien.train.encoder_file import save_encoder
 from mien.train.engine import StepModule, compile_backbones, precision_advice, start_engine
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch

@@ -1,17 +1,23 @@
-"""Tensors and a JSON record in one safetensors file: written whole or not at all; reading runs no code."""
+"""Tensors and a JSON record in one safetensors file: written whole or not at all; reading runs no code.
+
+As PyTorch's tensors or as NumPy's arrays: torch is imported by the functions that need it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import safetensors.numpy
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from mien.io import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RECORD = "mien"
 
@@ -25,22 +31,39 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str
 
     WriteError when the disk is full or refuses.
     """
+    import safetensors.torch
+
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    content = save(plain, metadata={_RECORD: json.dumps({"kind": kind, **record})})
-    write_bytes(path, content)
+    write_bytes(path, safetensors.torch.save(plain, metadata=_metadata(record, kind)))
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any], *, kind: str
+) -> None:
+    """`write_tensors` of arrays."""
+    write_bytes(path, safetensors.numpy.save(dict(arrays), metadata=_metadata(record, kind)))
 
 
 def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the record of a file that `write_tensors` wrote with the same `kind`.
+    """The tensors (on the CPU) and the record of a file that was written with the same `kind`.
 
     TensorFileError for anything else, a pickle above all: it is never opened. OSError if it cannot be read.
     """
+    return _read(path, kind=kind, framework="pt")
+
+
+def read_arrays(path: Path, *, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """`read_tensors`, as arrays; TensorFileError too for a type that NumPy has not."""
+    return _read(path, kind=kind, framework="np")
+
+
+def _read(path: Path, *, kind: str, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
     _require_safetensors(path, kind=kind)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: a type unknown to NumPy
         raise TensorFileError(f"{path} is damaged or cut short: {error}") from error
     record = _parsed(metadata.get(_RECORD, "{}"), path)
     found = record.pop("kind", None)
@@ -48,6 +71,10 @@ def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str,
         holds = f"a {found}" if found else "tensors, but no record of mien's"
         raise TensorFileError(f"{path} holds {holds}; expected a {kind}")
     return tensors, record
+
+
+def _metadata(record: Mapping[str, Any], kind: str) -> dict[str, str]:
+    return {_RECORD: json.dumps({"kind": kind, **record})}
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
