@@ -78,7 +78,7 @@ _COLUMN = re.compile(r"au[\s_-]*0*(\d{1,2})(?:_([cr]))?", re.IGNORECASE)
 _LIKE_A_COLUMN = re.compile(r"(?<![^\W\d_])(?:au|action[\W_]*unit)[\W_]*[lr]?[\W_]*\d", re.IGNORECASE)
 
 
-def unit_columns(names: Iterable[str]) -> dict[tuple[int, str], str]:
+def columns_by_unit(names: Iterable[str]) -> dict[tuple[int, str], str]:
     """Columns of action units by number and kind: "", or OpenFace's "c" (presence) and "r" (intensity).
 
     `AU01`, `AU1`, `au_1` and `AU 1` are one unit. ValueError for a name that looks like a unit and is none,

@@ -27,6 +27,12 @@ def test_a_new_or_empty_folder_is_usable(tmp_path):
     RunFolder(tmp_path).require_usable(SETTINGS)
 
 
+def test_a_folder_of_a_run_killed_before_its_settings_were_written_is_usable(tmp_path):
+    for name in (".lock", ".settings.toml.part"):
+        (tmp_path / name).touch()
+        RunFolder(tmp_path).require_usable(SETTINGS)
+
+
 def test_a_folder_with_a_run_of_the_same_settings_is_usable(tmp_path):
     begun(tmp_path).require_usable(SETTINGS)
 

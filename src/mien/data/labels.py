@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.store import TrackStore
-from mien.facs import NOT_CODED, unit_columns
+from mien.facs import NOT_CODED, columns_by_unit
 from mien.registry import nearest
 
 Labels = NDArray[np.float32]
@@ -48,7 +48,7 @@ def action_unit_columns(path: Path) -> list[str]:
     """The table's columns that are action units, in its order; LabelTableError when there is none."""
     columns = pq.read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0))
     try:
-        chosen = [column for (_, kind), column in unit_columns(columns).items() if kind != "r"]
+        chosen = [column for (_, kind), column in columns_by_unit(columns).items() if kind != "r"]
     except ValueError as error:
         raise LabelTableError(f"{path}: {error}") from error
     if not chosen:

@@ -33,7 +33,7 @@ from mien.datasets.label_files import (
     require_one_subject_a_file,
     whole_numbers,
 )
-from mien.facs import unit_columns
+from mien.facs import columns_by_unit
 
 _OTHER_COLUMNS = ("path", "subject", "frame", "seconds", "split", "fold")
 
@@ -101,7 +101,7 @@ class Table:
     def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
         """Column by AU number, in the order of the numbers."""
         try:
-            given = unit_columns(map(str, table.columns))
+            given = columns_by_unit(map(str, table.columns))
         except ValueError as error:
             raise DatasetError(f"{self.path}, line 1: {error}") from error
         kinds = ("c", "r") if self.occurs_at is None else ("r", "c")  # where OpenFace gives both

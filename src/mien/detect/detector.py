@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from queue import Full, Queue
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from mien.decoding import Clock
 from mien.detect.au_model import BLENDSHAPE, GAZE, AuModel, load_au_model, shipped_model
 from mien.detect.card import shown_thresholds, unproven_units, warning_of
 from mien.detect.engines import open_engine
+from mien.detect.journal import Journal
 from mien.detect.media import Medium, list_media
 from mien.detect.persons import PersonLinker
 from mien.detect.signals import (
@@ -127,12 +129,14 @@ class Detector:
         """One video's or one picture's rows as they come, in constant memory.
 
         A damaged video ends early: what is wrong is appended to `problems`, or raised as VideoError after
-        the last row where no list is given. With a baseline over the whole file the video is read twice.
+        the last row where no list is given. With a baseline over the whole file the rows wait in a temporary
+        file until the last one is there.
         """
         medium = source if isinstance(source, Medium) else _medium(Path(source))
         found: list[str] = [] if problems is None else problems
-        again = self._raw_rows(medium, [])  # starts only when its rows are asked for
-        yield from self.finish(self._raw_rows(medium, found), lambda: again, is_video=medium.kind == "video")
+        with TemporaryDirectory(prefix="mien-") as folder, closing(Journal(Path(folder) / "rows")) as kept:
+            raw = self._raw_rows(medium, found, kept)
+            yield from self.finish(raw, kept.rows, is_video=medium.kind == "video")
         if problems is None and found:
             raise VideoError(found[0])
 
@@ -234,9 +238,12 @@ class Detector:
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
 
-    def _raw_rows(self, medium: Medium, problems: list[str]) -> Iterator[FaceRow]:
+    def _raw_rows(self, medium: Medium, problems: list[str], kept: Journal) -> Iterator[FaceRow]:
+        """The rows, put into `kept` first where the baseline will read them again."""
         with closing(self.blocks(medium, problems=problems)) as blocks:
             for block in blocks:
+                if self.baseline is not None and self.baseline.kind == "file":
+                    kept.write(block)
                 yield from block
 
     def _seen(

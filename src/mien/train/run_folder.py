@@ -57,7 +57,7 @@ class RunFolder:
         """
         if self.settings.is_file():
             self._require_same_run(settings, resolve(load_recipe(self.settings)))
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and not (self.path.is_dir() and self._has_only_what_a_killed_start_left()):
             raise RunFolderError(f"{self.path} holds other files than a run's; give an empty or new --out")
 
     @contextmanager
@@ -86,6 +86,9 @@ class RunFolder:
     def last_step_saved(self) -> str:
         """The newest checkpoint's name, for messages; 'none' when there is none."""
         return max((path.name for path in list_checkpoints(self.checkpoints)), default="none")
+
+    def _has_only_what_a_killed_start_left(self) -> bool:
+        return {file.name for file in self.path.iterdir()} <= {".lock", f".{self.settings.name}.part"}
 
     def _require_same_run(self, settings: Settings, begun_with: Settings) -> None:
         # Through TOML and back, so that both sides have the same types.
