@@ -49,6 +49,19 @@ def add_finder(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_coding(parser: argparse._ActionsContainer) -> None:
+    """`--media` and `--occurs-at`, for `mien.findings.exchange`."""
+    parser.add_argument(
+        "--media", type=Path, metavar="DIR|FILE", help="the videos: their frames, times and length"
+    )
+    parser.add_argument(
+        "--occurs-at",
+        type=float,
+        metavar="N",
+        help="the intensity from which on a unit of a table of labels is present",
+    )
+
+
 def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> None:
     """`--set key=value ...`, repeatable, as `args.assignments`; for `mien.config.override`."""
     parser.add_argument(
