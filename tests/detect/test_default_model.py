@@ -145,7 +145,9 @@ def test_a_model_that_lacks_a_block_or_has_an_unknown_one_says_so(models):
 def test_the_card_without_a_file_is_the_shipped_model_s(models, monkeypatch, capsys):
     monkeypatch.setattr(au_model, "MODELS", models)
     assert main(["card"]) == 0
-    assert "au.safetensors" in capsys.readouterr().out
+    card = capsys.readouterr().out
+    assert "au.safetensors" in card
+    assert "2 units with intensities of the left and the right; 2 blendshapes" in " ".join(card.split())
     monkeypatch.setattr(au_model, "MODELS", models / "none")
     assert main(["card"]) == 1
     assert "ships no action-unit model" in capsys.readouterr().err

@@ -160,10 +160,14 @@ def _making_facts(model: AuModel) -> list[tuple[str, str]]:
     source = ""
     if encoder:
         source = f" from {encoder['file']} (sha256 {encoder['sha256'][:16]}), {encoder['mode']}"
+    name = model.network_settings.get("backbone", {}).get("name", model.network)
+    if model.uses_points:
+        name += ", a network of pixels and of the face mesh's points"
+    method = ", ridge regression on the features" if model.network == "encoder" else ""
     kinds = [curve.kind for curve in model.calibration.curves]
     chosen = ", ".join(f"{kind} ({kinds.count(kind)})" for kind in dict.fromkeys(kinds))
     return [
-        ("network", f"{model.network_settings.get('backbone', {}).get('name', model.network)}{source}"),
+        ("network", f"{name}{source}"),
         ("calibration", f"chosen per action unit by log-loss on people left out: {chosen}"),
         (
             "crops",
@@ -171,10 +175,20 @@ def _making_facts(model: AuModel) -> list[tuple[str, str]]:
             f"{contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
             f"{inputs.input_size_px} used",
         ),
-        ("intensity", "none" if model.coded is None else "0 to 5, ridge regression on the features"),
+        ("intensity", "none" if model.coded is None else f"0 to 5{method}"),
+        *[("also", also) for also in [_also(model)] if also],
         ("settings", ", ".join(f"{name} {value}" for name, value in settings.items()) or "not recorded"),
         ("model", f"digest {model.digest}, mien {record.get('mien_version', 'unknown')}"),
     ]
+
+
+def _also(model: AuModel) -> str:
+    counts = (
+        (len(model.side_columns) // 2, "units with intensities of the left and the right"),
+        (len(model.block("blendshape")), "blendshapes (--blendshapes)"),
+        (len(model.block("gaze")), "angles of gaze (--gaze)"),
+    )
+    return "; ".join(f"{count} {words}" for count, words in counts if count)
 
 
 def _adapted(one: Mapping[str, Any]) -> str:
