@@ -106,6 +106,7 @@ def test_where_presence_is_left_blank_the_bar_is_grey_and_the_box_names_no_unit(
     for colour, is_there in ((ORANGE, False), ((96, 150, 196), False), ((150, 162, 174), True)):
         assert (np.abs(panel.astype(int) - colour).max(axis=-1) < 8).any() == is_there
     assert (overlay.draw(picture, [row]) == overlay.draw(picture, [row | {"AU01_present": 0}]))[:, :640].all()
+    assert (Overlay(["AU01"], {"AU01": 0.04}).draw(picture, [row])[:, 640:] == panel).all()  # no tick
 
 
 def test_the_warning_is_above_the_picture_in_every_frame(two_faces):

@@ -162,25 +162,24 @@ def _draw_unit(
 ) -> None:
     """One line: column and name, a bar of the probability, a tick at the threshold, the value.
 
-    The bar is grey where presence is left blank.
+    Where presence is left blank the bar is grey and has no tick.
     """
-    value, present = row[unit], row[f"{unit}_present"] == 1
-    colour = _PRESENT if present else _QUIET if row[f"{unit}_present"] is None else _ABSENT
+    value, blank = row[unit], row[f"{unit}_present"] is None
+    present = row[f"{unit}_present"] == 1
+    colour, ink = (_PRESENT, _INK) if present else (_QUIET if blank else _ABSENT, _QUIET)
     width = panel.shape[1]
     left, right, middle = round(0.62 * width), width - round(0.17 * width), round(top + step / 2)
     size, baseline = step / 48, round(top + 0.72 * step)
-    _write(panel, unit, (14, baseline), size, _INK if present else _QUIET, bold=present)
-    _write(
-        panel, unit_name(unit), (14 + round(2.2 * step), baseline), size * 0.92, _INK if present else _QUIET
-    )
+    _write(panel, unit, (14, baseline), size, ink, bold=present)
+    _write(panel, unit_name(unit), (14 + round(2.2 * step), baseline), size * 0.92, ink)
     half = max(2, step // 5)
     cv2.rectangle(panel, (round(0.6 * width), round(top)), (width, round(top + step)), _PAPER, -1)
     cv2.rectangle(panel, (left, middle - half), (right, middle + half), _LINE, -1)
     if value is not None and np.isfinite(value):
         end = round(left + float(value) * (right - left))
         cv2.rectangle(panel, (left, middle - half), (end, middle + half), colour, -1)
-        _write(panel, f"{value:.2f}", (right + 8, baseline), size, _INK if present else _QUIET, bold=present)
-    if threshold is not None:
+        _write(panel, f"{value:.2f}", (right + 8, baseline), size, ink, bold=present)
+    if threshold is not None and not blank:
         tick = round(left + threshold * (right - left))
         cv2.line(panel, (tick, middle - half - 3), (tick, middle + half + 3), _INK, 2)
 
