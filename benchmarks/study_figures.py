@@ -2,7 +2,7 @@
 
     python benchmarks/study_figures.py docs/results/study.parquet --out docs/results/study.svg
 
-Left: AUC within a video against encoder rows, of the seeds that all budgets of a run have in one set-up (a
+Left: AUC, centred by video against encoder rows, of the seeds that all budgets of a run have in one set-up (a
 sweep), which are joined; bars are the intervals of `study_table.py`. Right: the same against the identity
 that is read, a dot a seed of the larger set-up's first budget. Printed: the change per doubling of the rows,
 each seed against itself, and what it would come to at 100 million.
@@ -109,7 +109,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame) -> None:
             )
     axes.set_xscale("log")
     axes.set_xlabel("encoder rows (dashed: the smaller network and step)")
-    axes.set_ylabel("AUC within a video")
+    axes.set_ylabel("AUC, centred by video")
     axes.legend(fontsize=8, frameon=False, ncols=2)
 
 
@@ -123,11 +123,11 @@ def _draw_identity(axes: Axes, table: pd.DataFrame) -> None:
         axes.scatter(known["value"], units["value"], color=colour, s=14)
         axes.annotate(run, (known["value"].mean(), units["value"].mean()), fontsize=8, color=colour)
     axes.set_xlabel("identity named, share of frames (chance .01); a dot a seed")
-    axes.set_ylabel("AUC within a video")
+    axes.set_ylabel("AUC, centred by video")
 
 
 def _trend(table: pd.DataFrame) -> str:
-    lines = ["| run | rows | AUC within a video | per doubling | at 100 million, if it went on so |"]
+    lines = ["| run | rows | AUC, centred by video | per doubling | at 100 million, if it went on so |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for sweep, run in itertools.product((SMALLER, LARGER), SHOWN):
         points = curve(table[table["sweep"] == sweep], run)

@@ -58,7 +58,7 @@ class Faces:
 
     @classmethod
     def read(cls, path: Path, labels: Path, *, size_px: int, every_frames: int) -> Faces:
-        """`every_frames`-th frames of a store; FACS A and up is present, as in the study's sweeps."""
+        """`every_frames`-th frames of a store; the labels are 1 from FACS B on, as in the study's sweeps."""
         store = TrackStore.open(path)
         units = read_frame_labels(labels, action_unit_columns(labels), store)
         scored = scored_frames(store, units, occurs_at=1.0, every_frames=every_frames)

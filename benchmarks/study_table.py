@@ -2,6 +2,7 @@
 
     python benchmarks/study_table.py docs/results/study.parquet --sweep main
     python benchmarks/study_table.py docs/results/study.parquet --sweep main --against moco-v2
+    python benchmarks/study_table.py docs/results/study.parquet --csv docs/results/study-table.csv
 
 An interval is the 2.5th to 97.5th percentile of draws with replacement of both the tested people and the
 seeds. The people's draws are the same for every run; the seeds' are not, for two runs of one seed share
@@ -19,11 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 SCORES = {
-    "auc within a video": "AUC within a video",
+    "auc within a video": "AUC, centred by video",
     "auc": "AUC",
-    "auc within a video, 5 people": "within, 5 people",
-    "auc within a video, 15 people": "within, 15 people",
-    "auc within a video, shifted": "within, shifted",
+    "auc within a video, 5 people": "centred, 5 people",
+    "auc within a video, 15 people": "centred, 15 people",
+    "auc within a video, shifted": "centred, shifted",
     "identity": "identity",
 }
 
@@ -34,12 +35,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("readouts", type=Path)
-    parser.add_argument("--sweep", required=True, help="the folder's name")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--sweep", help="the folder's name")
+    chosen.add_argument("--csv", type=Path, help="write all sweeps, runs and scores there")
     parser.add_argument("--against", default="", help="a run: differences from it")
     parser.add_argument("--scores", nargs="+", default=list(SCORES), help="columns")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these, so that one seed meets its own")
     args = parser.parse_args()
     table = pd.read_parquet(args.readouts)
+    if args.csv:
+        long_table(table).to_csv(args.csv, index=False)
+        return
     table = table[table["sweep"] == args.sweep]
     if args.seeds:
         table = table[table["seed"].isin(args.seeds)]
@@ -72,6 +78,26 @@ def markdown(table: pd.DataFrame, scores: list[str], *, against: str = "") -> st
             cells.append(with_interval(mean, drawn_R, sign="+" if against else ""))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def long_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per sweep, run and score: number of seeds, encoder rows, mean and interval."""
+    lines = []
+    for (sweep, run, score), rows in table.groupby(["sweep", "run", "score"], sort=False):
+        low, high = interval(drawn_over_seeds(rows))
+        lines.append(
+            {
+                "sweep": sweep,
+                "run": run,
+                "seeds": rows["seed"].nunique(),
+                "rows": rows["rows"].iloc[0],
+                "score": score.replace("within a video", "centred by video"),
+                "value": rows["value"].mean(),
+                "low": low,
+                "high": high,
+            }
+        )
+    return pd.DataFrame(lines).round(4)
 
 
 def drawn_over_seeds(rows: pd.DataFrame) -> NDArray[np.float64]:

@@ -330,6 +330,15 @@ def test_writing_gives_the_pictures_back_and_the_same_bytes_each_time(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+def test_with_key_frames_only_no_picture_is_predicted_from_another(tmp_path):
+    images = [np.roll(four_colours(), k, axis=1) for k in range(12)]
+    for name, key_frames_only in (("all.mp4", True), ("first.mp4", False)):
+        write_video(tmp_path / name, images, frames_per_second=25, key_frames_only=key_frames_only)
+        with av.open(str(tmp_path / name)) as container:
+            keys = [frame.key_frame for frame in container.decode(video=0)]
+        assert all(keys) == key_frames_only
+
+
 def test_a_video_that_fails_half_way_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="picture 1: expected uint8"):
         write_video(tmp_path / "odd.mp4", [grey(0), grey(0)[:-2]], frames_per_second=25)

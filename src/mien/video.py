@@ -222,16 +222,19 @@ def write_video(
     *,
     frames_per_second: float | Fraction,
     quality_crf: int = 18,
+    key_frames_only: bool = False,
 ) -> None:
     """(H, W, 3) uint8 RGB pictures of one size as an H.264 mp4, which appears whole or not at all.
 
     The same pictures give the same bytes. `quality_crf` runs from 0 (lossless) to 51. An odd width or height
-    gets one more column or row, a copy of the last. Without libx264 the codec is MPEG-4. ValueError if
-    there is no picture or the sizes differ; WriteError if the disk takes no more.
+    gets one more column or row, a copy of the last. Without libx264 the codec is MPEG-4. With
+    `key_frames_only` no picture is predicted from another; the errors of prediction depend on how long ago
+    the key frame was, which a network may learn. ValueError if there is no picture or the sizes differ;
+    WriteError if the disk takes no more.
     """
     rate = Fraction(frames_per_second).limit_denominator(100_000)
     with replacing(path) as temporary, av.open(str(temporary.absolute()), "w", format="mp4") as container:
-        _encode(container, images, rate, quality_crf)
+        _encode(container, images, rate, quality_crf, key_frames_only)
 
 
 def _later(convert: RgbConverter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
@@ -247,13 +250,21 @@ def _slots_within(time: float, lower: float, upper: float) -> tuple[int, ...]:
     return tuple(range(first, math.floor(upper * SLOTS_PER_SECOND) + 1))
 
 
-def _encode(container: Any, images: Iterable[NDArray[np.uint8]], rate: Fraction, quality_crf: int) -> None:
+def _encode(
+    container: Any,
+    images: Iterable[NDArray[np.uint8]],
+    rate: Fraction,
+    quality_crf: int,
+    key_frames_only: bool,
+) -> None:
     stream: Any = None
     size: tuple[int, ...] = ()
     for index, image_HWC in enumerate(images):
         if stream is None:
             size = image_HWC.shape
             stream = _add_stream(container, size, rate, quality_crf)
+            if key_frames_only:
+                stream.gop_size = 1
         if image_HWC.shape != size or image_HWC.dtype != np.uint8 or image_HWC.ndim != 3:
             raise ValueError(
                 f"picture {index}: expected uint8 {size}, got {image_HWC.dtype} {image_HWC.shape}"

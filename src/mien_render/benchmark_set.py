@@ -100,6 +100,8 @@ class SetSettings:
         """JSON types only."""
         plain = to_dict(replace(self, parts={}))
         plain["parts"] = {name: to_dict(part) for name, part in self.parts.items()}
+        if not self.video.key_frames_only:  # sets begun before there was the setting keep their digest
+            del plain["video"]["key_frames_only"]
         return plain
 
     @property

@@ -31,6 +31,7 @@ class VideoSettings:
     frames_per_second: float = 25.0
     supersampling: float = 1.5  # the head is drawn so many times finer, then averaged
     atlas_px: int = 768  # side of the texture
+    key_frames_only: bool = False  # no frame is coded as a difference from another
 
     def __post_init__(self) -> None:
         if self.size_px < 32 or self.seconds <= 0 or not 1 <= self.supersampling <= 4:

@@ -176,7 +176,13 @@ def _draw_clip(work: _Work, body: Body, plan: ClipPlan) -> None:
             points.append(points_5x2)
             yield picture
 
-    write_video(path, pictures(), frames_per_second=rate, quality_crf=clip.nuisance.quality)
+    write_video(
+        path,
+        pictures(),
+        frames_per_second=rate,
+        quality_crf=clip.nuisance.quality,
+        key_frames_only=settings.video.key_frames_only,
+    )
     occurs_at = settings.motion.occurs_at
     labels = label_table(clip, np.stack(points), frames_per_second=rate, occurs_at=occurs_at)
     for name, value in (
