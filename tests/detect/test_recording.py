@@ -59,12 +59,12 @@ def dying(detector, *, at):
     """The detector, interrupted at the call of its network with this number."""
     network, calls = detector._engine, itertools.count()
 
-    def run(crops):
+    def run(crops, mesh):
         if next(calls) == at:
             raise KeyboardInterrupt
-        return network(crops)
+        return network(crops, mesh)
 
-    run.name = network.name
+    run.name, run.device = network.name, network.device
     detector._engine = run
     return detector
 
@@ -122,7 +122,7 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
     first, second = detector_of(beside_model), detector_of(beside_model)
     network, calls, refused = first._engine, itertools.count(), []
 
-    def interrupted_by_another_run(crops):
+    def interrupted_by_another_run(crops, mesh):
         if next(calls) == 5:
             os.utime(video, (0, 0))
             before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -130,9 +130,10 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
                 record(video, second, tmp_path / "out")
             refused.append(str(error.value))
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-        return network(crops)
+        return network(crops, mesh)
 
     interrupted_by_another_run.name = network.name
+    interrupted_by_another_run.device = network.device
     first._engine = interrupted_by_another_run
     assert record(video, first, tmp_path / "out") == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -246,11 +247,11 @@ def test_a_sound_file_has_no_video_in_it(beside_model, tmp_path):
 
 
 def _counted(network, seen):
-    def counting(crops):
+    def counting(crops, mesh):
         seen.append(len(crops))
-        return network(crops)
+        return network(crops, mesh)
 
-    counting.name = network.name
+    counting.name, counting.device = network.name, network.device
     return counting
 
 
