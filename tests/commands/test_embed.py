@@ -11,6 +11,8 @@ import torch
 
 from mien import cli
 from mien.data.store import TrackStore
+from mien.evaluate import embed as embed_module
+from mien.evaluate.embed import FeatureKey, feature_table
 from mien.evaluate.features import embed_frames
 from mien.train.encoder_file import load_encoder, save_encoder
 from mien.video import write_video
@@ -150,3 +152,76 @@ def test_files_of_one_name_in_two_folders_are_told_apart(with_bystander, encoder
     assert sorted(table.identity.unique()) == [
         name for file in map(str, files) for name in (file.lstrip("/"), f"{file.lstrip('/')}+1")
     ]
+
+
+@pytest.fixture(scope="module")
+def mixed_sources(encoder, tmp_path_factory):
+    """A store, a picture and two videos, 40 frames each, and their table in both formats; small groups."""
+    folder = few_people(tmp_path_factory.mktemp("mixed"), 1, clips=2)
+    first, second = sorted(folder.rglob("*.mp4"))
+    store, picture = folder / "store", folder / "face.png"
+    assert cli.main(["prepare", str(first), "--out", str(store), "--workers", "0"]) == 0
+    cv2.imwrite(str(picture), face_frames(0)[0][:, :, ::-1])
+    sources = [store, picture, first, second]
+    with pytest.MonkeyPatch.context() as patch:
+        small_groups(patch)
+        for suffix in (".parquet", ".csv"):
+            out = folder / f"whole{suffix}"
+            assert embed(*sources, encoder=encoder, out=out, more=("--batch", "16")) == 0
+    return sources, folder
+
+
+def small_groups(patch):
+    patch.setattr(embed_module, "ROWS_PER_GROUP", 30)
+    patch.setattr(embed_module, "VIDEO_ROWS_AT_ONCE", 8)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (".csv", 2, 7),  # in the batch of store and picture
+        (".parquet", 4, 7),  # in the first video
+        (".parquet", 7, 6),  # in the second one, when the group written last ends inside the first
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_table(mixed_sources, encoder, tmp_path, monkeypatch, case):
+    suffix, killed_at, calls_left = case
+    sources, folder = mixed_sources
+    out = tmp_path / f"t{suffix}"
+    small_groups(monkeypatch)
+    calls = []
+
+    def counted(*args):
+        if len(calls) == killed_at:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return embed_frames(*args)
+
+    monkeypatch.setattr(embed_module, "embed_frames", counted)
+    assert embed(*sources, encoder=encoder, out=out, more=("--batch", "16")) == 130
+    assert not out.exists()
+    calls, killed_at = [], None
+    assert embed(*sources, encoder=encoder, out=out, more=("--batch", "16")) == 0
+    assert out.read_bytes() == (folder / out.name.replace("t.", "whole.")).read_bytes()
+    assert len(calls) == calls_left
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_rows_of_other_sources_are_not_taken_up(mixed_sources, tmp_path, monkeypatch):
+    small_groups(monkeypatch)
+    out, features = tmp_path / "t.parquet", np.zeros((30, 2), np.float32)
+    keys = [FeatureKey("a.mp4", 0, 0, 0.0, "")] * 30
+    for made_from, num_rows in (("these", 30), ("these", 60), ("others", 30)):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            feature_table(out, feature_dim=2, made_from=made_from) as table,
+        ):
+            table.write(keys, features, at={"num_sources": num_rows})
+            assert table.num_rows == num_rows
+            raise KeyboardInterrupt
+        with (
+            pytest.raises(KeyboardInterrupt),
+            feature_table(out, feature_dim=2, made_from=made_from) as table,
+        ):
+            assert table.resumed == {"num_sources": num_rows}
+            raise KeyboardInterrupt

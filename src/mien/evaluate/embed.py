@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -35,12 +38,12 @@ from mien.data.sources import (
 )
 from mien.data.spelling import spelt_as_on_disk
 from mien.data.store import StoreSummary, TrackStore
-from mien.data.store_layout import FRAMES, HEADER
+from mien.data.store_layout import FRAMES, HEADER, MANIFEST
 from mien.evaluate.features import embed_frames, resize_crop
 from mien.faces.finder import FaceFinder
 from mien.faces.track import faces_in_picture
 from mien.faces.tracked import SlotFaces, TrackSettings
-from mien.io import replacing
+from mien.io import replacing, write_bytes
 from mien.train.encoder_file import Encoder
 from mien.video import SLOTS_PER_SECOND, ImageError, VideoError, probe, read_image
 
@@ -54,6 +57,7 @@ KEYS = pa.schema(
 ROWS_PER_GROUP = 16_384  # the footer has an entry per column and group: small groups would make it the file
 READ_AT_ONCE = 64  # frames of a track
 VIDEO_ROWS_AT_ONCE = 1024
+_MADE_FROM = "made-from"
 
 
 class FeatureTableError(ValueError):
@@ -71,35 +75,56 @@ class FeatureKey(NamedTuple):
 
 
 class FeatureTable:
-    """Rows written to a Parquet or CSV file in large groups; made by `feature_table`."""
+    """Rows that become a Parquet or CSV file; made by `feature_table`.
 
-    def __init__(self, writer: pq.ParquetWriter | pyarrow.csv.CSVWriter, schema: pa.Schema) -> None:
-        self._writer, self._schema = writer, schema
+    Until then each full group of rows is a file of its own in `folder`, so a killed run loses at most one
+    group. `resumed` is what the last `write` before the newest of these files gave as `at`.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, *, made_from: str) -> None:
+        self._folder, self._schema, self._made_from = folder, schema, made_from
         self._waiting: list[pa.Table] = []
-        self.num_rows = 0
+        self._groups = sorted(folder.glob("*.parquet"))
+        self.num_rows = sum(pq.read_metadata(path).num_rows for path in self._groups)
+        self.resumed: dict[str, int] = {}
+        if self._groups:
+            self.resumed = json.loads(pq.read_schema(self._groups[-1]).metadata[b"mien"])
 
-    def write(self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32]) -> None:
-        """Append N rows."""
+    def write(
+        self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32], *, at: Mapping[str, int]
+    ) -> None:
+        """Append N rows. at: where to continue after them."""
         columns = [*map(list, zip(*keys, strict=True)), *np.ascontiguousarray(features_ND.T)]
         self._waiting.append(pa.table(columns, schema=self._schema))
         self.num_rows += len(keys)
         if sum(table.num_rows for table in self._waiting) >= ROWS_PER_GROUP:
-            self.flush()
+            self._keep(pa.concat_tables(self._waiting).combine_chunks(), at)
+            self._waiting = []
 
-    def flush(self) -> None:
-        """Write the rows that wait for a whole group."""
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows, one group at a time."""
+        for path in self._groups:
+            yield pq.read_table(path).replace_schema_metadata(None)
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
-        self._waiting = []
+            yield pa.concat_tables(self._waiting).combine_chunks()
+
+    def _keep(self, group: pa.Table, at: Mapping[str, int]) -> None:
+        if not self._groups:
+            write_bytes(self._folder / _MADE_FROM, self._made_from.encode())
+        path = self._folder / f"{len(self._groups):06d}.parquet"
+        with replacing(path) as temporary:
+            pq.write_table(group.replace_schema_metadata({"mien": json.dumps(at)}), temporary)
+        self._groups.append(path)
 
 
 @contextmanager
-def feature_table(path: Path, *, feature_dim: int) -> Iterator[FeatureTable]:
+def feature_table(path: Path, *, feature_dim: int, made_from: str = "") -> Iterator[FeatureTable]:
     """A table that becomes `path` at the end; after an error `path` is as it was.
 
     Columns: path, track, frame, seconds, identity, f000, f001, ... (float32; CSV has enough digits to be
-    exact). FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path` where the disk
-    takes no more.
+    exact). Groups of rows that an earlier run left are taken up if that run was given the same `made_from`,
+    and deleted otherwise. FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path`
+    where the disk takes no more.
     """
     writers = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
     if path.suffix not in writers:
@@ -107,10 +132,20 @@ def feature_table(path: Path, *, feature_dim: int) -> Iterator[FeatureTable]:
     width = max(3, len(str(feature_dim - 1)))
     features = [pa.field(f"f{number:0{width}d}", pa.float32()) for number in range(feature_dim)]
     schema = pa.schema([*KEYS, *features])
+    folder = path.with_name(f".{path.name}.parts")
+    if folder.exists() and not _is_made_from(folder, made_from):
+        shutil.rmtree(folder)
     with replacing(path) as temporary, writers[path.suffix](temporary, schema) as writer:
-        table = FeatureTable(writer, schema)
+        table = FeatureTable(folder, schema, made_from=made_from)
         yield table
-        table.flush()
+        for group in table.groups():
+            writer.write_table(group)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_made_from(folder: Path, made_from: str) -> bool:
+    path = folder / _MADE_FROM
+    return path.is_file() and path.read_text(encoding="utf-8") == made_from
 
 
 @dataclass
@@ -142,6 +177,7 @@ def embed_sources(
 ) -> EmbedAccount:
     """Write the features of all faces in `sources` to `out`; memory holds the features of one batch.
 
+    A run that was killed goes on: the same call takes up the rows that it left, and `out` is the same.
     `identities` is a CSV or a pattern, as of `mien.data.sources.with_identities`.
 
     ContractMismatchError where faces would be cropped otherwise than the encoder's. A file that cannot be
@@ -149,40 +185,84 @@ def embed_sources(
     models' weights, None for the installed ones.
     """
     stores, pictures, videos = sort_by_kind(sources, identities=identities)
-    if pictures or videos:
-        tqdm.write(f"embed: {identities_in_words([*pictures, *videos])}", file=sys.stderr)
-    with feature_table(out, feature_dim=encoder.feature_dim) as table, FileProgress() as bar:
-        job = _Embedding(encoder, bar, models=models, strict=strict)
-        paths = [*stores, *(source.path for source in (*pictures, *videos))]
+    others = [*pictures, *videos]
+    if others:
+        tqdm.write(f"embed: {identities_in_words(others)}", file=sys.stderr)
+    made_from = _made_from(encoder, stores, others, batch_size)
+    with (
+        feature_table(out, feature_dim=encoder.feature_dim, made_from=made_from) as table,
+        FileProgress() as bar,
+    ):
+        num_rows_done = table.resumed.pop("num_rows_of_next", 0)
+        account = EmbedAccount(**table.resumed)
+        if table.num_rows:
+            tqdm.write(f"embed: goes on after {table.num_rows:,} rows of an earlier run", file=sys.stderr)
+        job = _Embedding(encoder, bar, account, models=models, strict=strict)
+        without_videos: list[Path | Source] = [*stores, *pictures]
+        one_by_one = without_videos[account.num_sources :]
+        num_videos_done = max(0, account.num_sources - len(without_videos))
+        todo = videos[num_videos_done:]
+        paths = [_path_of(source) for source in (*one_by_one, *todo)]
         bar.begins({str(path): _num_frames(path) for path in paths})
-        for batch in _batches(job.faces(stores, pictures), batch_size):
-            table.write([face.key for face in batch], _features(encoder, batch))
-        for video in videos:
+        for batch in _batches(job.faces(one_by_one, skip=num_rows_done), batch_size):
+            table.write([face.key for face in batch], _features(encoder, batch), at=job.position())
+        for place, video in enumerate(todo):
             with tempfile.TemporaryFile(dir=out.parent) as file:
+                before = asdict(job.account)
                 crops: list[TrackedCrop] = []
                 for found in _batches(job.crops(video), batch_size):
                     file.write(_features(encoder, found).tobytes())
                     crops += [crop._replace(crop_HWC=_NO_PICTURE) for crop in found]
-                _write_video(table, video, crops, file, encoder.feature_dim)
+                skip = 0 if one_by_one or place else num_rows_done
+                _write_video(table, video, crops, file, job, before=before, skip=skip)
     job.account.num_rows = table.num_rows
     return job.account
 
 
+def _made_from(encoder: Encoder, stores: Sequence[Path], others: Sequence[Source], batch_size: int) -> str:
+    """A digest of all that the rows follow from: the weights, the files' sizes and times, and their order."""
+    digest = hashlib.sha256(repr((encoder.inputs, batch_size)).encode())
+    for name, tensor in encoder.backbone.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    named = [(TrackStore.open(store).path / MANIFEST, "", "") for store in stores]
+    for path, video, identity in [*named, *((one.path, one.video, one.identity) for one in others)]:
+        state = path.stat()
+        digest.update(repr((str(path), video, identity, state.st_size, state.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def _path_of(source: Path | Source) -> Path:
+    return source if isinstance(source, Path) else source.path
+
+
 def _write_video(
-    table: FeatureTable, video: Source, crops: Sequence[TrackedCrop], features: IO[bytes], feature_dim: int
+    table: FeatureTable,
+    video: Source,
+    crops: Sequence[TrackedCrop],
+    features: IO[bytes],
+    job: _Embedding,
+    *,
+    before: Mapping[str, int],
+    skip: int,
 ) -> None:
-    """The video's rows in their order; only now is it known which identity each track has."""
+    """The video's rows in their order; only now is it known which identity each track has.
+
+    before: the account without this video. skip: rows that an earlier run has written.
+    """
     slots: dict[int, set[int]] = defaultdict(set)
     size: dict[int, float] = defaultdict(float)
     for crop in crops:
         slots[crop.track].update(crop.slots)
         size[crop.track] += crop.box_area_px2 * len(crop.slots)
     identities = identities_of(slots, size, video=video.video, identity=video.identity)
-    features.seek(0)
-    for chunk in _batches(crops, VIDEO_ROWS_AT_ONCE):
+    feature_dim, done = job.encoder.feature_dim, skip
+    features.seek(4 * feature_dim * done)
+    for chunk in _batches(crops[skip:], VIDEO_ROWS_AT_ONCE):
         keys = [FeatureKey(str(video.path), c.track, c.frame, c.seconds, identities[c.track]) for c in chunk]
         read = np.frombuffer(features.read(4 * len(keys) * feature_dim), np.float32)
-        table.write(keys, read.reshape(len(keys), feature_dim))
+        done += len(keys)
+        at = {**before, "num_rows_of_next": done} if done < len(crops) else asdict(job.account)
+        table.write(keys, read.reshape(len(keys), feature_dim), at=at)
 
 
 class KeyedFace(NamedTuple):
@@ -192,13 +272,17 @@ class KeyedFace(NamedTuple):
     crop_HWC: NDArray[np.uint8]
 
 
-def store_faces(store: TrackStore, *, size_px: int) -> Iterator[KeyedFace]:
-    """Every distinct frame of every track, read at `size_px`. Memory: 8 bytes a frame of the store."""
+def store_faces(store: TrackStore, *, size_px: int, skip: int = 0) -> Iterator[KeyedFace]:
+    """Every distinct frame of every track but the first `skip`, read at `size_px`.
+
+    Memory: 8 bytes per frame of the store.
+    """
     seconds = pq.read_table(store.path / FRAMES, columns=["seconds"])["seconds"].to_numpy()
     columns = ("track_id", "source_path", "identity", "first_row")
     for track, row in enumerate(store.tracks.select(columns).to_pylist()):
         frames = store.source_frame_indices(track).astype(np.int64)
-        distinct = np.flatnonzero(np.diff(frames, prepend=-1)).tolist()
+        every = np.flatnonzero(np.diff(frames, prepend=-1)).tolist()
+        distinct, skip = every[skip:], max(0, skip - len(every))
         number = int(row["track_id"].rpartition("#")[2])
         for positions in _batches(distinct, READ_AT_ONCE):
             crops = store.read_frames(track, positions, size_px=size_px)
@@ -253,17 +337,30 @@ def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDA
 class _Embedding:
     """The faces of sources of every kind; finder and tracker are made only where they are needed."""
 
-    def __init__(self, encoder: Encoder, bar: FileProgress, *, models: Path | None, strict: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, bar: FileProgress, account: EmbedAccount, *, models: Path | None, strict: bool
+    ) -> None:
         self.encoder, self.bar, self.models, self.strict = encoder, bar, models, strict
-        self.account = EmbedAccount()
+        self.account = account
+        self._found = 0  # faces of the source under way
 
-    def faces(self, stores: Sequence[Path], pictures: Sequence[Source]) -> Iterator[KeyedFace]:
-        for path in stores:
-            store = TrackStore.open(path)
-            self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(path))
-            yield from self._counted(path, store_faces(store, size_px=self.encoder.inputs.frame_size_px))
-        for source in pictures:
-            yield from self._counted(source.path, image_faces(source, finder=self._tracking.finder))
+    def position(self) -> dict[str, int]:
+        """Where to continue after the last face that was given."""
+        return {**asdict(self.account), "num_rows_of_next": self._found}
+
+    def faces(self, sources: Sequence[Path | Source], *, skip: int) -> Iterator[KeyedFace]:
+        """Of stores and pictures, without the first `skip` faces of the first one."""
+        for source in sources:
+            if isinstance(source, Path):
+                store = TrackStore.open(source)
+                self.encoder.contract.require_same(
+                    store.contract, ours=self.encoder.source, theirs=str(source)
+                )
+                faces = store_faces(store, size_px=self.encoder.inputs.frame_size_px, skip=skip)
+            else:
+                faces = islice(image_faces(source, finder=self._tracking.finder), skip, None)
+            yield from self._counted(_path_of(source), faces, skipped=skip)
+            skip = 0
 
     def crops(self, video: Source) -> Iterator[TrackedCrop]:
         yield from self._counted(video.path, video_faces(video.path, track_faces=self._tracking))
@@ -278,14 +375,14 @@ class _Embedding:
         )
         return tracking
 
-    def _counted(self, path: Path, faces: Iterator[T]) -> Iterator[T]:
-        found, unreadable = 0, False
+    def _counted(self, path: Path, faces: Iterator[T], *, skipped: int = 0) -> Iterator[T]:
+        self._found, unreadable = skipped, False
         num_frames = self.bar.size_of[str(path)]
         try:
             for face in faces:
-                found += 1
-                done = face.seconds * SLOTS_PER_SECOND if isinstance(face, TrackedCrop) else found
-                self.bar.is_at(str(path), FrameProgress(found, min(1.0, done / num_frames)))
+                self._found += 1
+                done = face.seconds * SLOTS_PER_SECOND if isinstance(face, TrackedCrop) else self._found
+                self.bar.is_at(str(path), FrameProgress(self._found, min(1.0, done / num_frames)))
                 yield face
         except (VideoError, ImageError, OSError) as error:
             if self.strict:
@@ -293,10 +390,10 @@ class _Embedding:
             unreadable = True
             tqdm.write(f"embed: {error}", file=sys.stderr)
         else:
-            self.account.num_without_face += not found
+            self.account.num_without_face += not self._found
         self.account.num_unreadable += unreadable
         self.account.num_sources += 1
-        self.bar.has(str(path), num_frames=found, troubled=unreadable)
+        self.bar.has(str(path), num_frames=self._found, troubled=unreadable)
 
 
 def _num_frames(path: Path) -> int:
