@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         for run in mine:
             print(
                 f"{run.key:40} {run.method_name:24} {run.steps:7} steps x {run.rows_per_step:5} rows "
-                f"({run.clips_per_step} clips) = {run.rows:9} rows"
+                f"({run.clips_per_step} clips) = {run.steps * run.rows_per_step:9} rows"
             )
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that running trainings are stopped too

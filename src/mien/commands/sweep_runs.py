@@ -10,9 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,9 +29,8 @@ from mien.data.store import TrackStore
 from mien.evaluate.predictions import write_predictions
 from mien.evaluate.readout import ScoredFrames, readout_predictions, score_encoder, scored_frames
 from mien.io import only_one, write_bytes
-from mien.registry import nearest
 from mien.train.encoder_file import load_encoder
-from mien.train.recipe import find_recipe, recipes_folder, to_toml
+from mien.train.recipe import find_recipe, to_toml
 from mien.train.settings import PretrainSettings
 
 LEFT_TO_OTHERS = 3  # exit status when only runs are missing that another sweep is working on
@@ -94,10 +92,7 @@ class PlannedRun:
     name: str
     seed: int
     recipe: Settings
-    method_name: str
-    clips_per_step: int
     rows_per_step: int
-    steps: int
     needs_labels: bool
     start: str = ""
 
@@ -107,9 +102,19 @@ class PlannedRun:
         return f"{self.name}-seed{self.seed}"
 
     @property
-    def rows(self) -> int:
-        """Encoder rows in all: the budget, rounded up to whole steps."""
-        return self.steps * self.rows_per_step
+    def steps(self) -> int:
+        """Steps of the run: the budget, rounded up to whole steps."""
+        return int(self.recipe["run"]["steps"])
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips in a step."""
+        return int(self.recipe["data"]["clips_per_step"])
+
+    @property
+    def method_name(self) -> str:
+        """Name of its method."""
+        return str(self.recipe["method"]["name"])
 
     @property
     def settings_hash(self) -> str:
@@ -119,12 +124,7 @@ class PlannedRun:
 
 def read_sweep(name_or_path: str) -> tuple[Sweep, str]:
     """The sweep of a TOML file or of a shipped one's name, and its path; SettingsError if it is wrong."""
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and not path.is_file():
-        shipped = {file.stem: file for file in (recipes_folder() / "sweeps").glob("*.toml")}
-        if name_or_path not in shipped:
-            raise SettingsError(f"no sweep {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
-        path = shipped[name_or_path]
+    path = find_recipe(name_or_path, section="runs")
     content = load_recipe(path)
     runs = content.pop("runs", [])
     if not isinstance(runs, list):
@@ -151,19 +151,17 @@ def _plan(sweep: Sweep, run: RunSpec, seed: int, base: Mapping[str, Any], *, whe
     rows_per_clip = _rows_per_clip(settings)
     clips_per_step = max(2, sweep.rows_per_step // rows_per_clip)
     rows_per_step = clips_per_step * rows_per_clip
-    steps = math.ceil((run.rows or sweep.rows) / rows_per_step)
     rate = run.rate or sweep.rate or settings.optimiser.rate_per_64_clips * settings.data.clips_per_step / 64
     fitted = {
         "data.clips_per_step": clips_per_step,
-        "run.steps": steps,
+        "run.steps": math.ceil((run.rows or sweep.rows) / rows_per_step),
         "run.seed": seed,
         "optimiser.rate_per_64_clips": rate * 64 / clips_per_step,
     }
     recipe = override(recipe, [f"{key}={value!r}" for key, value in fitted.items()])
     PretrainSettings.from_recipe(recipe, where=where)
     labelled = bool(settings.method_class.clip_request(settings.method).label_columns)
-    sizes = (clips_per_step, rows_per_step, steps)
-    return PlannedRun(run.name, seed, recipe, settings.method_name, *sizes, labelled, run.start)
+    return PlannedRun(run.name, seed, recipe, rows_per_step, labelled, run.start)
 
 
 def _rows_per_clip(settings: PretrainSettings) -> int:
@@ -196,24 +194,15 @@ class Places:
         """What the run printed."""
         return self.out / "logs" / f"{run.key}.log"
 
-    def results(self) -> pd.DataFrame:
-        """results.csv as text, so that rewriting it changes no digit; empty before the first run."""
-        path = self.out / "results.csv"
-        return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
-
-    def is_done(self, run: PlannedRun) -> bool:
-        """Whether results.csv contains the run; SweepError where it does with other settings."""
-        hashes = {
-            line["settings_hash"]
-            for line in self.results().to_dict("records")
-            if (line["run"], line["seed"]) == (run.name, str(run.seed))
-        }
-        if hashes and run.settings_hash not in hashes:
-            raise SweepError(
-                f"{self.out / 'results.csv'} contains run {run.key} with other settings; name another --out, "
-                f"or remove that line and {self.folder(run.key)}"
-            )
-        return bool(hashes)
+    def result(self, run: PlannedRun) -> dict[str, Any] | None:
+        """The line of a finished run, None before; SweepError where it was made with other settings."""
+        path = self.folder(run.key) / "result.json"
+        if not path.is_file():
+            return None
+        line: dict[str, Any] = json.loads(path.read_text())
+        if line["settings_hash"] != run.settings_hash:
+            raise SweepError(f"{path} is of other settings; name another --out, or remove {path.parent}")
+        return line
 
 
 def run_sweep(
@@ -225,9 +214,9 @@ def run_sweep(
     environments: Sequence[Environment] = ({},),
     max_minutes: float = 0.0,
 ) -> int:
-    """Train and score the runs `mine` that are not in results.csv yet; the exit status.
+    """Train and score the runs `mine` that have no result yet; the exit status.
 
-    0: it contains all of `mine` now. LEFT_TO_OTHERS: all but those that another sweep is working on. 1: else.
+    0: all of `mine` have one now. LEFT_TO_OTHERS: all but those that another sweep is working on. 1: else.
 
     `planned`: all runs of the sweep, in the order of the table. A run that was killed is continued once more
     after the others; one that fails is reported and left out. environments: one per process that trains.
@@ -236,29 +225,39 @@ def run_sweep(
     for run in planned:
         if run.needs_labels and places.labels is None:
             raise SweepError(f"run {run.name!r} trains on labels: name a table of them by --labels")
+        places.result(run)
     for name in ("logs", "recipes", "locks", "runs"):
         (places.out / name).mkdir(parents=True, exist_ok=True)
-    work = _TrainAndScore(sweep, tuple(run.key for run in planned), places)
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
-    todo = [run for run in mine if not places.is_done(run)]
+    work = _TrainAndScore(sweep, {run.key: place for place, run in enumerate(planned, start=1)}, places)
     elsewhere: set[str] = set()
-    # Runs that start from another's encoder come second, after a killed run has had its second attempt.
-    for part in ([run for run in todo if not run.start], [run for run in todo if run.start]):
-        killed = _work_off(work, _until(deadline, part), environments, elsewhere)
-        for run in killed:
-            _say(f"{run.key} is continued now that the others are done")
-        _work_off(work, _until(deadline, killed), environments, elsewhere)
-    missing = {run.key for run in mine if not places.is_done(run)}
+    for has_start in (False, True):  # those that start from another's encoder come second
+        todo = [run for run in mine if bool(run.start) == has_start and places.result(run) is None]
+        for attempt in (1, 2):
+            if todo and attempt == 2:
+                _say(f"{', '.join(run.key for run in todo)}: continued now that the others are done")
+            in_time = itertools.takewhile(lambda _run: time.monotonic() <= deadline, todo)
+            todo = _work_off(work, in_time, environments, elsewhere, planned)
+    num_done = write_tables(planned, places)
+    missing = {run.key for run in mine if places.result(run) is None}
     if time.monotonic() > deadline and missing:
         _say(f"--max-minutes {max_minutes:g} are over; the same command continues")
     if left := missing & elsewhere:
         _say(f"another sweep is working on {', '.join(sorted(left))}; the same command adds them later")
-    results = places.results()
-    if len(results):
-        numbers = pd.read_csv(places.out / "results.csv")
-        write_bytes(places.out / "summary.md", summary_table(numbers).encode())
-        _say(f"{len(results)} runs in {places.out / 'results.csv'}; means over seeds in summary.md beside it")
+    if num_done:
+        _say(f"{num_done} runs in {places.out / 'results.csv'}; means over seeds in summary.md beside it")
     return 0 if not missing else LEFT_TO_OTHERS if missing == left else 1
+
+
+def write_tables(planned: Sequence[PlannedRun], places: Places) -> int:
+    """results.csv and summary.md of the finished runs; their number."""
+    lines = [line for run in planned if (line := places.result(run)) is not None]
+    if lines:
+        table = pd.DataFrame(lines)
+        with only_one(places.out / ".lock"):
+            write_bytes(places.out / "results.csv", table.to_csv(index=False).encode())
+            write_bytes(places.out / "summary.md", summary_table(table).encode())
+    return len(lines)
 
 
 def summary_table(results: pd.DataFrame) -> str:
@@ -282,15 +281,12 @@ def _score(mean: float, spread: float) -> str:
     return f"{mean:.3f}" if pd.isna(spread) else f"{mean:.3f} ± {spread:.3f}"
 
 
-def _until(deadline: float, runs: Sequence[PlannedRun]) -> Iterator[PlannedRun]:
-    yield from itertools.takewhile(lambda _run: time.monotonic() <= deadline, runs)
-
-
 def _work_off(
     work: _TrainAndScore,
     runs: Iterable[PlannedRun],
     environments: Sequence[Environment],
     elsewhere: set[str],
+    planned: Sequence[PlannedRun],
 ) -> list[PlannedRun]:
     """The runs that were killed. Those that another sweep is working on are added to `elsewhere`."""
     killed = []
@@ -312,6 +308,8 @@ def _work_off(
             log = work.places.log(event.job)
             last = ["no output", *log.read_text(encoding="utf-8", errors="replace").splitlines()][-1]
             _say(f"{event.job.key} failed ({event.result}): {last}; see {log}")
+        else:
+            write_tables(planned, work.places)
     return killed
 
 
@@ -324,14 +322,14 @@ class _TrainAndScore:
     """The work of one process: runs, each trained in a process of its own that may start one per device."""
 
     sweep: Sweep
-    order: tuple[str, ...]  # keys of all runs, as the table lists them
+    place_of: Mapping[str, int]  # of each run in the table, from 1
     places: Places
 
     def __call__(self, run: PlannedRun, report: Report, /) -> int | None:
         """Exit code of the training; None: another sweep is working on the run or has done it."""
         try:
             with only_one(self.places.out / "locks" / run.key, refusal=_TakenError()):
-                return None if self.places.is_done(run) else self._do(run, report)
+                return None if self.places.result(run) else self._do(run, report)
         except _TakenError:
             return None
 
@@ -341,12 +339,14 @@ class _TrainAndScore:
         if weights and not weights.is_file():
             report(f"{run.key} starts from {start}, which is not done: the same command does it then")
             return 0
-        place = f"[{self.order.index(run.key) + 1}/{len(self.order)}]"
-        report(f"{place} {run.key}: {run.steps} steps of {run.rows_per_step} rows")
+        report(
+            f"[{self.place_of[run.key]}/{len(self.place_of)}] {run.key}: "
+            f"{run.steps} steps of {run.rows_per_step} rows"
+        )
         exit_code, memory_mb = _train(run, self.places, weights)
         if exit_code == 0:
             line = {**_measured(run, self.places), "memory_mb": round(memory_mb), **self._scores(run)}
-            self._add_line(line)
+            write_bytes(self.places.folder(run.key) / "result.json", json.dumps(line).encode())
             scores = [f"{name} {line[name]:.3f}" for name in _PRINTED if name in line]
             report(f"    {run.key}: {', '.join(scores)}")
         return exit_code
@@ -385,15 +385,6 @@ class _TrainAndScore:
             f"auc_{name}": float(auc) for name, auc in zip(columns, scores.auc_A, strict=True)
         }
 
-    def _add_line(self, line: Mapping[str, Any]) -> None:
-        with only_one(self.places.out / ".lock"):
-            new = {name: "" if pd.isna(value) else str(value) for name, value in line.items()}
-            lines = [*self.places.results().to_dict("records"), new]
-            places = {key: place for place, key in enumerate(self.order)}
-            lines.sort(key=lambda one: places.get(f"{one['run']}-seed{one['seed']}", len(places)))
-            content = pd.DataFrame(lines).to_csv(index=False).encode()
-            write_bytes(self.places.out / "results.csv", content)
-
 
 def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, float]:
     """Exit code, and peak memory in MB of the largest process. Where we are stopped, so is the training."""
@@ -410,18 +401,17 @@ def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, 
             stderr=stream,
             start_new_session=True,  # so that Ctrl-C reaches it once, through us
         )
-    stopped = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:
-        stopped.set()
-        process.terminate()  # it finishes its step and saves
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        process.terminate()
+        process.wait()  # it finishes its step and saves
+        sys.exit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, stop)
     _, status, usage = os.wait4(process.pid, 0)
     signal.signal(signal.SIGTERM, before)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if stopped.is_set():
-        sys.exit(128 + signal.SIGTERM)
     return process.returncode, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
@@ -434,7 +424,7 @@ def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
         "method": run.method_name,
         "seed": run.seed,
         "settings_hash": run.settings_hash,
-        "rows": run.rows,
+        "rows": run.steps * run.rows_per_step,
         "steps": run.steps,
         "clips_per_step": run.clips_per_step,
         "loss": lines[-1]["loss"],

@@ -1,4 +1,4 @@
-"""Recipes by name or path, and resolved settings as TOML: what a run wrote is a recipe again."""
+"""Recipes by name or path, and resolved settings as TOML, which is a recipe again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.registry import nearest
 
 
 def recipes_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside src/ in a working copy."""
+    """The folder of the shipped recipes: in the installed package, or beside src/ in a working copy."""
     package = Path(mien.__file__).parent
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parents[1] / "recipes"
@@ -22,13 +22,13 @@ def recipes_folder() -> Path:
 def find_recipe(name_or_path: str, *, section: str) -> Path:
     """The file of a shipped recipe (`clp-laptop`), or the path itself.
 
-    Of the shipped recipes only those with `section` are found: "method" for pretraining, "parts" for
-    rendering. SettingsError naming the nearest of them.
+    Of the shipped recipes only those with `section` are found: "method" for pretraining, "runs" for a sweep,
+    "parts" for rendering. SettingsError naming the nearest of them.
     """
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         return path
-    files = recipes_folder().glob("*.toml")
+    files = recipes_folder().rglob("*.toml")
     shipped = {file.stem: file for file in files if section in load_recipe(file)}
     if name_or_path not in shipped:
         raise SettingsError(f"no recipe {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
@@ -36,8 +36,8 @@ def find_recipe(name_or_path: str, *, section: str) -> Path:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """Sections of numbers, strings, booleans and lists as TOML; None is left out, so its default returns."""
-    sections = []  # in JSON, whose strings, numbers, booleans and flat lists are TOML's too
+    """Sections of numbers, strings, booleans and lists as TOML; None is omitted."""
+    sections = []  # JSON strings, numbers, booleans and flat lists are valid TOML
     for section, values in settings.items():
         lines = [
             f"{key} = {json.dumps(value, ensure_ascii=False)}"
