@@ -1,4 +1,4 @@
-"""Settings from a recipe file plus overrides on the command line: typed, strict, nothing read from elsewhere.
+"""Settings from a recipe file and overrides on the command line: typed and strict.
 
 A recipe is TOML. Each section builds one frozen dataclass that lives in the class it configures:
 
@@ -6,7 +6,7 @@ A recipe is TOML. Each section builds one frozen dataclass that lives in the cla
     name = "clp"
     beta = 0.1          # -> Clp.Settings(beta=0.1)
 
-Types are checked by pydantic; an unknown key is an error that names the nearest right one.
+Types are checked by pydantic; an unknown key is an error that names the nearest valid one.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def override(settings: Settings, assignments: Iterable[str]) -> Settings:
 def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """An instance of the dataclass `cls` from `values`, types checked, nested dataclasses included.
 
-    `where` names the section (and the file) in errors. SettingsError on an unknown key, with the nearest
-    right one, on a wrong type, and on a value that the dataclass itself refuses.
+    `where` names the section (and the file) in errors. SettingsError for an unknown key (with the
+    nearest valid one), a wrong type, and a value that the dataclass refuses.
     """
     _refuse_unknown_keys(cls, values, where=where)
     try:
-        # Through JSON, where strict takes a list for a tuple and a whole number for a float, but neither
-        # "7" for 7, true for 1, nor 1.0 for 1.
+        # Through JSON: strict mode then accepts a list as a tuple and an integer as a float, but neither "7"
+        # as 7, true as 1, nor 1.0 as 1.
         text = json.dumps(dict(values), default=_plain)
         return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
@@ -122,10 +122,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be written as a setting")
 
 
-def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
-    """SettingsError that names the settings now that differ from those begun with.
+def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path | str) -> None:
+    """SettingsError that names the settings in `now` that differ from those in `begun`.
 
-    Keys that are only in `begun`, and versions, may differ.
+    Top-level keys that are only in `begun`, and versions, may differ.
     """
     before, after = (
         json.loads(json.dumps({key: settings.get(key) for key in now})) for settings in (begun, now)
@@ -142,13 +142,24 @@ def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Pat
 
 
 def differing_keys(left: Settings, right: Settings) -> dict[str, tuple[Any, Any]]:
-    """`section.key` -> (left's value, right's) for every key that differs; None where a side lacks it."""
+    """`section.key` -> (left's value, right's) for every key that differs; a missing key counts as None.
+
+    A missing key's value prints as `no such setting`: settings come and go with versions.
+    """
     ours, theirs = dict(_flat(left)), dict(_flat(right))
     return {
-        key: (ours.get(key), theirs.get(key))
+        key: (ours.get(key, _MISSING), theirs.get(key, _MISSING))
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
     }
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "no such setting"
+
+
+_MISSING = _Missing()
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, by one process at a time, Parquet from many small tables."""
+"""Writing files: atomically, by one process at a time; Parquet from many small tables."""
 
 from __future__ import annotations
 
@@ -36,24 +36,22 @@ _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class WriteError(OSError):
-    """A file or folder that cannot be written: which, why, and what to do. Nothing half-written stays."""
+    """A file or folder that cannot be written; the message says why and what to do. No partial file stays."""
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> WriteError:
         """For an error met while writing `path`; keeps its `errno`."""
         code = error.errno or 0
         why = os.strerror(code) if code in errno.errorcode else str(error)
-        made = cls(f"cannot write {path}: {why}. {_ADVICE.get(code, _OTHERWISE)}")
-        made.errno = error.errno
-        return made
+        return cls(code, f"cannot write {path}: {why}. {_ADVICE.get(code, _OTHERWISE)}")
 
     @property
     def is_of_one_name(self) -> bool:
-        """Whether other files can still be written: the name is at fault, not the disk."""
+        """Whether the name is the problem, so that other files can still be written."""
         return self.errno in _OF_ONE_NAME
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _unpickled, (str(self), self.errno)
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @contextmanager
@@ -62,13 +60,13 @@ def naming_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or isinstance(error, WriteError):  # of our own: it names what it is about
+        if error.errno is None or isinstance(error, WriteError):  # our own errors name the file already
             raise
         raise WriteError.of(path, error) from error
 
 
 def require_usable_name(path: Path) -> None:
-    """WriteError where a file at `path` could not be made whatever the room: too long a name, a folder."""
+    """WriteError if `path` can never be a file: its name is too long, or it is a folder."""
     with naming_write_errors(path):
         try:
             is_folder = stat.S_ISDIR(path.lstat().st_mode)
@@ -82,12 +80,12 @@ def require_usable_name(path: Path) -> None:
 def replacing(path: Path, *, temporary_folder: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it is renamed to `path` at the end, and removed on any error.
 
-    It has a unique name in `temporary_folder`, or is `.NAME.part` beside `path`, for files of one writer.
+    It has a unique name in `temporary_folder` (on the file system of `path`), or is `.NAME.part` beside
+    `path`, for files with one writer.
 
-    WriteError where the disk takes no more, or where the temporary file is not there at the end (another
-    process cleared the folder, say); `path` is then as it was. OSErrors inside that name a file elsewhere
-    pass. `temporary_folder` is on the file system of `path`. Data and directory are flushed, so that after
-    a power cut the file is the old one or the new one.
+    WriteError if the disk is full, or if the temporary file has disappeared at the end; `path` is then
+    unchanged. OSErrors that name other files pass. Data and directory are flushed, so after a power cut the
+    file is the old one or the new one.
     """
     require_usable_name(path)
     temporary = path.with_name(f".{path.name}.part")
@@ -113,7 +111,7 @@ def write_bytes(path: Path, content: bytes, *, temporary_folder: Path | None = N
 
 
 def kept_arrays(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The arrays in the .npz file `path`, which is made where it is not there yet. WriteError."""
+    """The arrays in the .npz file `path`, which is made if it does not exist. WriteError."""
     if not path.exists():
         arrays = make()
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -124,10 +122,10 @@ def kept_arrays(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> d
 
 @contextmanager
 def only_one(lock: Path, *, refusal: Exception | None = None) -> Iterator[None]:
-    """Hold the lock on the file `lock`, which is created. A killed process holds none.
+    """Hold a lock on the file `lock`, which is created. The lock of a killed process is free.
 
-    If another process holds it, `refusal` is raised; without one, wait. On a file system without locks (some
-    clusters' scratch) nobody is kept out.
+    If another process holds it, raise `refusal`; without one, wait. On a file system without locks (scratch
+    of some clusters) there is no protection.
     """
     file_lock = FileLock(lock, timeout=0 if refusal else -1)
     try:
@@ -176,7 +174,7 @@ class ParquetRows:
 
 @contextmanager
 def _naming_own_errors(path: Path, temporary: Path) -> Iterator[None]:
-    """Errors of writing, flushing and closing name no file; those of opening and moving name the file."""
+    """Errors of writing, flushing and closing name no file; those of opening and moving do."""
     own = {str(place) for place in (path, temporary)} | {str(place) for place in temporary.parents}
     own |= {str(place) for place in path.parents}
     try:
@@ -186,12 +184,6 @@ def _naming_own_errors(path: Path, temporary: Path) -> Iterator[None]:
             with naming_write_errors(path):
                 raise
         raise
-
-
-def _unpickled(message: str, code: int | None) -> WriteError:
-    error = WriteError(message)
-    error.errno = code
-    return error
 
 
 def _flush(path: Path) -> None:

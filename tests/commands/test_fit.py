@@ -268,7 +268,7 @@ def test_an_encoder_that_knows_the_tested_people_is_told_of(faces, tmp_path, cap
         inputs=encoder.inputs,
         training={"settings": {}, "identities": record_of_people([*people[:2], "somebody else"])},
     )
-    words = "2 of 6 people who are tested on have names of people that the encoder was pretrained on"
+    words = "2 of 6 people in the test have names of people that the encoder was pretrained on"
     common = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store"), *QUICK]
     common += ["--encoder", str(tmp_path / "knows.safetensors")]
     assert main(["fit", *common, "--force", "--out", str(tmp_path / "model.safetensors")]) == 0

@@ -123,13 +123,24 @@ def test_two_devices_learn_what_one_learns_when_they_share_batch_statistics(pret
     assert logged(runs[1], "loss") == pytest.approx(logged(runs[2], "loss"), rel=5e-3)
 
 
+def test_two_devices_stop_together_and_continue_to_the_uninterrupted_run(pretrain, on_two):
+    out, process = pretrain("stopped", "run.devices=2", "run.max_minutes=1e-9")
+    assert process.wait(timeout=900) == 0
+    # One step after that of the request: no process waits for the answer of the others.
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000000002.safetensors"]
+    _, process = pretrain("stopped", "run.devices=2")
+    assert process.wait(timeout=900) == 0
+    assert_same_weights(on_two, out)
+    assert logged(on_two, "loss") == logged(out, "loss")
+
+
 def test_a_killed_process_ends_the_run_with_a_word_and_the_same_command_ends_it_alike(pretrain, on_two):
     out, process = pretrain("killed", "run.devices=2")
     wait_for(lambda: any((out / "checkpoints").glob("step-*")), process)
     of_rank(process, 1).kill()
     said = process.communicate(timeout=600)[1]
     assert process.returncode != 0
-    assert "another of the 2 processes is gone" in said
+    assert "another of the 2 processes is lost" in said
     assert "The newest checkpoint is step-" in said
     assert "Traceback" not in said
     assert not (out / "encoder.safetensors").exists()

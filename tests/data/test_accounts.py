@@ -33,8 +33,7 @@ def test_a_file_without_a_face_gives_the_reasons_that_were_found():
 def test_totals_add_up_over_files_and_reasons():
     totals = add_up([account(), account("b.mp4", decoded=4, written=0, not_written={"low_score": 4})])
     assert totals.not_written == {"between_grid_times": 1, "low_score": 4, "no_face": 2}
-    assert (totals.num_decoded, totals.num_written, totals.num_files) == (14, 7, 2)
-    assert totals.num_decoded == totals.num_written + sum(totals.not_written.values())
+    assert (totals.num_decoded, totals.num_written) == (14, 7)
 
 
 def test_the_table_gives_back_the_accounts():
@@ -42,11 +41,7 @@ def test_the_table_gives_back_the_accounts():
         account(notes="HDR"),
         account("b.mp4", decoded=0, written=0, not_written={}, status="skipped", message="m"),
     ]
-    assert read_accounts(accounts_table(accounts)) == sorted_reasons(accounts)
-
-
-def sorted_reasons(accounts):
-    return [Account(**(a.to_dict() | {"not_written": dict(sorted(a.not_written.items()))})) for a in accounts]
+    assert read_accounts(accounts_table(accounts)) == accounts
 
 
 def test_the_printed_table_is_aligned_and_names_what_was_skipped():

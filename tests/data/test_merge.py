@@ -28,27 +28,24 @@ def shards(planted_tree, tmp_path_factory):
     return [root / str(number) for number in (1, 2, 3)]
 
 
-def test_merged_shards_are_the_unsharded_store_byte_for_byte(planted_tree, shards, tmp_path):
+def test_a_merge_that_broke_off_goes_on_to_the_unsharded_store(planted_tree, shards, tmp_path, monkeypatch):
     prepare_planted(planted_tree, tmp_path / "whole")
-    merge([shards[2], shards[0], shards[1]], tmp_path / "merged")
-    assert every_file(tmp_path / "merged") == every_file(tmp_path / "whole")
-
-
-def test_the_merged_store_needs_the_shards_no_more(shards, tmp_path):
     copies = [shutil.copytree(shard, tmp_path / shard.name) for shard in shards]
-    merge(copies, tmp_path / "merged")
+    merge(copies[:2], tmp_path / "merged")
+
+    def breaks_off(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("mien.data.merge._bring", breaks_off)
+        merge(copies, tmp_path / "merged")
+    assert not (tmp_path / "merged/manifest.parquet").exists()
+    merge([copies[2], copies[0], copies[1]], tmp_path / "merged")
     for copy in copies:
         shutil.rmtree(copy)
+    assert every_file(tmp_path / "merged") == every_file(tmp_path / "whole")
     store = TrackStore.open(tmp_path / "merged")
     assert all(len(store.read_frames(track, [0])) == 1 for track in range(store.num_tracks))
-
-
-def test_an_interrupted_merge_goes_on(shards, tmp_path):
-    merge(shards[:2], tmp_path / "merged")
-    (tmp_path / "merged/manifest.parquet").unlink()
-    merge(shards, tmp_path / "merged")
-    merge(shards, tmp_path / "again")
-    assert every_file(tmp_path / "merged") == every_file(tmp_path / "again")
 
 
 def test_a_merged_store_can_be_prepared_further(planted_tree, shards, plant, tmp_path):
@@ -90,15 +87,3 @@ def test_shards_that_are_lacking_are_named(shards):
 def test_a_store_that_another_process_writes_to_is_not_merged_into(shards, tmp_path):
     with writing_to(tmp_path), pytest.raises(StoreError, match="another process is writing"):
         merge(shards, tmp_path)
-
-
-def test_a_merge_that_breaks_off_leaves_an_unfinished_store(shards, tmp_path, monkeypatch):
-    merge(shards[:2], tmp_path / "merged")
-
-    def breaks_off(source, target):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("mien.data.merge._bring", breaks_off)
-    with pytest.raises(KeyboardInterrupt):
-        merge(shards, tmp_path / "merged")
-    assert not (tmp_path / "merged/manifest.parquet").exists()

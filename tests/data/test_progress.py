@@ -6,7 +6,7 @@ import pytest
 
 from mien.data import progress
 from mien.data.jobs import FrameProgress
-from mien.data.progress import FileProgress, ProgressBar
+from mien.data.progress import FileProgress, ProgressBar, with_bar
 
 
 @pytest.fixture
@@ -59,3 +59,11 @@ def test_files_advance_by_their_bytes_and_frames_are_counted(capsys):
         assert files._bar.n == 100 + 30
         files.has("b", num_frames=100, troubled=False)
     assert "2/2 files (1 skipped or partial), 140 frames" in capsys.readouterr().err
+
+
+def test_a_bar_over_items_appears_only_if_they_are_slow(monkeypatch, capsys):
+    assert list(with_bar([1, 2], total=2, unit="videos", desc="tables ")) == [1, 2]
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(progress, "_SECONDS_BEFORE_A_BAR", 0.0)
+    assert list(with_bar([1, 2], total=2, unit="videos", desc="tables ")) == [1, 2]
+    assert "2/2 videos" in capsys.readouterr().err

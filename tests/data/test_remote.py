@@ -15,7 +15,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import fsspec
 import pytest
 from flaky_files import FlakyFiles
-from planted_tracking import PlantedTracking, Silent, prepare_planted
+from planted_tracking import PlantedTracking, prepare_planted
 
 from mien import cli
 from mien.data import remote
@@ -44,7 +44,6 @@ def prepare_urls(urls, store, *, workers=0, **tracking):
         PlantedTracking(**tracking),
         settings=PrepareSettings(),
         workers=workers,
-        watcher=Silent(),
     )
 
 
@@ -251,7 +250,7 @@ def test_where_size_is_all_that_is_told_it_is_said_once(monkeypatch):
         versions = {listed_as(monkeypatch, {"size": 6}).version for _ in range(3)}
     assert len(versions) == 1
     assert [str(one.message).split(":")[0] for one in said] == ["memory"]
-    assert "replaced by another of the same size is taken for the same" in str(said[0].message)
+    assert "replaced by another of the same size will not be noticed" in str(said[0].message)
 
 
 def test_names_that_lead_out_of_a_store_are_left_aside(monkeypatch, tmp_path):
@@ -382,7 +381,7 @@ def test_sums_beside_a_store_are_checked(local, bucket, tmp_path):
 def test_an_unfinished_store_is_not_fetched(local, bucket, tmp_path):
     upload(local, bucket)
     bucket.rm("/shelf/store/manifest.parquet")
-    with pytest.raises(StoreError, match=r"no finished store: it has no manifest.parquet"):
+    with pytest.raises(StoreError, match=r"not a finished store: it has no manifest.parquet"):
         local_store("memory://shelf/store", cache=tmp_path)
 
 

@@ -14,7 +14,7 @@ def test_people_are_known_again_by_name_and_their_names_are_not_spelt_out():
     assert not any(name in json.dumps(record, ensure_ascii=False) for name in ("anna", "ben", "zoë"))
     training = {"identities": record}
     assert pretrained_among(training, ["zoë", "anna", "carl", "anna"]) == 2
-    assert warning_of_people(training, ["zoë", "carl"]).startswith("1 of 2 people who are tested on")
+    assert warning_of_people(training, ["zoë", "carl"]).startswith("1 of 2 people in the test")
     assert warning_of_people(training, ["carl"]) == ""
 
 

@@ -60,7 +60,7 @@ def test_rows_exchanged_are_the_rows_gathered_and_put_in_order(tmp_path):
 
 def test_a_lost_process_is_noticed_and_what_to_do_is_said(tmp_path):
     first, _ = _in_two_processes(_lose_the_second, tmp_path)
-    assert "another of the 2 processes is gone or says nothing" in first["said"]
+    assert "another of the 2 processes is lost" in first["said"]
     assert first["said"].endswith("go on")
 
 

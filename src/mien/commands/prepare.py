@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mien.commands import flags
-from mien.data.jobs import FrameProgress
-from mien.data.progress import FileProgress
 from mien.data.remote import is_url, path_or_url
-
-if TYPE_CHECKING:
-    from mien.data.accounts import Account
-    from mien.data.prepare import Plan
-    from mien.data.sources import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.config import build, override
     from mien.data.accounts import format_accounts
     from mien.data.prepare import PrepareSettings, prepare
+    from mien.data.progress import FileProgress
     from mien.data.sources import Shard, list_sources
     from mien.data.store import StoreSummary, TrackStore
     from mien.faces.track import FaceTracking
@@ -74,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             FaceTracking(settings.tracking, models=args.finder),
             settings=settings,
             workers=args.workers,
-            watcher=_Watcher(bar),
+            progress=bar,
             shard=shard,
             strict=args.strict,
             cluster=args.cluster,
@@ -83,41 +76,6 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())
     print(f"{args.out}: look at it with `mien inspect {args.out}`")
     return 0
-
-
-class _Watcher:
-    """Draws the bar of a run of `mien.data.prepare`."""
-
-    def __init__(self, bar: FileProgress) -> None:
-        self.bar = bar
-
-    def begins(self, plan: Plan) -> None:
-        """Print what an earlier run did, and draw the empty bar."""
-        if plan.num_done:
-            print(f"{plan.num_done:,} videos are done already, {len(plan.pending):,} to go", flush=True)
-        if plan.num_changed:
-            print(f"{plan.num_changed:,} of these have changed since, or were cut short; they are done again")
-        if plan.num_unreadable:
-            print(f"{plan.num_unreadable:,} of those done cannot be read now; their crops are kept")
-        self.bar.begins({source.video: _num_bytes(source) for source in plan.pending})
-
-    def is_at(self, source: Source, progress: FrameProgress) -> None:
-        """Move within a file."""
-        self.bar.is_at(source.video, progress)
-
-    def has(self, source: Source, account: Account) -> None:
-        """Count a whole file."""
-        self.bar.has(source.video, num_frames=account.num_decoded, troubled=account.status != "done")
-
-
-def _num_bytes(source: Source) -> int:
-    """At least 1."""
-    if source.url:
-        return max(1, source.listed.size_bytes) if source.listed else 1
-    try:
-        return max(1, source.path.stat().st_size)
-    except OSError:
-        return 1
 
 
 def _refuse_url(out: Path | str) -> None:

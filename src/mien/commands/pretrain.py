@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = override(load_recipe(path), args.assignments)
     store = local_store(args.store, cache=args.store_cache)
     try:
-        result = pretrain(recipe, where=str(path), store=store, out=args.out)
+        return pretrain(recipe, where=str(path), store=store, out=args.out)
     except LostRankError as error:
         # At once: a process group that lost a member may never shut down in order.
         print(f"mien pretrain: {error}", file=sys.stderr, flush=True)
         os._exit(1)
-    return result.exit_status

@@ -1,11 +1,10 @@
-"""Where every decoded frame went: written, or left out and why. For each source file and in all."""
+"""Accounts: how many decoded frames were written or left out, and why, per source file and in total."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 
@@ -16,14 +15,16 @@ PARTIAL = "partial"  # the file broke off; the frames before are written
 SKIPPED = "skipped"  # nothing of the file is written
 WORKER_DIED = "the process that worked on it died"
 
+_TEXTS = ("video", "identity", "source_path", "source_sha256", "status", "message", "notes")
+_NUMBERS = ("num_decoded", "num_written", "num_tracks", "num_crops", "num_positions")
 NOT_WRITTEN = "not_written_"  # begins the column of each reason in accounts.parquet
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the frames of one source file: num_decoded = num_written + the sum over the reasons.
+    """The frames of one source file: num_decoded = num_written + the sum over the reasons.
 
-    `message` says why a file is partial or skipped, and is empty otherwise. ValueError where the sum is off.
+    `message` says why a file is partial or skipped, and is empty otherwise. ValueError if the sum is wrong.
     """
 
     video: str
@@ -38,7 +39,7 @@ class Account:
     num_tracks: int = 0
     num_crops: int = 0  # pictures in the store: faces in written frames
     num_positions: int = 0  # rows of the tracks: a picture that serves two slots counts twice
-    notes: str = ""  # what was assumed or left out in reading the file: other streams, times, HDR
+    notes: str = ""  # assumptions made in reading the file: streams left out, times, HDR
 
     def __post_init__(self) -> None:
         left_out = sum(self.not_written.values())
@@ -47,30 +48,6 @@ class Account:
                 f"{self.source_path}: {self.num_decoded} frames decoded, but {self.num_written} written "
                 f"+ {left_out} left out ({self.not_written})"
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types only; `Account(**values)` reads it back."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The accounts of many files added up; the same sum holds."""
-
-    num_files: int
-    num_done: int
-    num_partial: int
-    num_skipped: int
-    num_decoded: int
-    num_written: int
-    not_written: dict[str, int]
-    num_tracks: int
-    num_crops: int
-    num_positions: int
-
-    def __post_init__(self) -> None:
-        assert self.num_decoded == self.num_written + sum(self.not_written.values())
-        assert self.num_files == self.num_done + self.num_partial + self.num_skipped
 
 
 def why_nothing_written(num_decoded: int, reasons: Mapping[str, int]) -> str:
@@ -83,45 +60,43 @@ def why_nothing_written(num_decoded: int, reasons: Mapping[str, int]) -> str:
 
 
 def note_on_refused(num_frames: Mapping[str, int]) -> str:
-    """A note on frames that keep a face and in which others were refused, by reason; "" where none was."""
+    """A note on frames in which one face was written and another refused, by reason; "" if there are none."""
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(num_frames.items()))
     return f"frames that keep a face and in which another was refused: {counts}" if counts else ""
 
 
-def add_up(accounts: Iterable[Account]) -> Totals:
-    """The totals of any number of accounts, which are not kept in memory."""
-    states: Counter[str] = Counter()
+def add_up(accounts: Iterable[Account]) -> Account:
+    """The sum of the accounts, as the account of a video `all`. Memory does not grow with their number."""
     sums: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for account in accounts:
-        states[account.status] += 1
         reasons.update(account.not_written)
-        for name in ("num_decoded", "num_written", "num_tracks", "num_crops", "num_positions"):
-            sums[name] += getattr(account, name)
-    return Totals(
-        num_files=states.total(),
-        num_done=states[DONE],
-        num_partial=states[PARTIAL],
-        num_skipped=states[SKIPPED],
-        num_decoded=sums["num_decoded"],
-        num_written=sums["num_written"],
-        not_written=dict(sorted(reasons.items())),
-        num_tracks=sums["num_tracks"],
-        num_crops=sums["num_crops"],
-        num_positions=sums["num_positions"],
+        sums.update({name: getattr(account, name) for name in _NUMBERS})
+    about = dict.fromkeys(_TEXTS, "") | {"video": "all"}
+    return Account(**about, **sums, not_written=dict(sorted(reasons.items())))  # type: ignore[arg-type]
+
+
+def sum_in_words(accounts: Sequence[Account]) -> str:
+    """Two lines: decoded = written + frames left out by reason; files by how they ended."""
+    total, states = add_up(accounts), Counter(account.status for account in accounts)
+    left_out = "".join(f" + {count:,} {reason}" for reason, count in total.not_written.items())
+    return (
+        f"{total.num_decoded:,} decoded = {total.num_written:,} written{left_out}\n{len(accounts):,} files: "
+        + ", ".join(f"{states[state]:,} {state}" for state in (DONE, PARTIAL, SKIPPED))
     )
 
 
 def accounts_table(accounts: Sequence[Account]) -> pa.Table:
-    """One row a source file; the reasons are columns `not_written_REASON`, in alphabetical order."""
+    """One row per source file; the reasons are columns `not_written_REASON`, in alphabetical order."""
     reasons = sorted({reason for account in accounts for reason in account.not_written})
     rows = []
     for account in accounts:
-        row = account.to_dict()
+        row = asdict(account)
         counts = row.pop("not_written")
-        row |= {f"{NOT_WRITTEN}{reason}": counts.get(reason, 0) for reason in reasons}
-        rows.append(row)
-    return pa.Table.from_pylist(rows, schema=_accounts_schema(reasons))
+        rows.append(row | {f"{NOT_WRITTEN}{reason}": counts.get(reason, 0) for reason in reasons})
+    numbers = (*_NUMBERS, *(f"{NOT_WRITTEN}{reason}" for reason in reasons))
+    columns = [(name, pa.string()) for name in _TEXTS] + [(name, pa.int64()) for name in numbers]
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns))
 
 
 def read_accounts(table: pa.Table) -> list[Account]:
@@ -141,23 +116,16 @@ def read_accounts(table: pa.Table) -> list[Account]:
 def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     """An aligned table: one line per file, and the total.
 
-    Of more than `max_files` files, those that are not done come first, then those of which the smallest share
-    of frames was written; one line adds up the others. Below it, one line with the reason for each file that
-    is partial or skipped.
+    With more than `max_files` files, only the worst are listed: those not done, then those with the smallest
+    share of written frames; one line sums the others. Below the table, one line per partial or skipped file
+    gives the reason.
     """
-    totals = add_up(accounts)
     troubled = [account for account in accounts if account.status != DONE]
     noted = [account for account in accounts if account.notes]
     by_loss = accounts if len(accounts) <= max_files else sorted(accounts, key=_how_well)
-    listed, others = by_loss[:max_files], by_loss[max_files:]
-    reasons = list(totals.not_written)
-    lines = [["video", "decoded", "written", *reasons, "tracks", "crops"]]
-    lines += [_line(account.video, account, reasons) for account in listed]
-    if others:
-        lines.append(_line(f"{len(others):,} other files", add_up(others), reasons))
-    lines.append(_line("all", totals, reasons))
-    text = _align(lines)
-    text += "\n\n" + _sum_in_words(totals)
+    others = by_loss[max_files:]
+    summed = [replace(add_up(others), video=f"{len(others):,} other files")] if others else []
+    text = _aligned([*by_loss[:max_files], *summed, add_up(accounts)]) + "\n\n" + sum_in_words(accounts)
     if others:
         text += "; each of them is in the store's accounts.csv"
     text += "".join(f"\n  {a.status}: {a.video}: {a.message}" for a in troubled[:max_files])
@@ -171,39 +139,18 @@ def _how_well(account: Account) -> tuple[bool, float]:
     return account.status == DONE, account.num_written / max(1, account.num_decoded)
 
 
-def _line(name: str, counts: Account | Totals, reasons: Sequence[str]) -> list[str]:
-    numbers = [counts.num_decoded, counts.num_written]
-    numbers += [counts.not_written.get(reason, 0) for reason in reasons]
-    numbers += [counts.num_tracks, counts.num_crops]
-    return [name, *(f"{number:,}" for number in numbers)]
-
-
-def _align(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    rows = []
-    for first, *others in lines:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        rows.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    rule = "-" * max(len(row) for row in rows)
+def _aligned(accounts: Sequence[Account]) -> str:
+    """One line per account; the last one is their sum, whose reasons become columns."""
+    reasons = list(accounts[-1].not_written)
+    lines = [["video", "decoded", "written", *reasons, "tracks", "crops"]]
+    for one in accounts:
+        left_out = [one.not_written.get(reason, 0) for reason in reasons]
+        numbers = [one.num_decoded, one.num_written, *left_out, one.num_tracks, one.num_crops]
+        lines.append([one.video, *(f"{number:,}" for number in numbers)])
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    rows = [
+        name.ljust(first) + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, others, strict=True))
+        for name, *cells in lines
+    ]
+    rule = "-" * len(rows[0])
     return "\n".join([rows[0], rule, *rows[1:-1], rule, rows[-1]])
-
-
-def _sum_in_words(totals: Totals) -> str:
-    left_out = "".join(f" + {count:,} {reason}" for reason, count in totals.not_written.items())
-    return (
-        f"{totals.num_decoded:,} decoded = {totals.num_written:,} written{left_out}\n"
-        f"{totals.num_files:,} files: {totals.num_done:,} done, {totals.num_partial:,} partial, "
-        f"{totals.num_skipped:,} skipped"
-    )
-
-
-def _accounts_schema(reasons: Sequence[str]) -> pa.Schema:
-    texts = ("video", "identity", "source_path", "source_sha256", "status", "message", "notes")
-    numbers = ("num_decoded", "num_written", "num_tracks", "num_crops", "num_positions")
-    return pa.schema(
-        [
-            *((name, pa.string()) for name in texts),
-            *((name, pa.int64()) for name in numbers),
-            *((f"{NOT_WRITTEN}{reason}", pa.int64()) for reason in reasons),
-        ]
-    )

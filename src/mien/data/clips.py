@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: legal starts, far-apart frames, one random clip a video an epoch."""
+"""The frames of a clip: possible starts, far-apart frames, random draws."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mien.data.store import TrackStore
 
 Positions = NDArray[np.int64]
 
-_FRAMES_KEPT = 1 << 20  # of as many frames a pool remembers what may be drawn: some 50 MB
+_FRAMES_KEPT = 1 << 20  # the pool caches possible draws of so many frames: about 50 MB
 
 
 class NoClipsError(ValueError):
-    """A store (or a loader's share of it) that holds nothing to train on; says what would help."""
+    """A store (or a loader's share of it) that holds nothing to train on; the message suggests a change."""
 
 
 class FrameRequest(Protocol):
-    """What one row of a batch must hold; `mien.train.method.ClipRequest` is one."""
+    """The frames of one row of a batch; `mien.train.method.ClipRequest` implements it."""
 
     @property
     def clip_len(self) -> int:
@@ -45,7 +45,7 @@ def legal_starts(
 ) -> Positions:
     """Positions a such that a, a + stride, ... are clip_len frames of one run, no source frame shown twice.
 
-    A run of n frames has max(0, n - (clip_len - 1) * stride) starts, less those where a slow source repeats.
+    A run of n frames has max(0, n - (clip_len - 1) * stride) starts, minus those with a repeated frame.
     """
     span = (clip_len - 1) * stride + 1
     starts = [np.arange(first, first + length - span + 1) for first, length in runs if length >= span]
@@ -62,15 +62,15 @@ def far_positions(
 ) -> Positions:
     """`num_frames` ascending positions, drawn uniformly among the sets at least `min_gap_frames` slots apart.
 
-    Where the track is too short for that gap, among the sets with the widest gap that it allows (at least 1).
-    ValueError if the track has fewer frames than asked for. `slots` ascends strictly.
+    If the track is too short for that, the largest possible gap is used (at least 1).
+    ValueError if the track has fewer frames. `slots` ascends strictly.
     """
     return _FarFrames.of(slots, num_frames=num_frames, min_gap_frames=min_gap_frames).draw(rng)
 
 
 @dataclass(frozen=True)
 class _FarFrames:
-    """The sets of far-apart positions of one track, counted once and drawn from often."""
+    """The sets of far-apart positions of one track, counted once for many draws."""
 
     slots: Positions
     gap: int
@@ -107,11 +107,11 @@ class ClipDraw:
 
 @dataclass(frozen=True)
 class _LegalFrames:
-    """What may be drawn from one track."""
+    """The possible draws from one track."""
 
-    starts: Positions  # of clips
-    distinct: Positions  # among which far frames are
-    far: _FarFrames | None  # None: no far frames asked for
+    starts: Positions  # first positions of clips
+    distinct: Positions  # candidates for far frames
+    far: _FarFrames | None  # None: no far frames requested
 
     def draw_far(self, rng: np.random.Generator) -> Positions:
         return self.distinct[self.far.draw(rng)] if self.far else self.distinct
@@ -162,7 +162,7 @@ class ClipPool:
         return counts
 
     def draw(self, video: int, *, seed: Sequence[int]) -> ClipDraw:
-        """One clip of a video, every legal start of its tracks equally likely, and the far frames beside it.
+        """A random clip of a video, all legal starts equally likely, and far frames of the same track.
 
         `seed` is any sequence of non-negative numbers; the video's own number is added to it.
         """
@@ -177,7 +177,7 @@ class ClipPool:
         return ClipDraw(track, start + self._clip_steps, legal.draw_far(rng))
 
     def _legal(self, track: int) -> _LegalFrames:
-        """Found once and kept while there is room: a small corpus is drawn from many times."""
+        """Cached while there is room, because a small corpus is drawn from many times."""
         if track in self._kept:
             return self._kept[track]
         found = self._find_legal(track)
@@ -188,7 +188,7 @@ class ClipPool:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is kept stays here: a loader's workers find their own."""
+        """The cache is not pickled; each loader worker fills its own."""
         return {**self.__dict__, "_kept": {}, "_frames_kept": 0}
 
     def _find_legal(self, track: int) -> _LegalFrames:

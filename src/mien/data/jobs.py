@@ -1,4 +1,4 @@
-"""Independent jobs over local processes or a Ray cluster. A worker that dies costs its job, not the run."""
+"""Independent jobs over local processes or a Ray cluster. If a worker dies, only its job is lost."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Environment = Mapping[str, str]
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _MAX_DEATHS_IN_A_ROW = 5
-_RAY_RETRIES = 2  # of a job whose worker died; a third death gives the job up
+_RAY_RETRIES = 2  # of a job whose worker died; after the third death the job fails
 _RAY_JOBS_PER_CORE = 2  # submitted ahead of being worked on
 # Read by Ray at import. 0 makes its processes use 127.0.0.1 only; ray.init has no argument for that.
 _RAY_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class WorkersDieError(OSError):
-    """Workers died one after another: the machine or the program is at fault, not the jobs."""
+    """Several workers in a row died, so the cause is probably not the jobs."""
 
 
 class MissingRayError(ValueError):
@@ -203,7 +203,7 @@ class _Worker(Generic[Job]):
 
     def begin(self, packed: bytes) -> None:
         """Send the work and the first job; returns when the process has read the work, or has died."""
-        # Not as arguments of the process: we would wait forever for one that dies before reading.
+        # Not as arguments of the process: that would block forever if it dies before reading them.
         with suppress(OSError):
             self.connection.send_bytes(packed)
             self.connection.send(self.job)
@@ -241,7 +241,7 @@ class _Worker(Generic[Job]):
 def _serve(connection: Connection) -> None:
     """The main function of a worker. It ends with the connection, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
-    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # the work may answer it
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # the work may handle it
     _use_one_opencv_thread()
     work: Work[Any, Any] = pickle.loads(connection.recv_bytes())  # noqa: S301  our parent's, not from a file
     while True:
@@ -355,7 +355,7 @@ def _in_ray_worker(work: Work[Any, Any], job: Any, folder: str) -> tuple[str, An
 
 @contextmanager
 def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
-    """Joined or started, and left at the end; a cluster that this process is in already stays."""
+    """Join or start a cluster, and leave it at the end, unless this process is already in one."""
     if ray.is_initialized():
         yield
         return

@@ -1,8 +1,8 @@
-"""Labels of a store's frames, from a table beside it: for the methods that train on them.
+"""Labels of a store's frames, from a table, for methods that train on labels.
 
 CSV or Parquet with the columns `path` (the source file), `frame` (its index in decoding order, from 0) and
-one column a label, as `labels.parquet` of `mien render` has. Empty means not coded; in a column of an action
-unit so does 9.
+one column per label, like `labels.parquet` of `mien render`. Empty means not coded; so does 9 in a column of
+an action unit.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> 
     found = FrameLabels(per_track)
     if found.share_coded == 0.0:
         raise LabelTableError(
-            f"{path}: none of the frames of {store.path} is in it. Its paths are like "
+            f"{path}: it contains none of the frames of {store.path}. Its paths are like "
             f"{table['path'].iloc[0]!r}, the store's like {sources[0]!r}"
         )
     return found
@@ -89,12 +89,12 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         if column not in table.columns:
             raise LabelTableError(f"{path}: no column {column!r}{nearest(column, table.columns)}")
     if table.empty:
-        raise LabelTableError(f"{path}: no rows; expected one a coded frame")
+        raise LabelTableError(f"{path}: no rows; expected one row per coded frame")
     return table
 
 
 def _as_in_store(paths: pd.Series[str], sources: Sequence[str]) -> pd.Series[str]:
-    """The table's paths with as many leading folders cut off, or put before, as makes them the store's."""
+    """The table's paths with leading folders removed or added until they match the store's."""
     known = set(sources)
     parts = PurePosixPath(paths.iloc[0]).parts
     for depth in range(len(parts)):

@@ -1,4 +1,4 @@
-"""Batches of clips from a store, read by workers; which clips a step holds follows from its number alone."""
+"""Batches of clips from a store, read by workers. The clips of a step depend only on its number."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from mien.data.store import TrackStore
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What a step reads and who reads it."""
+    """The size of a step, and how it is read."""
 
     clips_per_step: int = 64  # on all devices together
     clips_per_video: int = 1  # random clips of each video in an epoch; more for a small corpus
     frame_size_px: int = 256  # frames are read at this size; views.output_size_px is cut from them
-    workers: int = 4  # reading processes a device; 0 reads in the training process
+    workers: int = 4  # reading processes per device; 0: read in the training process
     prefetch_steps: int = 2  # steps that each worker reads ahead
     in_memory: Literal["no", "host", "device"] = "no"  # decode the whole corpus once, and gather from there
     labels: str = ""  # a table of labels, for the methods that train on them (mien.data.labels)
@@ -54,7 +54,7 @@ class ClipKey(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """A batch as the workers hand it over: `mien.train.method.ClipBatch(*clips)`."""
+    """A batch from the workers: `mien.train.method.ClipBatch(*clips)`."""
 
     clip_BTHWC: Tensor
     far_BLHWC: Tensor
@@ -65,7 +65,7 @@ class Clips(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """Which clips each step holds: every video once a round, in an order drawn anew for each round.
+    """The clips of each step: every video once per round, in a new random order for each round.
 
     An epoch has clips_per_video rounds; the clips that do not fill its last step are dropped.
     """
@@ -88,7 +88,7 @@ class EpochPlan:
         return self.num_videos * self.clips_per_video // self.clips_per_step
 
     def keys(self, step: int, *, rank: int, num_ranks: int) -> list[ClipKey]:
-        """The clips of one step (counted from 0 over the whole run) that fall to one rank."""
+        """The clips of one step (counted from 0 over the whole run) for one rank."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         order = _epoch_order(self.seed, epoch, self.num_videos, self.clips_per_video)
         first = step_in_epoch * self.clips_per_step
@@ -127,7 +127,7 @@ class ClipDataset(Dataset[Clips]):
         return Clips(frames[:num_clip], frames[num_clip:], identity, video, labels)
 
     def draw(self, key: ClipKey) -> ClipDraw:
-        """Which frames the key stands for."""
+        """The frames of the key."""
         return self.pool.draw(key.video, seed=(self.seed, key.epoch, key.copy))
 
     def whose(self, draw: ClipDraw) -> tuple[int, int]:
@@ -151,9 +151,9 @@ def clip_loader(
     num_ranks: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Clips]:
-    """A loader of one `Clips` a step, for the steps given (None: from 0 without end), in order.
+    """A loader of one `Clips` per step, for the given steps (None: from 0 without end), in order.
 
-    Workers live as long as the iterator, so nothing stalls where an epoch ends.
+    Workers live as long as the iterator, so there is no pause between epochs.
     """
     return DataLoader(
         dataset,
@@ -163,7 +163,7 @@ def clip_loader(
         prefetch_factor=settings.prefetch_steps if settings.workers else None,
         worker_init_fn=begin_worker,
         multiprocessing_context=worker_context() if settings.workers else None,
-        generator=torch.Generator(),  # else the loader draws from the global state at every start
+        generator=torch.Generator(),  # otherwise the loader draws from the global state at every start
         pin_memory=pin_memory,
     )
 
@@ -176,7 +176,7 @@ def worker_context() -> BaseContext:
 
 
 def begin_worker(_worker: int) -> None:
-    """One thread per worker; it ignores the signals that the main process answers, and ends with it."""
+    """One thread per worker; signals are left to the main process, and the worker ends with it."""
     end_with_parent(lambda: os._exit(1))
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

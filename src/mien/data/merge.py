@@ -1,4 +1,4 @@
-"""The stores of several shards into one: the same tables, byte for byte, as one unsharded run gives."""
+"""Merge the stores of several shards; the tables equal those of an unsharded run byte for byte."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mien.data.accounts import Account
 from mien.data.parts import assemble, list_parts, unfinish
+from mien.data.progress import with_bar
 from mien.data.store_layout import (
     HEADER,
     MANIFEST,
@@ -24,10 +25,10 @@ from mien.io import naming_write_errors
 
 
 def merge(shards: Sequence[Path], store: Path) -> list[Account]:
-    """Write at `store` what the stores at `shards` hold; the accounts, sorted by video.
+    """Write the contents of the stores `shards` to `store`; return the accounts, sorted by video.
 
-    Crops are linked where the file system can (the shards may then be removed), else copied. A merge that was
-    interrupted goes on when called again. StoreError if a shard is unfinished, if contracts or settings
+    Crops are linked if the file system can (the shards may still be removed), otherwise copied. Call it again
+    to continue an interrupted merge. StoreError if a shard is unfinished, if contracts or settings
     differ, if two shards hold the same video, or if another process writes to `store`.
     """
     headers = [_finished_header(shard) for shard in shards]
@@ -37,14 +38,14 @@ def merge(shards: Sequence[Path], store: Path) -> list[Account]:
     with naming_write_errors(store), writing_to(store):
         _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
         unfinish(store)
-        for video, shard in shard_of.items():
+        for video, shard in with_bar(shard_of.items(), total=len(shard_of), unit="videos", desc="linking "):
             _bring(shard / crops_path(video), store / crops_path(video))
             _bring(shard / part_path(video), store / part_path(video))
         return assemble(store)
 
 
 def missing_shards(shards: Sequence[Path]) -> list[str]:
-    """The shards, as `i/n`, that a set of stores lacks to be whole; empty where no store is a shard."""
+    """The shards, as `i/n`, that are missing from a set of stores; empty if no store is a shard."""
     have = {StoreHeader.read(shard).shard for shard in shards}
     counts = {int(name.split("/")[1]) for name in have}
     return sorted({f"{number}/{count}" for count in counts for number in range(1, count + 1)} - have)
@@ -83,7 +84,7 @@ def _begin(store: Path, header: StoreHeader, *, videos: set[str]) -> None:
 
 
 def _bring(source: Path, target: Path) -> None:
-    """Link or copy a file, at once or not at all; nothing where there is no source."""
+    """Link or copy a file atomically; do nothing if the source does not exist."""
     if not source.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)

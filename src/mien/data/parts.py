@@ -1,4 +1,4 @@
-"""Parts: one file per finished video, and the tables of a store that are assembled from all parts.
+"""Parts: one file per finished video. The tables of a store are assembled from all parts.
 
 The same parts give the same bytes, in whatever order they were written.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.accounts import Account, accounts_table
+from mien.data.progress import with_bar
 from mien.data.store_layout import (
     ACCOUNTS,
     ACCOUNTS_CSV,
@@ -45,9 +46,9 @@ _METADATA_KEY = b"mien"
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells whether a source file is still the one that was prepared.
+    """Identifies the content of a source file.
 
-    Size and time of change are looked at first; only where they differ is the content read again.
+    Size and modification time are compared first; the content is read again only if they differ.
     """
 
     path: str
@@ -64,12 +65,12 @@ class Fingerprint:
         return cls(str(path.absolute()), state.st_size, state.st_mtime_ns, sha256)
 
     @classmethod
-    def of_unreadable(cls, path: Path) -> Fingerprint:
-        """Of a file whose content cannot be read: it matches no readable one."""
-        return cls(str(path.absolute()), -1, -1, "")
+    def of_unreadable(cls, where: str) -> Fingerprint:
+        """Of a file (path or URL) whose content cannot be read: it matches no readable one."""
+        return cls(where, -1, -1, "")
 
     def matches(self, path: Path) -> bool:
-        """Whether `path` holds what was prepared; OSError if it cannot be read."""
+        """Whether the content of `path` is the same; OSError if it cannot be read."""
         state = path.stat()
         if (state.st_size, state.st_mtime_ns) == (self.size_bytes, self.modified_ns):
             return True
@@ -78,7 +79,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of one prepared video, apart from the rows of its tracks."""
+    """The record of one prepared video, without the rows of its tracks."""
 
     account: Account
     fingerprint: Fingerprint
@@ -100,7 +101,7 @@ def read_part(path: Path) -> Part:
         metadata = pq.read_schema(path).metadata or {}
         fields = json.loads(metadata[_METADATA_KEY])
     except (pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise StoreError(f"{path} is no part of a store ({error}); remove it and prepare again") from error
+        raise StoreError(f"{path} is not a part of a store ({error}); remove it and prepare again") from error
     return Part(
         Account(**fields["account"]),
         Fingerprint(**fields["fingerprint"]),
@@ -125,21 +126,21 @@ def list_parts(store: Path) -> Iterator[tuple[str, Path]]:
 
 
 def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
-    """Write manifest, frames, index and accounts of a store from its parts; the accounts, sorted by video.
+    """Write manifest, frames, index and accounts of a store from its parts; return the accounts by video.
 
     `unrecorded` are accounts of files that have no part.
 
-    The manifest goes first and comes last: a store that has one is whole.
+    The old manifest is removed first and the new one written last: a store with a manifest is complete.
     """
     min_run_frames = StoreHeader.read(store).min_run_frames
     paths = [path for _, path in list_parts(store)]
-    parts = [read_part(path) for path in paths]
+    parts = [read_part(path) for path in with_bar(paths, total=len(paths), unit="videos", desc="reading ")]
     accounts = sorted([*(part.account for part in parts), *unrecorded], key=lambda account: account.video)
     unfinish(store)
     with ExitStack() as stack:
         manifest, frames, index, table, csv = (
             stack.enter_context(replacing(store / name, temporary_folder=store / TEMPORARY))
-            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # renamed from the last on
+            for name in (MANIFEST, FRAMES, INDEX, ACCOUNTS, ACCOUNTS_CSV)  # renamed in reverse order
         )
         of_files = accounts_table(accounts)
         pq.write_table(of_files, table)
@@ -156,7 +157,8 @@ def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
                 "shape": (num_rows,),
             },
         )
-        for tracks, rows in _numbered(parts, paths, min_run_frames=min_run_frames):
+        every = zip(parts, with_bar(paths, total=len(paths), unit="videos", desc="tables "), strict=True)
+        for tracks, rows in _numbered(parts, every, min_run_frames=min_run_frames):
             manifest_rows.add(tracks)
             frame_rows.add(rows)
             index_rows.write(_index_rows(rows).tobytes())
@@ -164,7 +166,7 @@ def assemble(store: Path, unrecorded: Sequence[Account] = ()) -> list[Account]:
 
 
 def unfinish(store: Path) -> None:
-    """Take the manifest away: from here to the end of `assemble` the store counts as unfinished."""
+    """Remove the manifest: until the end of `assemble` the store counts as unfinished."""
     (store / MANIFEST).unlink(missing_ok=True)
 
 
@@ -180,13 +182,13 @@ def runs_of(slots: NDArray[np.integer[Any]]) -> list[tuple[int, int]]:
 
 
 def _numbered(
-    parts: Sequence[Part], paths: Sequence[Path], *, min_run_frames: int
+    parts: Sequence[Part], with_paths: Iterable[tuple[Part, Path]], *, min_run_frames: int
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """(manifest rows, frame rows) of each part that has tracks, with the numbers they have in the store."""
     identities = sorted({identity for part in parts for identity in part.identity_of_track.values()})
     identity_numbers = {identity: number for number, identity in enumerate(identities)}
     video_number, first_track, first_row = 0, 0, 0
-    for part, path in zip(parts, paths, strict=True):
+    for part, path in with_paths:
         if not part.identity_of_track:
             continue
         frames = read_rows(path)

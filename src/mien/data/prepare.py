@@ -1,4 +1,4 @@
-"""Many videos into a store: several processes, goes on where it was stopped, accounts for every frame."""
+"""Prepare many videos into a store: several processes, resumable, an account of every frame."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
 
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
-from mien.data.jobs import Event, Finished, FrameProgress, Progress, Report, run_jobs
+from mien.data.jobs import Died, Event, Finished, FrameProgress, Progress, Report, run_jobs
 from mien.data.parts import Fingerprint, Part, assemble, read_part, read_rows, unfinish, write_part
-from mien.data.remote import RemoteError, copied, hash_remote, is_url, look_at
+from mien.data.progress import FileProgress, with_bar
+from mien.data.remote import RemoteError, copy_here, hash_remote, is_url, look_at
 from mien.data.sources import WHOLE, Shard, Source, other_name
 from mien.data.spelling import path_exists
 from mien.data.store_layout import (
@@ -44,25 +46,27 @@ _SECONDS_BETWEEN_REPORTS = 0.3
 
 
 class StrictError(ValueError):
-    """A file that could not be prepared whole, where --strict asks that every one is."""
+    """A file that could not be prepared completely, with --strict."""
 
 
 class Tracking(Protocol):
-    """How the faces of a video are found. It travels to the workers by pickle; models load there."""
+    """How the faces of a video are found. It is pickled for the workers, which load the models."""
 
     @property
     def contract(self) -> CropContract:
         """How its crops are made."""
 
     def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
-        """What became of each decoded frame, as a stream."""
+        """The result for each decoded frame, as a stream."""
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What the store depends on besides sources and models."""
+    """The settings of a store."""
 
-    min_run_frames: int = 17  # shorter runs hold no clip of 9 frames, stride 2; they are counted apart
+    min_run_frames: int = (
+        17  # shorter runs hold no clip of 9 frames with stride 2; they are counted separately
+    )
     tracking: TrackSettings = field(default_factory=TrackSettings)
     jpeg: JpegSettings = field(default_factory=JpegSettings)
 
@@ -73,26 +77,22 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do of a list of sources."""
+    """The work that remains for a list of sources."""
 
     pending: tuple[Source, ...]
-    num_done: int  # prepared by an earlier run
-    num_changed: int  # of the pending ones: prepared before, but the file is another now
-    num_died: int = 0  # the last of the pending ones: an earlier run's processes died over them
-    num_unreadable: int = 0  # of the done ones: their files cannot be read now, their crops are kept
+    num_changed: int  # pending ones that were prepared before, but whose file has changed
+    num_died: int = 0  # the last of the pending ones: processes of an earlier run died while preparing them
+    num_unreadable: int = 0  # done ones whose files cannot be read now; their crops are kept
+    done: tuple[Account, ...] = ()  # of those prepared by an earlier run
 
-
-class Watcher(Protocol):
-    """Called as a run goes on."""
-
-    def begins(self, plan: Plan) -> None:
-        """The work is known."""
-
-    def is_at(self, source: Source, progress: FrameProgress) -> None:
-        """A file is under way."""
-
-    def has(self, source: Source, account: Account) -> None:
-        """A file is finished or skipped."""
+    def in_words(self) -> str:
+        """What an earlier run did, as lines of text; empty if nothing."""
+        counts = (
+            (len(self.done), f"are done already, {len(self.pending):,} to go"),
+            (self.num_changed, "have changed since, or were cut short; they are prepared again"),
+            (self.num_unreadable, "are done but cannot be read now; their crops are kept"),
+        )
+        return "".join(f"{count:,} videos {words}\n" for count, words in counts if count)
 
 
 def prepare(
@@ -102,19 +102,18 @@ def prepare(
     *,
     settings: PrepareSettings,
     workers: int,
-    watcher: Watcher | None = None,
+    progress: FileProgress | None = None,
     shard: Shard = WHOLE,
     strict: bool = False,
     cluster: str = "",
 ) -> list[Account]:
-    """Bring `sources` (already those of the shard) into the store at `store`; the accounts of all it holds.
+    """Prepare `sources` (already those of the shard) into `store`; return the accounts of all its videos.
 
-    Videos that the store holds already are left as they are; a file that has changed since is done again.
-    `workers` processes; 0 does everything in this one; with `cluster`, the address of a Ray cluster or
-    `local`, its workers do instead, and all of them must see `store` and the sources. StoreError if the store
-    was begun with another contract or other settings; WriteError when it takes no more; StrictError if
-    `strict` and a file is broken, empty or without a face. Files whose names the store cannot take
-    are skipped.
+    Videos that the store has already are skipped, unless their file has changed. `workers`: number of
+    processes; 0: do everything in this one. `cluster`: address of a Ray cluster, or `local`; its workers are
+    used instead, and all of them must see `store` and the sources. Files whose names the disk does not allow
+    are skipped. StoreError if the store was begun with another contract or other settings; WriteError if the
+    disk is full; StrictError if `strict` and a file is broken, empty or without a face.
     """
     if workers < 0:
         raise ValueError(f"--workers {workers}: expected 0 or more")
@@ -126,18 +125,25 @@ def prepare(
                 f"{store} holds shard {begun}, this run is shard {shard}: give each its own store"
             )
         plan = plan_work(store, sources)
-        if strict:
-            _refuse_recorded_trouble(store, sources, plan)
+        for account in plan.done if strict else ():
+            _refuse_trouble(account)
         if plan.num_changed:
             unfinish(store)
-        if watcher:
-            watcher.begins(plan)
+        if progress:
+            progress.begins({source.video: source.num_bytes for source in plan.pending}, note=plan.in_words())
         work = _PrepareVideo(store, tracking, settings.jpeg)
         unrecorded: list[Account] = []
         try:
-            events = _events(work, plan, workers=workers, cluster=cluster)
-            with closing(_work_off(work, events, watcher=watcher)) as accounts:
-                for account in accounts:
+            with closing(_events(work, plan, workers=workers, cluster=cluster)) as events:
+                for event in events:
+                    if isinstance(event, Progress):
+                        if progress:
+                            progress.is_at(event.job.video, event.report)
+                        continue
+                    account = _account_of(event, store)
+                    if progress:
+                        troubled = account.status != DONE
+                        progress.has(account.video, num_frames=account.num_decoded, troubled=troubled)
                     if strict:
                         _refuse_trouble(account)
                     if not path_exists(store / part_path(account.video)):
@@ -149,11 +155,12 @@ def prepare(
 
 
 def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
-    """Which sources are still to be done; parts whose identity alone has changed are mended here."""
+    """The sources that are still to be prepared. Parts whose identity has changed are updated here."""
     pending: list[Source] = []
-    died: list[Source] = []  # they go last, so that they keep no other file from being done
+    died: list[Source] = []  # they come last, so that they do not hold up other files
+    done: list[Account] = []
     num_changed, num_unreadable = 0, 0
-    for source in sources:
+    for source in with_bar(sources, total=len(sources), unit="videos", desc="earlier work "):
         path = store / part_path(source.video)
         if not path_exists(path):
             _refuse_second_name(store, source)
@@ -161,15 +168,16 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
             continue
         part = read_part(path)
         state = _state_of(part, source)
-        num_unreadable += state == "unreadable"
         if state == "changed":
             num_changed += 1
             (died if part.account.message.startswith(WORKER_DIED) else pending).append(source)
-        elif part.account.identity != source.identity:
+            continue
+        num_unreadable += state == "unreadable"
+        done.append(part.account)
+        if part.account.identity != source.identity:
             unfinish(store)
             _relabel(store, part, read_rows(path), identity=source.identity)
-    pending += died
-    return Plan(tuple(pending), len(sources) - len(pending), num_changed, len(died), num_unreadable)
+    return Plan(tuple(pending + died), num_changed, len(died), num_unreadable, tuple(done))
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,7 @@ class _PrepareVideo:
 
     def __call__(self, source: Source, report: Report, /) -> Account:
         try:
-            with at_hand(source, store=self.store) as here:
+            with _at_hand(source, store=self.store) as here:
                 return self._of_file(here, report)
         except RemoteError as error:
             return skip_for_now(self.store, source, str(error))
@@ -195,7 +203,7 @@ class _PrepareVideo:
         for name in (crops_path(source.video), part_path(source.video)):
             require_usable_name(self.store / name)
         try:
-            fingerprint = fingerprint_of(source)
+            fingerprint = _fingerprint_of(source)
         except OSError as error:
             return skip_for_now(self.store, source, f"cannot be read: {error.strerror}")
         try:
@@ -225,30 +233,16 @@ def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: fl
         yield looked
 
 
-def _work_off(
-    work: _PrepareVideo,
-    events: Iterator[Event[Source, Account]],
-    *,
-    watcher: Watcher | None,
-) -> Generator[Account]:
-    for event in events:
-        if isinstance(event, Progress):
-            if watcher:
-                watcher.is_at(event.job, event.report)
-            continue
-        if isinstance(event, Finished):
-            account = event.result
-        else:
-            account = skip_for_now(work.store, event.job, f"{WORKER_DIED}: {event.how}")
-        if watcher:
-            watcher.has(event.job, account)
-        yield account
+def _account_of(event: Finished[Source, Account] | Died[Source], store: Path) -> Account:
+    if isinstance(event, Finished):
+        return event.result
+    return skip_for_now(store, event.job, f"{WORKER_DIED}: {event.how}")
 
 
 def _events(
     work: _PrepareVideo, plan: Plan, *, workers: int, cluster: str
-) -> Iterator[Event[Source, Account]]:
-    """Sources that killed a worker in an earlier run come last, and may kill any number of workers again."""
+) -> Generator[Event[Source, Account]]:
+    """Sources that killed a worker in an earlier run come last and may kill any number of workers."""
     num_fresh = len(plan.pending) if cluster else len(plan.pending) - plan.num_died
     yield from run_jobs(work, plan.pending[:num_fresh], workers=workers, cluster=cluster)
     yield from run_jobs(work, plan.pending[num_fresh:], workers=workers, max_deaths_in_a_row=math.inf)
@@ -256,12 +250,12 @@ def _events(
 
 def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreadable"]:
     try:
-        if is_same(source, part.fingerprint):
+        if _is_same(source, part.fingerprint):
             return "same"
     except (OSError, RemoteError):
         return "unreadable" if part.account.num_crops else "changed"
     prepared, here = part.fingerprint.path, source.where
-    if prepared != here and is_there(prepared):
+    if prepared != here and _is_there(prepared):
         raise StoreError(
             f"{here} would be called {source.video!r} in the store, where another file, {prepared}, is "
             "called so already. Give the folder above both, or prepare them into two stores."
@@ -270,7 +264,7 @@ def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreada
 
 
 def _refuse_second_name(store: Path, source: Source) -> None:
-    """StoreError where an earlier run, given other files beside it, gave this one another name."""
+    """StoreError if an earlier run stored this file under another name."""
     name = other_name(source)
     path = store / part_path(name)
     if name and path_exists(path) and read_part(path).fingerprint.path == source.where:
@@ -286,24 +280,17 @@ def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:
     write_part(store, replace(part, account=account, identity_of_track=identities), rows)
 
 
-def _refuse_recorded_trouble(store: Path, sources: Sequence[Source], plan: Plan) -> None:
-    pending = set(plan.pending)
-    for source in sources:
-        if source not in pending:
-            _refuse_trouble(read_part(store / part_path(source.video)).account)
-
-
 def _refuse_trouble(account: Account) -> None:
     if account.status != DONE:
         raise StrictError(
-            f"{account.video}: {account.message} ({account.status}). Mend or leave out the file, or "
-            "run without --strict, which records it and goes on."
+            f"{account.video}: {account.message} ({account.status}). Repair or remove the file, or "
+            "run without --strict to record the problem and continue."
         )
 
 
 @contextmanager
-def at_hand(source: Source, *, store: Path) -> Iterator[Source]:
-    """The source with a path that can be read now: its own, or a copy's in the store's temporary folder.
+def _at_hand(source: Source, *, store: Path) -> Iterator[Source]:
+    """The source with a local path: its own, or that of a copy in the store's temporary folder.
 
     The copy is removed at the end. RemoteError if the file cannot be read; WriteError if there is no room for
     the copy.
@@ -312,21 +299,23 @@ def at_hand(source: Source, *, store: Path) -> Iterator[Source]:
         yield source
         return
     file = source.now()
-    copy = copied(source.url, folder=store / TEMPORARY, size_bytes=file.size_bytes)
     with ExitStack() as stack:
         with naming_write_errors(store):
-            path = stack.enter_context(copy)
+            (store / TEMPORARY).mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(TemporaryDirectory(dir=store / TEMPORARY))
+            path = Path(folder).absolute() / source.url.rpartition("/")[2]
+            copy_here(source.url, path, size_bytes=file.size_bytes)
         yield replace(source, path=path, listed=file)
 
 
-def fingerprint_of(source: Source) -> Fingerprint:
-    """Of a file at hand; a copy's goes by its URL and by the version it has there. OSError."""
+def _fingerprint_of(source: Source) -> Fingerprint:
+    """The fingerprint of a local file; a copy gets its URL and the remote version. OSError."""
     taken = Fingerprint.take(source.path)
     return replace(taken, path=source.url, modified_ns=source.now().version) if source.url else taken
 
 
-def is_same(source: Source, prepared: Fingerprint) -> bool:
-    """Whether it is what was prepared; read through only where its version differs. OSError, RemoteError."""
+def _is_same(source: Source, prepared: Fingerprint) -> bool:
+    """Whether it is unchanged; its content is read only if the version differs. OSError, RemoteError."""
     if not source.url:
         return prepared.matches(source.path)
     file = source.now()
@@ -335,11 +324,10 @@ def is_same(source: Source, prepared: Fingerprint) -> bool:
     return file.size_bytes in (-1, prepared.size_bytes) and hash_remote(source.url) == prepared.sha256
 
 
-def is_there(where: str) -> bool:
-    """Whether a file is at a path or a URL now."""
+def _is_there(where: str) -> bool:
+    """Whether a file exists at a path or a URL."""
     if not is_url(where):
         return Path(where).exists()
-    try:
+    with suppress(RemoteError):
         return bool(look_at(where))
-    except RemoteError:
-        return False
+    return False

@@ -1,29 +1,41 @@
-"""Progress bars: redrawn on a terminal, a line every half minute elsewhere."""
+"""Progress bars: redrawn on a terminal, otherwise one line every half minute."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any, TextIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
 from mien.data.jobs import FrameProgress
 
-_SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
+T = TypeVar("T")
+
+_SECONDS_BEFORE_A_BAR = 10.0  # of work that is mostly quicker than that
+_SECONDS_BETWEEN_LINES = 30.0  # if the output is not a terminal
 _SETTLED_SHARE = 0.05  # of the work ...
 _SETTLED_SECONDS = 60.0  # ... or so long after the first step
 
 
 class ProgressBar(tqdm):  # type: ignore[misc]
-    """tqdm whose time left does not swing.
+    """tqdm with a steady estimate of the time left.
 
     The rate is the mean since the first update, so starting workers or loading models is not part of it, and
     the time left appears after a twentieth of the work or a minute.
     """
 
-    def __init__(self, *, total: int, unit: str, done: int = 0, desc: str = "", file: TextIO | None = None):
+    def __init__(
+        self,
+        *,
+        total: int,
+        unit: str,
+        done: int = 0,
+        desc: str = "",
+        file: TextIO | None = None,
+        delay: float = 0.0,
+    ):
         self._first: tuple[float, float] | None = None  # seconds and position at the first update
         out = file or sys.stderr
         super().__init__(
@@ -33,6 +45,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
             desc=desc or None,
             file=out,
             dynamic_ncols=True,
+            delay=delay,
             mininterval=0.3 if out.isatty() else _SECONDS_BETWEEN_LINES,
             bar_format="{desc}{percentage:3.0f}%|{bar}| {amount}{elapsed}{left}{postfix}",
         )
@@ -63,6 +76,14 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         return float((self.total - self.n) * seconds / done)
 
 
+def with_bar(items: Iterable[T], *, total: int, unit: str, desc: str) -> Iterator[T]:
+    """The items, with a progress bar once they take longer than ten seconds."""
+    with ProgressBar(total=total, unit=unit, desc=desc, delay=_SECONDS_BEFORE_A_BAR) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
 class FileProgress:
     """A bar over files. Time left follows from their bytes, which are known beforehand; frames are shown."""
 
@@ -82,8 +103,12 @@ class FileProgress:
         if self._bar is not None:
             self._bar.close()
 
-    def begins(self, size_of: Mapping[str, int]) -> None:
-        """Draw the empty bar, if there is work. size_of: bytes, or another measure of length, by file."""
+    def begins(self, size_of: Mapping[str, int], *, note: str = "") -> None:
+        """Print the note; draw the empty bar if there is work.
+
+        size_of: bytes, or another measure of length, by file.
+        """
+        print(note, end="", flush=True)
         self.size_of = size_of
         self._began = time.monotonic()
         if size_of:

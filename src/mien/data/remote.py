@@ -7,12 +7,11 @@ import hashlib
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ Answer = TypeVar("Answer")
 SECONDS_BEFORE_NEXT_TRY = (0.5, 2.0, 8.0)
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
 _OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_VERSIONS = (  # keys under which file systems report what changes with a file's content
+_VERSIONS = (  # keys of file systems for values that change with the content
     *("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "sha", "blob_id"),
     *("LastModified", "last_modified", "Last-Modified", "modificationTime", "mtime", "modify"),
     *("updated", "created"),
@@ -30,7 +29,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class RemoteError(ValueError):
-    """A file behind a URL that cannot be read now; names the URL and why."""
+    """A file behind a URL that cannot be read now; the message gives the URL and the reason."""
 
 
 class MissingDriverError(ValueError):
@@ -52,7 +51,7 @@ class RemoteFile:
 
 
 def is_url(given: object) -> bool:
-    """Whether that is a URL, as s3://bucket/folder or file:///videos, rather than a path."""
+    """Whether `given` is a URL, such as s3://bucket/folder or file:///videos, and not a path."""
     return isinstance(given, str) and _URL.match(given) is not None
 
 
@@ -64,7 +63,7 @@ def path_or_url(text: str) -> Path | str:
 def list_remote(url: str) -> list[RemoteFile]:
     """The files below a URL (or the file there), none hidden, by name. RemoteError, MissingDriverError.
 
-    Warns once per host where a file that was replaced by one of the same size would go unnoticed.
+    Warns once per host if a file replaced by one of the same size would go unnoticed.
     """
     system, root = _open(url)
     found: dict[str, dict[str, Any]] = _tried(lambda: system.find(root, detail=True), url)
@@ -84,7 +83,7 @@ def list_remote(url: str) -> list[RemoteFile]:
 
 
 def require_readable(url: str) -> None:
-    """MissingDriverError or RemoteError where a URL of this kind is never read here; sends nothing."""
+    """MissingDriverError or RemoteError if URLs of this kind cannot be read; sends no request."""
     _open(url)
 
 
@@ -95,9 +94,9 @@ def look_at(url: str) -> RemoteFile:
 
 
 def copy_here(url: str, to: Path, *, size_bytes: int = -1) -> str:
-    """Copy a file to the path `to`; its SHA-256. One that comes short is requested again.
+    """Copy a file to the path `to` and return its SHA-256. An incomplete copy is requested again.
 
-    RemoteError where it cannot be read, WriteError where our disk is full.
+    RemoteError if it cannot be read, WriteError if the local disk is full.
     """
     system, path = _open(url)
 
@@ -105,7 +104,7 @@ def copy_here(url: str, to: Path, *, size_bytes: int = -1) -> str:
         to.unlink(missing_ok=True)
         system.get_file(path, str(to))
         if size_bytes not in (-1, to.stat().st_size):
-            raise OSError(errno.EIO, f"{to.stat().st_size} bytes came, {size_bytes} were announced")
+            raise OSError(errno.EIO, f"{to.stat().st_size} bytes received, expected {size_bytes}")
         with to.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -121,16 +120,6 @@ def hash_remote(url: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     return _tried(read, url)
-
-
-@contextmanager
-def copied(url: str, *, folder: Path, size_bytes: int = -1) -> Iterator[Path]:
-    """A copy of a file under its own name in a folder below `folder`; both are removed afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as own:
-        path = Path(own).absolute() / url.rpartition("/")[2]
-        copy_here(url, path, size_bytes=size_bytes)
-        yield path
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -156,11 +145,11 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _tried(ask: Callable[[], Answer], url: str) -> Answer:
-    """The answer; after an error that may pass, ask again a few times."""
+    """The answer; retried a few times after errors that may pass."""
     for seconds in (*SECONDS_BEFORE_NEXT_TRY, None):
         try:
             return ask()
-        except Exception as error:  # each driver has errors of its own
+        except Exception as error:  # each driver has its own errors
             if isinstance(error, OSError) and error.errno in _OUR_DISK:
                 raise
             if seconds is None or isinstance(error, _FOR_GOOD):
@@ -191,7 +180,7 @@ def _version_of(info: dict[str, Any]) -> str:
 @cache
 def _warn_that_only_size_is_known(host: str) -> None:
     warnings.warn(
-        f"{host} reports neither a digest of a file nor when it changed: one that was replaced by another of "
-        "the same size is taken for the same",
+        f"{host} reports neither a digest of a file nor when it changed: a file replaced by another of the "
+        "same size will not be noticed",
         stacklevel=4,
     )

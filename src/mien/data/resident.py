@@ -1,4 +1,4 @@
-"""A corpus whose frames all lie in memory, decoded once: a batch is then gathered, not read."""
+"""A corpus with all frames decoded in memory, so that batches are gathered instead of read."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from mien.data.loader import ClipDataset, Clips, EpochPlan
+from mien.data.progress import with_bar
 from mien.data.store import TrackStore
 
-_ROOM_LEFT = 0.9  # of what is free may be filled
+_ROOM_LEFT = 0.9  # share of the free memory that may be used
 
 
 class DoesNotFitError(ValueError):
-    """A corpus that is larger than the memory it was to lie in; says both sizes."""
+    """A corpus larger than the memory; the message gives both sizes."""
 
 
 class ResidentFrames:
-    """uint8 RGB frames of a store's tracks, one after the other, on the host or on a GPU."""
+    """uint8 RGB frames of all tracks of a store, in one tensor on the host or on a GPU."""
 
     def __init__(self, frames_NHWC: Tensor, first_rows: Tensor) -> None:
         self.frames_NHWC = frames_NHWC
@@ -33,16 +34,16 @@ class ResidentFrames:
     def load(
         cls, store: TrackStore, *, size_px: int, device: torch.device, copies: int = 1
     ) -> ResidentFrames:
-        """Decode all frames of `store` at `size_px` onto `device`; bit for bit what `read_frames` gives.
+        """Decode all frames of `store` at `size_px` onto `device`, bit for bit as `read_frames`.
 
-        `copies` processes of this machine do so, each for itself. DoesNotFitError before anything is read.
+        `copies`: processes of this machine that each do so. DoesNotFitError before anything is read.
         """
         lengths = [store.num_frames(track) for track in range(store.num_tracks)]
         shape = (sum(lengths), size_px, size_px, 3)
         _require_room(shape, device, copies=copies, where=store.path)
         frames = torch.empty(shape, dtype=torch.uint8, device=device)
         first_rows = torch.tensor([0, *lengths]).cumsum(0)
-        own = threading.local()  # a store's open files are one thread's
+        own = threading.local()  # open files of a store are not shared between threads
 
         def decode(track: int) -> None:
             if not hasattr(own, "store"):
@@ -51,11 +52,13 @@ class ResidentFrames:
             frames[first_rows[track] : first_rows[track + 1]].copy_(torch.from_numpy(decoded))
 
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // copies)) as pool:
-            list(pool.map(decode, range(store.num_tracks)))
+            decoded = pool.map(decode, range(store.num_tracks))
+            for _ in with_bar(decoded, total=store.num_tracks, unit="tracks", desc="decoding "):
+                pass
         return cls(frames, first_rows)
 
     def gather(self, rows_BT: Tensor) -> Tensor:
-        """(B, T, H, W, 3) frames by their rows, on the frames' device; the host does not wait for it."""
+        """(B, T, H, W, 3) frames of the given rows, on their device; does not synchronise with the host."""
         places = rows_BT.flatten().to(self.frames_NHWC.device, non_blocking=True)
         gathered = self.frames_NHWC.index_select(0, places)
         return gathered.view(*rows_BT.shape, *self.frames_NHWC.shape[1:])
@@ -70,7 +73,7 @@ def resident_batches(
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Iterator[Clips]:
-    """What `clip_loader` gives for the same steps, frames on their device; no worker is needed."""
+    """The batches of `clip_loader` for the same steps, with frames on their device and without workers."""
     first_row_of_track = frames.first_rows.numpy()
     for step in steps:
         keys = plan.keys(step, rank=rank, num_ranks=num_ranks)
@@ -100,7 +103,7 @@ def _require_room(shape: tuple[int, ...], device: torch.device, *, copies: int, 
 
 
 def _free_host_bytes() -> int:
-    """What the machine can still give, caches included."""
+    """Available memory, including caches."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Which files to prepare and who each shows: files, folders, VoxCeleb2 trees, a CSV, a pattern."""
+"""The files to prepare and the person in each: files, folders, VoxCeleb2 trees, CSVs, patterns."""
 
 from __future__ import annotations
 
@@ -28,58 +28,69 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 
+FILE_NAMES, VOXCELEB = "file names", "a VoxCeleb2 tree"  # origins of identities; others: sub-folders, a CSV
+
 _VOXCELEB_IDENTITY = re.compile(r"(?:vox2_)?(id\d{5,})")
 _VOXCELEB_UTTERANCE = re.compile(r"\d{5}")
 
 
 class SourceError(ValueError):
-    """Sources that cannot be listed, named or given an identity; names the file or the folder."""
+    """Sources that cannot be listed, named or given an identity; the message names the file or folder."""
 
 
 @dataclass(frozen=True)
 class Source:
     """One file to prepare.
 
-    `video` names it in the store, unique there: identity/video/utterance in a VoxCeleb2 tree, else the path
-    below the folder that was given, or the whole path where two files share that one. `identity` is the
-    person it shows, as far as `identity_from` says.
+    `video` is its unique name in the store: identity/video/utterance in a VoxCeleb2 tree, otherwise the path
+    below the given folder, or the whole path if two files share that one. `identity` is the person it shows,
+    according to `identity_from`.
     """
 
     path: Path
     video: str
     identity: str
-    source_path: str  # relative to the folder (or the folder of the CSV or file) that was given
-    url: str = ""  # if it is in an object store; `path` is then its copy while it is read
-    listed: RemoteFile | None = None  # its entry in the listing there
-    identity_from: str = "file names"  # what `identity` was taken from
+    source_path: str  # relative to the given folder (or the folder of the given CSV or file)
+    url: str = ""  # of a file in an object store; `path` is its copy while it is read
+    listed: RemoteFile | None = None  # its entry in the remote listing
+    identity_from: str = FILE_NAMES  # the origin of `identity`
 
     @property
     def where(self) -> str:
         """Its URL or its absolute path."""
         return self.url or str(self.path.absolute())
 
+    @property
+    def num_bytes(self) -> int:
+        """Its size, at least 1; 1 where unknown."""
+        if self.url:
+            return max(1, self.listed.size_bytes) if self.listed else 1
+        return max(1, self.path.stat().st_size) if self.path.exists() else 1
+
     def without_place(self, message: str) -> str:
         """A message about the file without its path in front, or with its URL for the path of its copy."""
         if not self.url:
-            return message.removeprefix(f"{storable(str(self.path))}: ")  # whoever shows it names the video
+            return message.removeprefix(
+                f"{storable(str(self.path))}: "
+            )  # messages are shown beside the name of the video
         if self.path.is_absolute():
             message = message.replace(storable(str(self.path.parent)), self.url.rpartition("/")[0])
         return message if self.url in message else f"{self.url}: {message}"
 
     def now(self) -> RemoteFile:
-        """A file of an object store as it is there now. RemoteError."""
+        """The current state of a file in an object store. RemoteError."""
         return self.listed or look_at(self.url)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to prepare, sorted by `video`, and how many others lay beside them."""
+    """The files to prepare, sorted by `video`, and the number of other files."""
 
     sources: tuple[Source, ...]
-    num_other_files: int  # files in the folders that are no videos by their name
+    num_other_files: int  # files in the folders that are not videos by their suffix
 
     def in_words(self) -> str:
-        """One line: how many videos, of how many identities, and what these were taken from."""
+        """One line: the number of videos, the number of identities, and their origin."""
         words = f"{len(self.sources):,} videos of {identities_in_words(self.sources)}"
         return words + (f"; other files left aside: {self.num_other_files:,}" if self.num_other_files else "")
 
@@ -107,19 +118,19 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def of(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """The share of `items`; the shares of all n are disjoint and make up the whole."""
+        """The items of this shard. The n shards are disjoint and complete."""
         return tuple(items[self.number - 1 :: self.count])
 
 
 WHOLE = Shard()
-"""All of it: shard 1/1."""
+"""The only shard of one."""
 
 
 def list_sources(given: Sequence[Path | str], *, identities: str = "") -> Listing:
-    """Everything that `given` (files, folders, CSVs, URLs) names, each file once, to be put into one store.
+    """All files that `given` (files, folders, CSVs, URLs) names, each once, for one store.
 
-    SourceError as from `find_sources`, and where two files would have the same name in the store: the same
-    utterance of a VoxCeleb2 tree twice.
+    SourceError as for `find_sources`, and if two files would get the same name in the store (the same
+    utterance of a VoxCeleb2 tree).
     """
     listing = find_sources(given, take_urls=True, identities=identities)
     _refuse_same_names(listing.sources)
@@ -127,52 +138,41 @@ def list_sources(given: Sequence[Path | str], *, identities: str = "") -> Listin
 
 
 def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identities: str = "") -> Listing:
-    """Everything that `given` (files, folders, CSVs) names, each file once.
+    """All files that `given` (files, folders, CSVs) names, each once.
 
-    A CSV decides the identity of a file that another source names too; `identities`, if given, that of all
-    files (see `with_identities`). With `take_urls` URLs are listed as folders are, and CSVs may name some.
-    SourceError where something is missing or unreadable, and where nothing is found.
+    A CSV overrides the identity of a file that another source names too; `identities` overrides that of all
+    files (see `with_identities`). With `take_urls`, URLs are listed like folders, and CSVs may contain URLs.
+    SourceError if something is missing or unreadable, or if nothing is found.
     """
-    from_csv: dict[str, Source] = {}
-    from_paths: dict[str, Source] = {}
-    named: dict[str, tuple[str, str]] = {}  # the identities that a CSV gives, and its name
+    found: dict[str, Source] = {}
+    rows: dict[str, Source] = {}
     num_other_files = 0
     for one in given:
         path = Path(one) if is_url(one) else spelt_as_on_disk(Path(one))
-        if is_url(one):
-            files_there, others = _behind(str(one))
-            num_other_files += others
-            from_paths |= {_key(source): source for source in files_there}
-        elif path.suffix.lower() == ".csv":
-            for source, is_named in _in_csv(path, take_urls=take_urls):
-                from_csv[_key(source)] = source
-                if is_named:
-                    named[_key(source)] = (source.identity, source.identity_from)
-        elif path.is_dir():
-            files, others = _in_folder(path)
-            num_other_files += others
-            from_paths |= {_real(file): _source(file, root=path) for file in files}
-        else:
-            _require_file(path, where="")
-            from_paths[_real(path)] = _source(path, root=path.parent)
-    sources = [
-        replace(source, identity=named[key][0], identity_from=named[key][1]) if key in named else source
-        for key, source in (from_csv | from_paths).items()
-    ]
-    if not sources:
+        if path.suffix.lower() == ".csv" and not is_url(one):
+            rows |= {_key(source): source for source in _in_csv(path, take_urls=take_urls)}
+            continue
+        sources, others = _behind(str(one)) if is_url(one) else _at_path(path)
+        found |= {_key(source): source for source in sources}
+        num_other_files += others
+    for key, row in rows.items():
+        same = found.setdefault(key, row)
+        if row.identity_from not in (FILE_NAMES, VOXCELEB):
+            found[key] = replace(same, identity=row.identity, identity_from=row.identity_from)
+    if not found:
         raise SourceError(
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
             f"(other files: {num_other_files}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
-    distinct = with_distinct_names(sources)
+    distinct = with_distinct_names(list(found.values()))
     if identities:
         distinct = with_identities(distinct, identities)
     return Listing(tuple(sorted(distinct, key=lambda source: source.video)), num_other_files)
 
 
 def with_distinct_names(sources: Sequence[Source]) -> list[Source]:
-    """Files that share a path below the folders given are named by their whole paths, and so are their
-    identities where these were only file names. `a/1.mp4` and `b/1.mp4` given as files are an example.
+    """Name files by their whole paths if they share a path below the given folders; likewise their
+    identities, if these are file names. Example: `a/1.mp4` and `b/1.mp4`, given as files.
     """
     times = Counter(source.video for source in sources)
     return [
@@ -184,9 +184,9 @@ def with_distinct_names(sources: Sequence[Source]) -> list[Source]:
 
 
 def other_name(source: Source) -> str:
-    """What the file is called where other files are given beside it; "" in a VoxCeleb2 tree.
+    """The name that the file gets if other files are given too; "" in a VoxCeleb2 tree.
 
-    That is its whole path for a file named by the path below the folder given, and the other way round.
+    The whole path for a file named by the path below the given folder, and the reverse.
     """
     whole = _whole_path(source)
     return {source.source_path: whole, whole: source.source_path}.get(source.video, "")
@@ -194,12 +194,12 @@ def other_name(source: Source) -> str:
 
 def _named_by_whole_path(source: Source) -> Source:
     name = _whole_path(source)
-    identity = name if source.identity_from == "file names" else source.identity
+    identity = name if source.identity_from == FILE_NAMES else source.identity
     return replace(source, video=name, identity=identity)
 
 
 def _whole_path(source: Source) -> str:
-    """Without the leading slash or the protocol: names stay inside the store."""
+    """Without leading slash or protocol, so that names stay inside the store."""
     parts = Path(os.path.abspath(source.path)).parts[1:]  # noqa: PTH100 -- without `..`, links as they are
     return storable(source.url.partition("://")[2].lstrip("/") or "/".join(parts))
 
@@ -207,13 +207,14 @@ def _whole_path(source: Source) -> str:
 def with_identities(sources: Sequence[Source], given: str) -> list[Source]:
     """The sources with the identities of a CSV (path,identity) or of a pattern.
 
-    A pattern is a regular expression with one group, searched for in the path below the folder given.
-    SourceError where it is none, and naming a file that gets no identity.
+    A pattern is a regular expression with one group, searched for in the path below the given folder.
+    SourceError if it is not, and if a file gets no identity.
     """
     if given.lower().endswith(".csv"):
-        rows = _in_csv(spelt_as_on_disk(Path(given)), take_urls=True)
-        named = {_key(source): source.identity for source, is_named in rows if is_named}
-        found, came_from = [named.get(_key(source), "") for source in sources], Path(given).name
+        rows = {_key(row): row for row in _in_csv(spelt_as_on_disk(Path(given)), take_urls=True)}
+        came_from = Path(given).name
+        listed = (rows.get(_key(source)) for source in sources)
+        found = [row.identity if row and row.identity_from == came_from else "" for row in listed]
     else:
         pattern, came_from = _one_group(given), f"the pattern {given}"
         matches = [pattern.search(source.source_path) for source in sources]
@@ -241,14 +242,14 @@ def _one_group(given: str) -> re.Pattern[str]:
 
 
 def identities_in_words(sources: Sequence[Source]) -> str:
-    """`3 identities, taken from sub-folders`; where there are several origins, with the files of each."""
+    """`3 identities, taken from sub-folders`; with several origins, also the number of files of each."""
     counts = Counter(source.identity_from for source in sources)
     origins = [
         origin + (f" ({count:,} of {len(sources):,} files)" if len(counts) > 1 else "")
-        for origin, count in sorted(counts.items(), key=lambda pair: (pair[0] == "file names", pair[0]))
+        for origin, count in sorted(counts.items(), key=lambda pair: (pair[0] == FILE_NAMES, pair[0]))
     ]
     words = f"{len({source.identity for source in sources}):,} identities, taken from {', '.join(origins)}"
-    if counts["file names"] < 2:
+    if counts[FILE_NAMES] < 2:
         return words
     return f"{words}: each such file counts as another person unless --identities says who it shows"
 
@@ -273,9 +274,8 @@ def identities_of(
 ) -> dict[int, str]:
     """Identity by track number, from the slots in which each track is seen and the summed area of its boxes.
 
-    The path names one person: the largest track, and every track that is never seen beside a larger one of
-    that person. Each other track is somebody else, known from this video only: `video+1`, `video+2`, ... by
-    size.
+    The path names one person: the largest track, and every track that never appears together with a larger
+    track of that person. Every other track gets an identity of its own: `video+1`, `video+2`, ... by size.
     """
     seen_with_person: set[int] = set()
     identities: dict[int, str] = {}
@@ -291,7 +291,7 @@ def identities_of(
 
 
 def storable(text: str) -> str:
-    """The text with what is no Unicode (from a file name in another encoding, say) written as escapes."""
+    """The text with invalid Unicode (such as a file name in another encoding) written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -300,10 +300,20 @@ def _source(path: Path, *, root: Path) -> Source:
     voxceleb = voxceleb_names(path)
     if voxceleb is not None:
         name = storable("/".join(voxceleb))
-        return Source(path, name, voxceleb[0], str(relative), identity_from="a VoxCeleb2 tree")
-    first = relative.parts[0]  # the sub-folder, or the file itself where it lies in the folder given
-    origin = "sub-folders" if len(relative.parts) > 1 else "file names"
+        return Source(path, name, voxceleb[0], str(relative), identity_from=VOXCELEB)
+    first = relative.parts[0]  # the sub-folder, or the file itself if it lies in the given folder
+    origin = "sub-folders" if len(relative.parts) > 1 else FILE_NAMES
     return Source(path, str(relative), normal_form(first), str(relative), identity_from=origin)
+
+
+def _at_path(path: Path) -> tuple[list[Source], int]:
+    """A file, or the videos below a folder; and the number of other files. Hidden ones are neither."""
+    if not path.is_dir():
+        _require_file(path, where="")
+        return [_source(path, root=path.parent)], 0
+    files = list(walk_files(path, seen=set()))
+    videos = [_source(file, root=path) for file in files if _is_video(file.name)]
+    return videos, len(files) - len(videos)
 
 
 def _behind(url: str) -> tuple[list[Source], int]:
@@ -314,8 +324,8 @@ def _behind(url: str) -> tuple[list[Source], int]:
         found = list_remote(url)
     except RemoteError as error:
         raise SourceError(str(error)) from error
-    videos = [file for file in found if not file.name or _is_video(file.name)]
-    return [_remote(file) for file in videos], len(found) - len(videos)
+    videos = [_remote(file) for file in found if not file.name or _is_video(file.name)]
+    return videos, len(found) - len(videos)
 
 
 def _is_video(name: str) -> bool:
@@ -326,25 +336,13 @@ def _remote(file: RemoteFile) -> Source:
     path = Path(file.url)
     name = file.name or path.name
     root = path.parents[len(PurePosixPath(name).parts) - 1]
-    source = _source(root / name, root=root)
-    return replace(source, url=file.url, listed=file)
-
-
-def _in_folder(root: Path) -> tuple[list[Path], int]:
-    """The videos below `root`, and the number of other files; hidden ones are neither."""
-    videos, num_others = [], 0
-    for path in walk_files(root, seen=set()):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            videos.append(path)
-        else:
-            num_others += 1
-    return videos, num_others
+    return replace(_source(root / name, root=root), url=file.url, listed=file)
 
 
 def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
-    """The files below a folder by name, none hidden, no folder twice; SourceError for an unreadable one."""
+    """The files below a folder, sorted, without hidden ones; SourceError for an unreadable folder."""
     real = _real(folder)
-    if real in seen:  # a link back up
+    if real in seen:  # a link to a folder above
         return
     seen.add(real)
     try:
@@ -362,8 +360,8 @@ def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
-    """Each row's source, and whether the row gives its identity."""
+def _in_csv(path: Path, *, take_urls: bool) -> Iterator[Source]:
+    """The source of each row; `identity_from` is the CSV's name where the row gives an identity."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -374,55 +372,50 @@ def _in_csv(path: Path, *, take_urls: bool) -> Iterator[tuple[Source, bool]]:
         raise SourceError(f"cannot read {path}: {error}") from error
     seen: dict[str, int] = {}
     for line, row in rows:
-        where = f"{path}, line {line}"
+        where, given = f"{path}, line {line}", (row["path"] or "").strip()
+        if is_url(given) and not take_urls:
+            raise SourceError(f"{where}: URLs are read by `mien prepare` alone; copy the file here first")
+        source = _listed_url(given, where=where) if is_url(given) else _listed_file(given, path, where=where)
         identity = normal_form((row.get("identity") or "").strip())
-        if is_url((row["path"] or "").strip()):
-            if not take_urls:
-                raise SourceError(f"{where}: URLs are read by `mien prepare` alone; copy the file here first")
-            source = _csv_url((row["path"] or "").strip(), identity, where=where)
-        else:
-            source = _csv_row(path.parent, row["path"] or "", identity, where=where)
+        if identity:
+            source = replace(source, identity=identity, identity_from=path.name)
+        elif source.identity_from != VOXCELEB:  # not the folders between the CSV and the file
+            source = replace(source, identity=source.video, identity_from=FILE_NAMES)
         first_line = seen.setdefault(_key(source), line)
         if first_line != line:
-            raise SourceError(f"{where}: {source.url or source.path} stands in line {first_line} already")
-        yield (replace(source, identity_from=path.name) if identity else source), bool(identity)
+            raise SourceError(f"{where}: {source.url or source.path} is in line {first_line} already")
+        yield source
 
 
-def _csv_row(folder: Path, path: str, identity: str, *, where: str) -> Source:
-    if not path.strip():
+def _listed_file(given: str, table: Path, *, where: str) -> Source:
+    """The file that a row of a CSV names."""
+    if not given:
         raise SourceError(f"{where}: the path is empty")
-    file = spelt_as_on_disk(folder / path.strip())
+    folder = table.parent
+    file = spelt_as_on_disk(folder / given)
     _require_file(file, where=f"{where}: ")
     inside = Path(os.path.relpath(file, folder))
     if ".." in inside.parts:  # a name in the store stays inside the store
         inside = Path(*file.resolve().parts[1:])
-    source = replace(_source(folder / inside, root=folder), path=file)
-    return _with_identity_of_row(source, identity, voxceleb_names(file))
+    source = _source(folder / inside, root=folder)
+    voxceleb = voxceleb_names(file)
+    if voxceleb:
+        source = replace(source, identity=voxceleb[0], identity_from=VOXCELEB)
+    return replace(source, path=file)
 
 
-def _csv_url(url: str, identity: str, *, where: str) -> Source:
-    """Named by the whole URL without its protocol. Whether it is there shows when it is read."""
+def _listed_url(url: str, *, where: str) -> Source:
+    """A row's URL, named by all of it but the protocol. Whether it is there shows when it is read."""
     try:
         require_readable(url)
     except RemoteError as error:
         raise SourceError(f"{where}: {error}") from error
-    parts = PurePosixPath(url.partition("://")[2]).parts
-    inside = parts[1:] if parts[:1] == ("/",) else parts
-    if not inside or ".." in inside:
+    protocol, _, place = url.partition("://")
+    parts = PurePosixPath(place.lstrip("/")).parts
+    if not parts or ".." in parts:
         raise SourceError(f"{where}: {url} names no file")
-    root = Path(f"{url.partition('://')[0]}:")
-    source = _source(root.joinpath(*inside), root=root)
-    source = _with_identity_of_row(source, identity, voxceleb_names(source.path))
-    return replace(source, path=Path(url), url=url)
-
-
-def _with_identity_of_row(source: Source, identity: str, voxceleb: tuple[str, str, str] | None) -> Source:
-    """A row without an identity takes none from the folders that lead from the CSV to its file."""
-    if identity:
-        return replace(source, identity=identity)
-    if voxceleb:
-        return replace(source, identity=voxceleb[0], identity_from="a VoxCeleb2 tree")
-    return replace(source, identity=source.video, identity_from="file names")
+    root = Path(f"{protocol}:")
+    return replace(_source(root.joinpath(*parts), root=root), path=Path(url), url=url)
 
 
 def _require_file(path: Path, *, where: str) -> None:

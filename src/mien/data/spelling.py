@@ -1,4 +1,4 @@
-"""Files by another spelling of their names: another Unicode normal form, or backslashes for slashes."""
+"""Find files whose names differ in Unicode normal form, or use backslashes for slashes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def spelt_as_on_disk(path: Path) -> Path:
-    """The path if it exists, else the one file or folder whose path is the same but for its spelling.
+    """The path if it exists, otherwise the one file or folder whose path differs only in its spelling.
 
-    Some systems write an accented letter as one code point, others as two; Windows separates folders by
-    backslashes. `path` itself where nothing, or more than one thing, has such a name.
+    Some systems write an accented letter as one code point, others as two; Windows uses backslashes. Returns
+    `path` itself if there is no such file, or more than one.
     """
     if path_exists(path):
         return path
@@ -28,19 +28,17 @@ def spelt_as_on_disk(path: Path) -> Path:
 
 
 def missing(path: Path) -> str:
-    """The message `PATH does not exist`, with the names in its folder that are most like it, in ASCII."""
+    """The message `PATH does not exist`, with the most similar names in its folder, in ASCII."""
     slashed = Path(str(path).replace("\\", "/"))
     try:
         names = sorted(entry.name for entry in slashed.parent.iterdir())
     except OSError:
         return f"{path} does not exist, nor does its folder"
-    folded = {_folded(name): name for name in names}
-    close = [
-        folded[name] for name in difflib.get_close_matches(_folded(slashed.name), folded, n=3, cutoff=0.8)
-    ]
+    # As ASCII, so that different letters that look the same are visible.
+    close = difflib.get_close_matches(ascii(slashed.name), map(ascii, names), n=3)
     if not close:
         return f"{path} does not exist"
-    return f"{path} does not exist; {slashed.name!a} is asked for, there is {', '.join(map(ascii, close))}"
+    return f"{path} does not exist; {slashed.name!a} is asked for, there is {', '.join(close)}"
 
 
 def normal_form(text: str) -> str:
@@ -58,9 +56,5 @@ def _entries_like(folder: Path, name: str) -> list[Path]:
 
 
 def path_exists(path: Path) -> bool:
-    """As Path.exists, but False for a name that is too long."""
+    """Like Path.exists, but False for a name that is too long."""
     return os.path.exists(path)  # noqa: PTH110
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()

@@ -1,4 +1,4 @@
-"""A store of face tracks, for reading: (track, start, length, stride) or single frames, as uint8 RGB."""
+"""Read a store of face tracks: clips (track, start, length, stride) or single frames, as uint8 RGB."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
+from mien.data.progress import with_bar
 from mien.data.remote import RemoteFile, copy_here, is_url, list_remote
 from mien.data.store_layout import (
     HEADER,
@@ -34,7 +35,7 @@ from mien.faces.contract import CropContract
 from mien.io import naming_write_errors, only_one, replacing
 from mien.video import SLOTS_PER_SECOND
 
-SUMS = "SHA256SUMS"  # as sha256sum writes it; the files that it names are checked
+SUMS = "SHA256SUMS"  # written by sha256sum; the files listed in it are checked
 _FILES_AT_ONCE = 8  # copied from a URL
 _OPEN_FILES = 256  # crop files that one process keeps open
 
@@ -42,8 +43,8 @@ _OPEN_FILES = 256  # crop files that one process keeps open
 class TrackStore:
     """The face tracks that `mien prepare` wrote. Tracks are numbered from 0, as the rows of the manifest.
 
-    Opening reads the manifest (a row a track) and maps the frames' index into memory, so it costs next to
-    nothing and processes share it. It may be pickled, and used after a fork.
+    Opening reads the manifest (one row per track) and memory-maps the index of frames, so it is cheap, and
+    processes share the memory. It may be pickled, and used after a fork.
     """
 
     def __init__(self, path: Path, header: StoreHeader, tracks: pa.Table, index: NDArray[np.void]) -> None:
@@ -61,13 +62,13 @@ class TrackStore:
 
     @classmethod
     def open(cls, path: Path | str) -> TrackStore:
-        """The store at `path`; StoreError if there is none, or if preparing it has not come to its end."""
+        """The store at `path`; StoreError if there is none, or if it is not finished."""
         store = Path(path)
         header = StoreHeader.read(store)
         if not (store / MANIFEST).exists():
             raise StoreError(
                 f"{store} is not finished: it has no {MANIFEST}. Run the same `mien prepare` again; "
-                "it goes on where it stopped."
+                "it continues where it stopped."
             )
         tracks = pq.read_table(store / MANIFEST)
         num_rows = int(tracks["num_frames"].to_numpy().sum())
@@ -83,7 +84,7 @@ class TrackStore:
 
     @property
     def num_tracks(self) -> int:
-        """How many tracks the store holds."""
+        """Number of tracks."""
         return len(self._num_frames)
 
     def num_frames(self, track: int) -> int:
@@ -100,7 +101,7 @@ class TrackStore:
         return slots
 
     def source_frame_indices(self, track: int) -> NDArray[np.int32]:
-        """The source frame that each position shows; a slow source shows one at several positions."""
+        """The source frame of each position; a slow source has one frame at several positions."""
         indices: NDArray[np.int32] = self._rows(track)["source_frame_index"]
         return indices
 
@@ -128,7 +129,7 @@ class TrackStore:
         return frames
 
     def read_jpegs(self, track: int, positions: Sequence[int]) -> list[bytes]:
-        """The crops at any positions of a track as they lie in the store; IndexError outside the track."""
+        """The stored JPEGs at any positions of a track; IndexError outside the track."""
         rows = self._rows(track)
         chosen = np.asarray(positions, np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(rows)):
@@ -139,7 +140,7 @@ class TrackStore:
     def read_clip(
         self, track: int, start: int, length: int, stride: int, *, size_px: int | None = None
     ) -> NDArray[np.uint8]:
-        """(length, S, S, 3) RGB from `start` on, `stride` apart; ValueError if that leaves the run."""
+        """(length, S, S, 3) RGB from `start`, `stride` apart; ValueError if not inside one run."""
         last = start + (length - 1) * stride
         if not any(first <= start and last < first + count for first, count in self.runs(track)):
             raise ValueError(
@@ -165,10 +166,10 @@ class TrackStore:
 
 
 def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
-    """The folder of a store: itself, or a copy in `cache` (else $MIEN_CACHE) of a finished one behind a URL.
+    """The folder of a store: itself, or for a URL a copy in `cache` (default: $MIEN_CACHE).
 
-    A copy that was interrupted is completed; a store that has changed is copied into another folder.
-    StoreError if no cache is named, the store is not finished, or a file differs from its SHA-256.
+    An interrupted copy is completed; a store that has changed is copied into another folder. StoreError if
+    there is no cache, the store is not finished, or a file differs from its SHA-256.
     RemoteError and WriteError.
     """
     if not is_url(store):
@@ -176,27 +177,27 @@ def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
     chosen = cache or os.environ.get("MIEN_CACHE")
     if not chosen:
         raise StoreError(
-            f"{store}: a store behind a URL is copied once into a folder that you name; give --store-cache "
+            f"{store}: a store behind a URL is copied once into a local folder; give --store-cache "
             "DIR or set MIEN_CACHE"
         )
     url = str(store).rstrip("/")
     files = [file for file in list_remote(url) if file.name.split("/")[0] != TEMPORARY]
     for name in (HEADER, MANIFEST):
         if name not in {file.name for file in files}:
-            raise StoreError(f"{url} is no finished store: it has no {name}")
+            raise StoreError(f"{url} is not a finished store: it has no {name}")
     state = hashlib.sha256(
         repr([url, *((f.name, f.size_bytes, f.version) for f in files)]).encode()
     ).hexdigest()
     folder = Path(chosen) / f"{url.rpartition('/')[2]}-{state[:12]}"
     with naming_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with only_one(folder / LOCK):  # other processes of the same run find it complete
+        with only_one(folder / LOCK):  # other processes of the same run wait for it
             _fetch([file for file in files if not (folder / file.name).exists()], folder)
     return folder
 
 
 class _OpenFiles:
-    """File handles by path, the least recently used closed. Reads go by offset, so a fork may share them."""
+    """Open files by path, the least recently used closed. Reads use offsets, so forks may share them."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -235,7 +236,7 @@ def _decode_into(frame_HWC: NDArray[np.uint8], jpeg: bytes) -> None:
 
 
 def _fetch(files: list[RemoteFile], folder: Path) -> None:
-    """Copy files into a store's folder, the manifest last: without one it is no finished store."""
+    """Copy files into a store's folder, the manifest last, because a store with a manifest is complete."""
 
     def fetch(file: RemoteFile) -> None:
         with replacing(folder / file.name, temporary_folder=folder / TEMPORARY) as temporary:
@@ -253,7 +254,10 @@ def _fetch(files: list[RemoteFile], folder: Path) -> None:
     rest = [file for file in files if file.name not in (SUMS, MANIFEST)]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         try:
-            list(pool.map(fetch, rest))
+            for _ in with_bar(
+                pool.map(fetch, rest), total=len(rest), unit="files", desc="copying the store "
+            ):
+                pass
         finally:
             pool.shutdown(cancel_futures=True)
     for file in files:
@@ -263,7 +267,7 @@ def _fetch(files: list[RemoteFile], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """Counts over all tracks of a store. Positions in short runs are in the store, but in no clip."""
+    """Counts over all tracks of a store. Positions in short runs are stored, but not used in clips."""
 
     num_videos: int
     num_identities: int
@@ -282,6 +286,7 @@ class StoreSummary:
         tracks = store.tracks
         num_positions = pc.sum(tracks["num_frames"]).as_py() or 0
         num_in_short = pc.sum(tracks["num_frames_in_short_runs"]).as_py() or 0
+        files = tracks["crops"].unique().to_pylist()
         return cls(
             num_videos=len(tracks["video"].unique()),
             num_identities=len(tracks["identity"].unique()),
@@ -293,7 +298,8 @@ class StoreSummary:
             num_positions_in_short_runs=num_in_short,
             min_run_frames=store.header.min_run_frames,
             crops_bytes=sum(
-                (store.path / crops).stat().st_size for crops in tracks["crops"].unique().to_pylist()
+                (store.path / file).stat().st_size
+                for file in with_bar(files, total=len(files), unit="files", desc="sizes of crops ")
             ),
         )
 
@@ -304,8 +310,8 @@ class StoreSummary:
         return (
             f"{self.num_tracks:,} tracks of {self.num_identities:,} identities in {self.num_videos:,} "
             f"videos: {self.num_positions:,} positions at {SLOTS_PER_SECOND} fps, {minutes:,.1f} minutes\n"
-            f"{self.num_runs:,} runs of at least {self.min_run_frames} frames hold "
-            f"{self.num_positions_in_runs:,} of them; {self.num_short_runs:,} shorter runs, kept out of the "
-            f"clips, the other {self.num_positions_in_short_runs:,}\n"
-            f"crops: {self.crops_bytes / 1e6:,.1f} MB, {a_position:.1f} kB a position"
+            f"{self.num_positions_in_runs:,} of them in {self.num_runs:,} runs of at least "
+            f"{self.min_run_frames} frames; {self.num_positions_in_short_runs:,} in "
+            f"{self.num_short_runs:,} shorter runs, which are not used in clips\n"
+            f"crops: {self.crops_bytes / 1e6:,.1f} MB, {a_position:.1f} kB per position"
         )

@@ -1,4 +1,4 @@
-"""What lies where in a store, the columns of its tables, and the header that says how its crops were made."""
+"""The files of a store, the columns of its tables, and the header that describes its crops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANIFEST = "manifest.parquet"
 FRAMES = "frames.parquet"
 ACCOUNTS = "accounts.parquet"
 ACCOUNTS_CSV = "accounts.csv"
-INDEX = "frames.index.npy"  # the columns that reading needs, memory-mapped
+INDEX = "frames.index.npy"  # the columns needed for reading, memory-mapped
 CROPS = "crops"
 PARTS = "parts"
 TEMPORARY = "tmp"
@@ -79,12 +79,12 @@ MANIFEST_SCHEMA = pa.schema(
 
 
 class StoreError(ValueError):
-    """A store that cannot be read, or that must not be written to; says which and what to do."""
+    """A store that cannot be read or written; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """How the crops of a store were made: the contract, the settings, and the shard of the sources it holds.
+    """How the crops of a store were made: contract, settings, and shard of the sources.
 
     `settings` is a nested dictionary of JSON types; two runs may write to one store only if it is equal.
     """
@@ -100,7 +100,7 @@ class StoreHeader:
         return int(self.settings["min_run_frames"])
 
     def write(self, store: Path) -> None:
-        """Into `store`, at once or not at all."""
+        """Write it into `store`, atomically."""
         fields = {
             "format": FORMAT_VERSION,
             "mien_version": self.mien_version,
@@ -112,7 +112,7 @@ class StoreHeader:
         write_bytes(store / HEADER, text.encode(), temporary_folder=store / TEMPORARY)
 
     def require_same(self, other: StoreHeader, *, ours: str, theirs: str) -> None:
-        """ContractMismatchError or StoreError listing every field or setting that differs, but the shard."""
+        """ContractMismatchError or StoreError that lists every difference except the shard."""
         self.contract.require_same(other.contract, ours=ours, theirs=theirs)
         differing = [
             f"\n  {key}: {left!r} in {ours}, {right!r} in {theirs}"
@@ -126,7 +126,7 @@ class StoreHeader:
 
     @classmethod
     def read(cls, store: Path) -> StoreHeader:
-        """The header of the store at `store`; StoreError if that is no store, or one of another format."""
+        """The header of the store at `store`; StoreError if it is not a store, or has another format."""
         path = store / HEADER
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
@@ -148,17 +148,17 @@ class StoreHeader:
 
 
 def crops_path(video: str) -> str:
-    """Where the crops of a video lie, relative to the store: a tar of JPEGs."""
+    """The crops of a video, relative to the store: a tar of JPEGs."""
     return f"{CROPS}/{video}.tar"
 
 
 def part_path(video: str) -> str:
-    """Where the rows of a video lie, relative to the store; the file is there exactly when it is done."""
+    """The rows of a video, relative to the store; the file exists if and only if the video is done."""
     return f"{PARTS}/{video}.parquet"
 
 
 def begin_store(store: Path, header: StoreHeader) -> StoreHeader:
-    """The store's header, written if it is new; one that exists must be the same but for the shard."""
+    """The store's header, written if new; an existing one must be equal except for the shard."""
     with naming_write_errors(store):
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
         if not (store / HEADER).exists():
@@ -170,7 +170,7 @@ def begin_store(store: Path, header: StoreHeader) -> StoreHeader:
 
 @contextmanager
 def writing_to(store: Path) -> Iterator[None]:
-    """Make the store's folder and hold its lock; StoreError if another process holds it. WriteError."""
+    """Create the store's folder and hold its lock; StoreError if another process holds it. WriteError."""
     with naming_write_errors(store):
         store.mkdir(parents=True, exist_ok=True)
     refusal = StoreError(

@@ -1,4 +1,4 @@
-"""Writes one video into a store as its faces come: a tar of JPEGs, and a part that says it is done."""
+"""Write one video into a store: a tar of JPEGs, then the part that marks it as done."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from mien.video import ImageError, VideoError
 
 _BLOCK = tarfile.BLOCKSIZE
 _EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
-_SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)  # where they stand in a header of POSIX ustar
-_ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # a row of FRAMES_SCHEMA
+_SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)  # fields of a POSIX ustar header
+_ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # one row of FRAMES_SCHEMA
 _ROW_DTYPE = np.dtype(
     list(
         zip(
@@ -50,7 +50,7 @@ class JpegSettings:
     """How crops are compressed; docs/file-formats.md has the measurements behind the defaults."""
 
     quality: int = 90
-    subsampling: str = "420"  # of the chroma; "444" keeps it whole
+    subsampling: str = "420"  # of the chroma; "444": none
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -69,11 +69,11 @@ def write_video(
     jpeg: JpegSettings,
     notes: str = "",
 ) -> Account:
-    """Write the faces of one video: crops first, then the part; whole or not at all.
+    """Write the faces of one video atomically: crops first, then the part.
 
-    Memory grows by about 110 bytes a position, not by the pictures. A source that breaks off (VideoError, or
-    ImageError for a folder of pictures) is kept up to there, as partial; one without any face is recorded as
-    skipped. WriteError when the store takes no more.
+    Memory grows by about 110 bytes per position. If reading the source fails (VideoError, or ImageError for a
+    folder of pictures), the frames before are written and the video is `partial`; without any face it is
+    `skipped`. WriteError if the disk is full.
     """
     intact = _UntilItBreaks(looked_at)
     rows = _Rows()
@@ -81,7 +81,7 @@ def write_video(
     crops = store / crops_path(source.video)
     with naming_write_errors(store):
         with replacing(crops, temporary_folder=store / TEMPORARY) as temporary, JpegTar(temporary) as tar:
-            temporary.touch()  # so that it is known to have vanished where it is not there at the end
+            temporary.touch()  # so that its disappearance is noticed at the end
             for looked in intact:
                 tally.count(looked, where=source.source_path)
                 for face in looked.faces:
@@ -89,43 +89,55 @@ def write_video(
                     rows.add(looked, face, tar.add(name, _encode(face.crop_HWC, jpeg)))
         if not tally.num_crops:
             crops.unlink()
-        part = _part(source, fingerprint, frames_per_second, tally, rows, broken=intact.message, notes=notes)
-        write_part(store, part, rows.table())
-    return part.account
+        frames = rows.table()
+        identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
+        status, message = _outcome(tally, source.without_place(intact.message) if intact.message else "")
+        account = replace(
+            _account(source, status, message),
+            source_sha256=fingerprint.sha256,
+            num_decoded=tally.num_decoded,
+            num_written=tally.num_written,
+            not_written=dict(sorted(tally.reasons.items())),
+            num_tracks=len(identities),
+            num_crops=tally.num_crops,
+            num_positions=frames.num_rows,
+            notes="; ".join(filter(None, (notes, note_on_refused(tally.refused)))),
+        )
+        write_part(store, Part(account, fingerprint, frames_per_second, identities), frames)
+    return account
 
 
 def skip_video(store: Path, source: Source, message: str, *, fingerprint: Fingerprint) -> Account:
     """Record that nothing of a source is written, and why."""
-    part = _part(source, fingerprint, 0.0, _Tally(), _Rows(), broken=storable(message))
+    account = replace(skip_unrecorded(source, message), source_sha256=fingerprint.sha256)
     with naming_write_errors(store):
         (store / crops_path(source.video)).unlink(missing_ok=True)
-        write_part(store, part, _Rows().table())
-    return part.account
+        write_part(store, Part(account, fingerprint, 0.0, {}), FRAMES_SCHEMA.empty_table())
+    return account
 
 
 def skip_for_now(store: Path, source: Source, message: str) -> Account:
-    """Record that a source cannot be worked on at present, so that the next run tries again.
+    """Record that a source cannot be prepared now; the next run tries again.
 
-    Where an earlier run wrote crops of it, they and their part stay; the account returned is kept nowhere.
+    If an earlier run wrote crops of it, these and their part stay, and the returned account is not recorded.
     """
-    unreadable = _unreadable(source)
     path = store / part_path(source.video)
-    if not (path.exists() and read_part(path).account.num_crops):
-        return skip_video(store, source, message, fingerprint=unreadable)
-    return skip_unrecorded(source, f"{message}; the crops of an earlier run are kept")
+    if path.exists() and read_part(path).account.num_crops:
+        return skip_unrecorded(source, f"{message}; the crops of an earlier run are kept")
+    return skip_video(store, source, message, fingerprint=Fingerprint.of_unreadable(source.where))
 
 
 def skip_unrecorded(source: Source, message: str) -> Account:
-    """The account of a source of which nothing is written now, not even this account."""
-    return _part(source, _unreadable(source), 0.0, _Tally(), _Rows(), broken=storable(message)).account
+    """The account of a skipped source; nothing is written."""
+    return _account(source, SKIPPED, source.without_place(storable(message)))
 
 
-def _unreadable(source: Source) -> Fingerprint:
-    return replace(Fingerprint.of_unreadable(source.path), path=source.where)
+def _account(source: Source, status: str, message: str) -> Account:
+    return Account(source.video, source.identity, source.source_path, "", status, message, 0, 0)
 
 
 class _UntilItBreaks:
-    """Iterates over a video's frames; where the video breaks, stops, and keeps the message."""
+    """Iterates over a video's frames; stops at an error and keeps its message."""
 
     def __init__(self, looked_at: Iterable[SlotFaces]) -> None:
         self._looked_at = looked_at
@@ -139,7 +151,7 @@ class _UntilItBreaks:
 
 
 class _Tally:
-    """Counts what became of each decoded frame, and checks that each has either faces or a reason."""
+    """Counts the decoded frames by result, and checks that each has either faces or a reason."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
@@ -150,7 +162,7 @@ class _Tally:
 
     @property
     def num_decoded(self) -> int:
-        """Frames that the decoder gave, by their own numbering."""
+        """Frames decoded, from their index."""
         return self._highest_index + 1
 
     def count(self, looked: SlotFaces, *, where: str) -> None:
@@ -169,7 +181,7 @@ class _Tally:
 
 
 class _Rows:
-    """The rows of one video's tracks, in the order in which they come."""
+    """The rows of one video's tracks, in order of time."""
 
     def __init__(self) -> None:
         self._packed = bytearray()
@@ -195,38 +207,6 @@ class _Rows:
         return pa.Table.from_pydict(columns, schema=FRAMES_SCHEMA)
 
 
-def _part(
-    source: Source,
-    fingerprint: Fingerprint,
-    frames_per_second: float,
-    tally: _Tally,
-    rows: _Rows,
-    *,
-    broken: str,
-    notes: str = "",
-) -> Part:
-    frames = rows.table()
-    identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
-    broken = source.without_place(broken) if broken else ""
-    status, message = _outcome(tally, broken)
-    account = Account(
-        video=source.video,
-        identity=source.identity,
-        source_path=source.source_path,
-        source_sha256=fingerprint.sha256,
-        status=status,
-        message=message,
-        num_decoded=tally.num_decoded,
-        num_written=tally.num_written,
-        not_written=dict(sorted(tally.reasons.items())),
-        num_tracks=len(identities),
-        num_crops=tally.num_crops,
-        num_positions=frames.num_rows,
-        notes="; ".join(filter(None, (notes, note_on_refused(tally.refused)))),
-    )
-    return Part(account, fingerprint, frames_per_second, identities)
-
-
 def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
     if tally.num_written:
         return (PARTIAL, broken) if broken else (DONE, "")
@@ -234,7 +214,7 @@ def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
 
 
 def identities_of_tracks(frames: pa.Table, *, video: str, identity: str) -> dict[int, str]:
-    """Whose face each track of a video's rows is, by track number: see `identities_of`."""
+    """Identity by track number, from a video's rows: see `identities_of`."""
     slots = {int(track): set[int]() for track in np.unique(frames["track"].to_numpy())}
     for track, slot in zip(frames["track"].to_pylist(), frames["slot"].to_pylist(), strict=True):
         slots[track].add(slot)
@@ -256,10 +236,10 @@ def _encode(crop_HWC: NDArray[np.uint8], jpeg: JpegSettings) -> bytes:
 
 
 class JpegTar:
-    """A tar under way. The file is begun with the first picture: without one there is none.
+    """Writes a tar. The file is created with the first picture.
 
-    The same pictures give the same bytes: no times, no owner. (Python's own TarFile would keep every member
-    in memory.)
+    The same pictures give the same bytes: no times, no owner. (Python's TarFile would keep every member in
+    memory.)
     """
 
     def __init__(self, path: Path) -> None:
@@ -268,7 +248,7 @@ class JpegTar:
         self._offset = 0
 
     def add(self, name: str, content: bytes) -> tuple[int, int]:
-        """Append a file of a short ASCII name; where its content begins, and its length in bytes."""
+        """Append a file with a short ASCII name; return the offset and the length of its content in bytes."""
         if self._file is None:
             self._file = self._path.open("wb")
         padding = bytes(-len(content) % _BLOCK)
@@ -287,7 +267,7 @@ class JpegTar:
 
 
 def _header(name: str, size_bytes: int) -> bytes:
-    """What `tarfile` would write, ten times faster."""
+    """The same header as `tarfile`, ten times faster."""
     header = bytearray(_EMPTY_HEADER)
     header[: len(name)] = name.encode("ascii")
     header[_SIZE] = b"%011o\0" % size_bytes

@@ -1,7 +1,7 @@
-"""Random views of face crops: one affine map and one colour matrix a row, on the frames' own device.
+"""Random views of face crops: one affine map and one colour matrix per row, on the frames' device.
 
 Rotation, flip and crop are one affine map; brightness, contrast, saturation and hue are one 3x4 colour
-matrix. Both are drawn once a clip and applied to all its frames, or once a frame. The ranges are those of
+matrix. Both are drawn once per clip and applied to all its frames, or once per frame. The ranges are those of
 Li & Shan, TIP 2023 where stated (rotation 10 degrees) and of MoCo v2 (arXiv 2003.04297) for the colours.
 """
 
@@ -26,7 +26,7 @@ Colour = tuple[float, float, float]  # red, green, blue
 
 
 class Normalisation(NamedTuple):
-    """What colours in [0, 1] are lessened by, and then divided by."""
+    """Channel mean and standard deviation of colours in [0, 1]."""
 
     mean: Colour
     std: Colour
@@ -41,7 +41,7 @@ LARGEST_PX = 2.0  # deviation of the blur, of a 224-pixel view
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How far a view may lie from its frame."""
+    """The ranges of random views."""
 
     output_size_px: int = 224  # the crop's side, cut at scale 1 from frames of data.frame_size_px
     rotation_degrees: float = 10.0  # angle ~ U(-x, x)
@@ -51,12 +51,12 @@ class ViewSettings:
     saturation: float = 0.4
     hue: float = 0.1  # turns ~ U(-x, x)
     colour_probability: float = 0.8
-    # What CLP does without and its rivals do natively; off unless a recipe says otherwise.
+    # Not used by CLP, but by other methods; off unless a recipe turns it on.
     smallest_crop_area: float = 0.0  # above 0: a crop of this share of the frame up to all of it, resized
     grey_probability: float = 0.0
     blur_probability: float = 0.0  # Gaussian, deviation ~ U(0.1, 2.0) pixels of a 224-pixel view
-    # Ours: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the view, a
-    # and b ~ U(-relight, relight); else slow changes of light tell the order of frames most easily.
+    # Our addition: light from another side. Brightness times exp(a x + b y), x and y from -1 to 1 over the
+    # view, a and b ~ U(-relight, relight), because slow changes of light reveal the order of frames.
     relight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class ViewSettings:
 
     @property
     def any_native(self) -> bool:
-        """Whether a view does more than CLP's."""
+        """Whether any view that CLP does not use is on."""
         return max(self.smallest_crop_area, self.grey_probability, self.blur_probability, self.relight) > 0.0
 
     def require_fits(self, frame_size_px: int) -> None:
@@ -119,7 +119,7 @@ class ViewDraw:
     def random(
         cls, num_rows: int, *, settings: ViewSettings, frame_size_px: int, generator: torch.Generator
     ) -> ViewDraw:
-        """Ten uniform numbers a row from `generator` (on the CPU), ten more where a native view is on."""
+        """Ten uniform numbers per row from `generator` (on the CPU), ten more for views that CLP lacks."""
         unit = torch.rand(10, num_rows, generator=generator)
         signed = 2.0 * unit - 1.0
         coloured = (unit[0] < settings.colour_probability).float()
@@ -166,10 +166,10 @@ class ViewDraw:
 
 
 class FaceViews:
-    """Views of uint8 frames, all draws from one step's generator; fulfils `mien.train.method.Views`.
+    """Views of uint8 frames, all drawn from one step's generator; implements `mien.train.method.Views`.
 
-    The processes of a run share the generator's state: the rows of all are drawn and each takes its own, so
-    that a row's view does not depend on how many processes the step is spread over.
+    The generator's state is the same in all processes of a run. The rows of all processes are drawn and each
+    takes its own, so a row's view does not depend on the number of processes.
     """
 
     def __init__(
@@ -311,14 +311,14 @@ def _crop_sides(unit_2N: Tensor, *, smallest_area: float) -> Tensor:
 
 
 def _pack(draw: ViewDraw, *, frame_size_px: int, output_size_px: int) -> Tensor:
-    """(N, 16): affine map, colour matrix and grey share side by side, so that one copy brings them over."""
+    """(N, 16): affine map, colour matrix and grey share in one tensor, for one copy to the device."""
     affine_N23 = affine_matrices(draw, frame_size_px=frame_size_px, output_size_px=output_size_px)
     matrix_N33, grey_share_N = colour_matrices(draw)
     return torch.cat([affine_N23.flatten(1), matrix_N33.flatten(1), grey_share_N[:, None]], dim=1)
 
 
 def _light(slope_B2: Tensor, side: int) -> Tensor:
-    """(B, 1, side, side) what light that grows along the slopes multiplies a view by; 1 in its centre."""
+    """(B, 1, side, side) factors of a light that grows along the slopes; 1 in the centre."""
     place_S = (torch.arange(side, device=slope_B2.device) + 0.5) * (2.0 / side) - 1.0
     along_x_BS, along_y_BS = slope_B2[:, :1] * place_S, slope_B2[:, 1:] * place_S
     return torch.exp(along_x_BS[:, None, None, :] + along_y_BS[:, None, :, None])
@@ -343,18 +343,18 @@ def _hue_matrices(turns_N: Tensor) -> Tensor:
 
 @functools.cache
 def _mean_and_std(device: torch.device, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # or whoever asks first under it spoils them for training
+    with torch.inference_mode(False):  # cached tensors made in inference mode would be unusable in training
         return torch.tensor(normalisation.mean, device=device), torch.tensor(normalisation.std, device=device)
 
 
 def _normalise(colours: Tensor, normalisation: Normalisation) -> Tensor:
-    """Colours in [0, 1] on the last axis -> zero mean and unit deviation, of ImageNet say."""
+    """Colours in [0, 1] on the last axis, minus the mean, divided by the standard deviation."""
     mean, std = _mean_and_std(colours.device, normalisation)
     return (colours - mean) / std
 
 
 def blur(views_BTCHW: Tensor, deviation_px_B: Tensor) -> Tensor:
-    """The views with row b blurred by its deviation, the same for its T frames; 0 leaves a row as it is.
+    """The views, row b blurred by its standard deviation, the same for its T frames; 0: unchanged.
 
     Edges are reflected, so a view of one colour stays so.
     """
@@ -369,7 +369,7 @@ def blur(views_BTCHW: Tensor, deviation_px_B: Tensor) -> Tensor:
 
 
 def gaussian_kernels(deviation_px_B: Tensor, *, reach_px: int) -> Tensor:
-    """(B, 2 reach + 1) rows that sum to 1; a one in the middle where the deviation is 0."""
+    """(B, 2 reach + 1) rows that sum to 1; a single one in the middle if the deviation is 0."""
     distance_K = torch.arange(-reach_px, reach_px + 1, device=deviation_px_B.device)
     scaled_BK = distance_K / deviation_px_B.clamp_min(1e-3)[:, None]
     return torch.softmax(-0.5 * scaled_BK.square(), dim=1)

@@ -323,4 +323,4 @@ def _fingerprint(path: Path) -> Fingerprint:
     try:
         return Fingerprint.take(path)
     except OSError:
-        return Fingerprint.of_unreadable(path)
+        return Fingerprint.of_unreadable(str(path.absolute()))

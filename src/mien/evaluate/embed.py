@@ -196,7 +196,7 @@ def embed_sources(
         num_rows_done = table.resumed.pop("num_rows_of_next", 0)
         account = EmbedAccount(**table.resumed)
         if table.num_rows:
-            tqdm.write(f"embed: goes on after {table.num_rows:,} rows of an earlier run", file=sys.stderr)
+            tqdm.write(f"embed: continues after {table.num_rows:,} rows of an earlier run", file=sys.stderr)
         job = _Embedding(encoder, bar, account, models=models, strict=strict)
         without_videos: list[Path | Source] = [*stores, *pictures]
         one_by_one = without_videos[account.num_sources :]

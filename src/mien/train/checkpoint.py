@@ -1,4 +1,4 @@
-"""Checkpoints of a run: everything a resumed run needs to go on bit for bit, and the choice of the newest."""
+"""Checkpoints of a run: everything that a resumed run needs to continue bit for bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND = "mien checkpoint"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `step` steps. `record` is JSON: the run's identity, versions, what the log needs."""
+    """The state after `step` steps. `record` is JSON: corpus and versions."""
 
     step: int
     method: dict[str, Tensor]
@@ -36,12 +36,12 @@ def take_checkpoint(
     window: Mapping[str, Tensor],
     record: Mapping[str, Any],
 ) -> Checkpoint:
-    """The state as it stands; tensors are not copied, so write it before the next step."""
+    """The current state; tensors are not copied, so write it before the next step."""
     return Checkpoint(step, method.state_dict(), optimiser.state_dict()["state"], dict(window), dict(record))
 
 
 def restore(checkpoint: Checkpoint, method: nn.Module, optimiser: Optimizer) -> None:
-    """Put the state back; TensorFileError if the method or the optimiser is built otherwise."""
+    """Restore the state; TensorFileError if it does not fit the method or the optimiser."""
     try:
         method.load_state_dict(checkpoint.method)
     except RuntimeError as error:
@@ -55,7 +55,7 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimiser: Optimizer) -> 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `step-NNNNNNNNN.safetensors` into `folder`, then remove all but the newest `keep`.
 
-    The older ones go only after the new one is safely on the disk. WriteError when it cannot be written.
+    Older ones are removed only after the new one is on the disk. WriteError if it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:09d}.safetensors"
@@ -73,7 +73,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint on the CPU; TensorFileError when the file is no checkpoint or is damaged."""
+    """A checkpoint on the CPU; TensorFileError if the file is not a checkpoint or is damaged."""
     tensors, record = read_tensors(path, kind=KIND)
     parts: dict[str, dict[str, Tensor]] = {"method": {}, "optimiser": {}, "window": {}}
     for name, tensor in tensors.items():
@@ -98,7 +98,7 @@ def newest_readable(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def _laid_out_like(parameter: Tensor, state: dict[str, Tensor | float | bool]) -> dict[str, Any]:
-    """The state with its tensors in the parameter's memory order, which fused optimisers take for granted."""
+    """The state with its tensors in the parameter's memory order, which fused optimisers require."""
     return {
         name: torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape

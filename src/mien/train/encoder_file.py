@@ -1,4 +1,4 @@
-"""The encoder file: a backbone, how to build it and how its pictures must be cut, as one safetensors file."""
+"""The encoder file: weights of a backbone, its settings and its input contract, as safetensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Encoder:
     backbone_name: str
     backbone_settings: Mapping[str, Any]
     inputs: InputContract
-    training: Mapping[str, Any] = field(default_factory=dict)  # how it came about; JSON
+    training: Mapping[str, Any] = field(default_factory=dict)  # settings and data of the pretraining; JSON
     source: str = "an encoder"  # its file, for messages
 
     @property
@@ -38,12 +38,12 @@ class Encoder:
 
     @property
     def feature_dim(self) -> int:
-        """Numbers a face."""
+        """Length of a face's feature."""
         return self.backbone.feature_dim
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.backbone.parameters()).device
 
 
@@ -56,9 +56,9 @@ def save_encoder(
     inputs: InputContract,
     training: Mapping[str, Any],
 ) -> None:
-    """Write an encoder file, at once or not at all; WriteError when the disk is full or refuses.
+    """Write an encoder file atomically; WriteError if the disk is full or not writable.
 
-    `training` is kept as it is (JSON types): settings, steps, store, versions.
+    `training` is stored as given (JSON types): settings, steps, store, versions.
     """
     record = {
         "format": FORMAT,
@@ -74,7 +74,7 @@ def save_encoder(
 def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Encoder:
     """The encoder in a file, in eval mode; no code in the file is executed.
 
-    TensorFileError if the file is no encoder (a pickle is never opened), OSError if it cannot be read.
+    TensorFileError if the file is not an encoder (a pickle is never opened), OSError if it cannot be read.
     """
     tensors, record = read_tensors(Path(path), kind=KIND)
     if record.get("format") != FORMAT:
@@ -96,8 +96,8 @@ def build_encoder(
 ) -> Encoder:
     """The encoder of a file's record with these weights, in eval mode, on the CPU.
 
-    ValueError if they do not fit. Shapes are compared on torch's meta device first, so no record makes a
-    network larger than its file.
+    ValueError if they do not fit. Shapes are compared on torch's meta device first, so no record
+    creates a network larger than its file.
     """
     inputs = InputContract.from_record(record)
     settings = dict(record["backbone"])
@@ -113,14 +113,14 @@ def build_encoder(
             f"{len(odd)} weights do not fit backbone {name!r}, {odd[0]} for one: expected "
             f"{wanted.get(odd[0])}, found {found.get(odd[0])}"
         )
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten at once
+    with torch.random.fork_rng(devices=[]):  # the initial weights are random, and overwritten at once
         backbone = build_backbone(name, **settings)
     backbone.load_state_dict(state)
     return Encoder(backbone.eval().requires_grad_(False), name, settings, inputs, training, source)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`: a GPU where there is one; ValueError for a device that is not there."""
+    """`auto`: a GPU if there is one; ValueError for a device that does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

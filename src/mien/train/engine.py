@@ -1,4 +1,4 @@
-"""Device, precision and processes of a run, by Lightning Fabric; and the generators every draw stems from."""
+"""Device, precision and processes of a run, by Lightning Fabric; random generators of a step."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ TakeStep = Callable[[Method], StepOutput]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How long a run is, where it runs, what it keeps."""
+    """Length of a run, devices, and what is saved."""
 
     epochs: int = 200
     steps: int = 0  # above 0: that many steps instead of epochs
     seed: int = 0
     precision: Literal["32", "bf16-mixed"] = "32"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1  # on each machine, a process each
+    devices: int = 1  # per machine, one process each
     nodes: int = 1  # machines
     batch_norm: Literal["device", "all_devices"] = "device"  # whose rows share the encoder's batch statistics
     compile: bool = False  # the backbone, by torch.compile; the first steps then take minutes
     threads: int = 0  # CPU threads of the training process; 0: torch's choice
-    deterministic: bool = True  # the same bits from the same settings; on a GPU it costs some speed
+    deterministic: bool = True  # bit-equal results from equal settings; slower on a GPU
     checkpoint_every_epochs: int = 1  # 0: only at the end and where checkpoint_every_steps says
     checkpoint_every_steps: int = 0  # 0: only where checkpoint_every_epochs says
     keep_checkpoints: int = 2
     log_every_steps: int = 10
     tensorboard: bool = True
-    max_minutes: float = 0.0  # above 0: stop then, cleanly, to be resumed
+    max_minutes: float = 0.0  # above 0: stop after so long, to be resumed
 
     def __post_init__(self) -> None:
         if self.steps < 0 or (self.steps == 0 and self.epochs < 1):
@@ -59,18 +59,18 @@ class RunSettings:
 
     @property
     def processes(self) -> int:
-        """One a device, on all machines together."""
+        """One per device, on all machines together."""
         return self.devices * self.nodes
 
 
 def start_engine(run: RunSettings) -> Fabric:
-    """Fabric with the run's devices and precision, its processes started, torch set to the run's ways."""
+    """Fabric with the run's devices and precision; starts the processes and sets torch's global options."""
     _require_as_launched(run)
     if run.threads:
         torch.set_num_threads(run.threads)
     _set_deterministic(run.deterministic)
     _quieten()
-    # Buffers are not broadcast: every rank gathers the same bank by itself, and rank 0's would win silently.
+    # Buffers are not broadcast: every rank gathers the same bank, and a difference must not be hidden.
     ddp = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True, timeout=TIMEOUT)
     strategy = ddp if run.processes > 1 else "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true" if run.precision == "32" else "bf16-mixed"
@@ -92,7 +92,7 @@ def start_engine(run: RunSettings) -> Fabric:
 
 
 def precision_advice(run: RunSettings, device: torch.device) -> str:
-    """What to set where bf16 is emulated, and so far slower than float32; empty where all is well."""
+    """A hint if bf16 is emulated, which is far slower than float32; otherwise empty."""
     if run.precision != "bf16-mixed" or device.type != "cpu" or _cpu_computes_in_bf16():
         return ""
     return (
@@ -126,14 +126,14 @@ def _quieten() -> None:
 
 def _set_deterministic(on: bool) -> None:
     if on:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
     torch.use_deterministic_algorithms(on, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not on
 
 
 class StepModule(nn.Module):
-    """What Fabric wraps: its forward takes a step of the method, so that autocast and DDP surround it."""
+    """The module that Fabric wraps: its forward is a step of the method, inside autocast and DDP."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -146,9 +146,9 @@ class StepModule(nn.Module):
 
 
 def compile_backbones(method: Method) -> None:
-    """Have torch.compile turn the backbone and its momentum copies into kernels, at their first passes.
+    """Compile the backbone and its momentum copies with torch.compile.
 
-    Heads, losses and the bank stay as they are: they are a few per cent of a step.
+    Heads, losses and the bank are not compiled: they take a few per cent of a step.
     """
     method.backbone.compile()
     for part in method.modules():
@@ -157,9 +157,9 @@ def compile_backbones(method: Method) -> None:
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
-    """A CPU generator that follows from the run's seed, the step and the rank alone.
+    """A CPU generator that depends only on the run's seed, the step and the rank.
 
-    Rank 0's is the step's: all processes draw views, splits and orders from it, for the rows of all.
+    All processes draw views, splits and orders from that of rank 0, for the rows of all processes.
     """
     words = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(cast(int, words[0].item()))

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: a JSON line a window of steps, TensorBoard, a progress bar."""
+"""The log of a run: means over windows of steps, one JSON line for each."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mien.io import WriteError, write_bytes
 class LogWindow:
     """Means over the steps since the last line. NaN means "undefined at this step" and is left out.
 
-    Values stay on their device until they are asked for, so adding does not wait for the device.
+    Values stay on their device until they are read, so adding does not synchronise.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}  # sum and count
-        self._added: list[tuple[str, Tensor]] = []  # since then, still on their devices
+        self._added: list[tuple[str, Tensor]] = []  # not yet summed, still on their devices
 
     def add(self, values: Mapping[str, Tensor | float]) -> None:
-        """Take in one step's values."""
+        """Add the values of one step."""
         for name, value in values.items():
             scalar = torch.as_tensor(value).detach()
             self._added.append((name, scalar.to(torch.float64, copy=True)))
@@ -44,18 +44,18 @@ class LogWindow:
         self._sums = dict(zip(sums, shared_N2.tolist(), strict=True))
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps."""
+        """The part of a checkpoint."""
         pairs = {name: torch.tensor(pair, dtype=torch.float64) for name, pair in self._summed().items()}
         sums = {f"sum.{name}": pair[0] for name, pair in pairs.items()}
         return sums | {f"count.{name}": pair[1] for name, pair in pairs.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         names = [name[4:] for name in state if name[:4] == "sum."]
         self._sums = {name: [float(state[f"sum.{name}"]), float(state[f"count.{name}"])] for name in names}
 
     def _summed(self) -> dict[str, list[float]]:
-        """The sums with what was added, copied from each device at once; names in order of adding."""
+        """The sums with the added values, in one copy per device; names in order of adding."""
         added, self._added = self._added, []
         by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
         for name, scalar in added:
@@ -73,13 +73,12 @@ class LogWindow:
 
 
 class JsonLines:
-    """An append-only file of one JSON object a line; NaN and infinities are written as null."""
+    """An append-only file with one JSON object per line; NaN and infinities are written as null."""
 
     def __init__(self, path: Path, *, after_step: int) -> None:
-        """Lines of later steps than `after_step`, and a half-written last one, are removed."""
+        """Remove lines of steps after `after_step`, and an incomplete last line."""
         if path.exists():
-            kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= after_step]
-            write_bytes(path, "".join(line + "\n" for line in kept).encode())
+            write_bytes(path, _lines_until(path, after_step).encode())
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, Any]) -> None:
@@ -95,7 +94,7 @@ class JsonLines:
             raise WriteError.of(Path(self._file.name), error) from error
 
     def sync(self) -> None:
-        """On the disk when this returns: done before a checkpoint that relies on the lines."""
+        """Flush to the disk, before a checkpoint that relies on the lines."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -104,31 +103,12 @@ class JsonLines:
             self._file.close()
 
 
-class TensorBoardLog:
-    """Scalars under their own names, `logs/x` beside `train/y`."""
-
-    def __init__(self, folder: Path, *, after_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One point a name."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
-
-
-def _whole_lines(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    return [line for line in lines if _is_json(line)]
-
-
-def _is_json(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
-        return False
+def _lines_until(path: Path, step: int) -> str:
+    """The lines up to a step. Later ones may be incomplete if the run was killed."""
+    kept = []
+    with contextlib.suppress(ValueError), path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if json.loads(line)["step"] > step:
+                break
+            kept.append(line)
+    return "".join(kept)

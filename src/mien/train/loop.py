@@ -1,4 +1,4 @@
-"""The loop. It knows steps, not methods: what a step does to the weights is the method's."""
+"""The training loop. It is the same for all methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WARM_START_STEP = 2**40  # the step numbers that seed warm-start views lie beyon
 
 @dataclass
 class Trainer:
-    """What a step touches. `forward` is the method in Fabric's wrapping (engine.StepModule)."""
+    """The state of training. `forward` is the method wrapped by Fabric (engine.StepModule)."""
 
     fabric: Fabric
     method: Method
@@ -32,9 +32,9 @@ class Trainer:
     seed: int
 
     def take_step(self, step: int, batch: ClipBatch, *, diagnosing: bool = True) -> dict[str, Tensor | float]:
-        """Forward, backward, update; what is worth logging, still on the device."""
+        """Forward, backward, update; returns the values to log, still on the device."""
         generator = step_generator(self.seed, step)
-        # For what draws from the global state, dropout say: there each process has its own.
+        # For code that draws from the global state, such as dropout; there each process has its own.
         torch.manual_seed(step_generator(self.seed, step, self.fabric.global_rank).initial_seed())
         self.method.diagnosing = diagnosing
         views = self.views_for(generator)
@@ -52,7 +52,7 @@ class Trainer:
 
 
 def train(trainer: Trainer, batches: Iterator[ClipBatch], recorder: Recorder, *, steps: range) -> int:
-    """Take the steps of `steps` until the recorder says stop; how many the run has taken in all by then."""
+    """Take `steps` until the recorder stops the run; return the number of steps of the run so far."""
     trainer.method.train()
     step_began = time.perf_counter()
     for step in steps:
@@ -71,7 +71,7 @@ def train(trainer: Trainer, batches: Iterator[ClipBatch], recorder: Recorder, *,
 def warm_start(
     trainer: Trainer, batches: Iterator[ClipBatch], *, ranks: Ranks, stop_requested: Callable[[], bool]
 ) -> int:
-    """Hand the method untrained batches until it wants no more; how many it took."""
+    """Give the method batches without training until it needs no more; return their number."""
     trainer.method.train()
     for number, batch in enumerate(batches):
         generator = step_generator(trainer.seed, WARM_START_STEP + number)

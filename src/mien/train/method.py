@@ -1,4 +1,4 @@
-"""What the loop asks of a method: the clip it needs, a loss for a batch, hooks around the backward pass."""
+"""The interface of a method: the clips it needs, its loss for a batch, hooks around the backward pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mien.registry import Registry
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """The frames of one video that a method wants for one row of a batch."""
+    """The frames of one video that a method needs for one row of a batch."""
 
     clip_len: int = 9  # frames of a clip, consecutive in one run; 0: no clip
     stride: int = 2  # raw frames from one clip frame to the next (25 fps: 2 is 80 ms)
     num_far_frames: int = 2  # frames drawn from the whole track, far apart; 0: none
-    min_gap_frames: int = 17  # far frames lie at least this far apart where the track allows
-    label_columns: tuple[str, ...] = ()  # of the table data.labels, wanted for each far frame
+    min_gap_frames: int = 17  # minimum distance of far frames, if the track is long enough
+    label_columns: tuple[str, ...] = ()  # columns of the table data.labels, for each far frame
 
     @property
     def span_frames(self) -> int:
@@ -29,7 +29,7 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Frames of B videos as they lie in the store, with whose they are.
+    """Frames of B videos as stored, with identity and video.
 
     clip_BTHWC: uint8 RGB, T = clip_len (T = 0 without a clip).
     far_BLHWC: uint8 RGB, L = num_far_frames.
@@ -63,14 +63,14 @@ class ClipBatch:
         return ClipBatch(**{name: tensor.to(device, non_blocking=True) for name, tensor in given.items()})
 
     def far_labels(self) -> Tensor:
-        """`far_labels_BLK`; ValueError when the batch was read without."""
+        """`far_labels_BLK`; ValueError if the batch has none."""
         if self.far_labels_BLK is None or self.far_labels_BLK.shape[2] == 0:
             raise ValueError("this method needs labels: name a table of them in data.labels")
         return self.far_labels_BLK
 
 
 class Views(Protocol):
-    """Augmentation of uint8 frames, on their device, from the step's own generator."""
+    """Augmentation of uint8 frames on their device, drawn from the step's generator."""
 
     def shared(self, frames_BTHWC: Tensor) -> Tensor:
         """(B, T, 3, h, w) float32 views; one draw of all parameters for the T frames of a row."""
@@ -87,7 +87,7 @@ class Views(Protocol):
 
 @dataclass(frozen=True)
 class StepOutput:
-    """A 0-dimensional loss to call backward on, and 0-dimensional tensors worth a line in the log."""
+    """A 0-dimensional loss for backward, and 0-dimensional tensors for the log."""
 
     loss: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
@@ -98,14 +98,13 @@ class Method(nn.Module):
 
     before_step -> training_step -> backward -> optimiser step -> after_step.
 
-    `self.backbone` is what is kept when training ends. All state that a resumed run needs lives in
-    parameters and buffers (state_dict); random draws come from the generator handed in, never from global
-    state.
+    `self.backbone` is kept when training ends. All state that a resumed run needs is in parameters and
+    buffers (state_dict). Random draws come from the given generator, never from global state.
     """
 
     Settings: ClassVar[type]
     backbone: nn.Module
-    diagnosing: bool = True  # False: nobody looks at this step's logs, so costly ones may be NaN
+    diagnosing: bool = True  # False: this step's logs are not used, so expensive ones may be NaN
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -113,38 +112,38 @@ class Method(nn.Module):
 
     @classmethod
     def clip_request(cls, settings: Any) -> ClipRequest:
-        """What one row of a batch must hold under these settings."""
+        """The frames of one row of a batch under these settings."""
         raise NotImplementedError
 
     @classmethod
     def fit_to_corpus(cls, settings: Any, *, num_videos: int) -> Any:
-        """The settings with what follows from the corpus filled in: a bank's size left open, say."""
+        """The settings with values that depend on the corpus filled in, such as the size of a bank."""
         return settings
 
     def encoder_rows(self, clips: int) -> int:
-        """Rows with gradient through the backbone in a step of that many clips: the unit of a fair budget."""
+        """Rows with gradient through the backbone in a step of that many clips: the unit of budgets."""
         raise NotImplementedError
 
     def warm_start(self, batch: ClipBatch, views: Views) -> bool:
-        """Take in one batch without training (to fill a bank, say); True when no more is wanted."""
+        """Process one batch without training, for example to fill a bank; True if no more is needed."""
         return True
 
     def before_step(self) -> None:
-        """What precedes the forward pass: the momentum encoder's average, say."""
+        """Called before the forward pass, for example to update a momentum encoder."""
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """The loss of one batch. `generator` is seeded from (run seed, step) and lies on the CPU.
 
-        Its state is the same on all processes: draw from it for the rows of all, and equally often
+        Its state is the same in all processes: draw from it for the rows of all, and equally often
         (`mien.layers.gather.draw_rows`).
         """
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """What follows the optimiser's step: enqueuing the step's keys, say."""
+        """Called after the optimiser's step, for example to enqueue the step's keys."""
 
     def warnings(self, logs: dict[str, float]) -> list[str]:
-        """Plain words about what goes wrong, from a window's mean of the logs; empty when all is well."""
+        """Warnings about training problems, from the mean logs of a window."""
         return []
 
 

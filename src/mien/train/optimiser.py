@@ -1,4 +1,4 @@
-"""The optimiser and its rate: linear in the clips of a step, warmed up, then constant or a cosine to zero."""
+"""The optimiser and its rate: linear in clips per step, with warm-up, then constant or cosine to zero."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_optimiser(settings: OptimiserSettings, parameters: Iterable[nn.Paramet
 
 
 def rate_at(step: int, *, total_steps: int, clips_per_step: int, settings: OptimiserSettings) -> float:
-    """The rate of step 0 .. total_steps - 1; it depends on nothing else, so a resumed run needs no memory."""
+    """The rate of step 0 .. total_steps - 1; it has no state to resume."""
     peak = settings.rate_per_64_clips * clips_per_step / 64
     if step < settings.warm_up_steps:
         return peak * (step + 1) / settings.warm_up_steps

@@ -1,4 +1,4 @@
-"""A pretraining run: the parts are built from a recipe, a store and a run folder, then the loop runs."""
+"""A pretraining run from a recipe, a store and a run folder."""
 
 from __future__ import annotations
 
@@ -43,21 +43,13 @@ from mien.train.stop import StopRequest
 WARM_START_SEED = 2**32  # added to the run's seed, so that warm-start clips are not the first epoch's
 
 
-@dataclass(frozen=True)
-class PretrainResult:
-    """How a run ended. `reason` is empty if all steps were taken."""
+def pretrain(recipe: Settings, *, where: str, store: Path, out: Path) -> int:
+    """Train by a recipe on the store at `store`, into the folder `out`; return the exit status.
 
-    steps_done: int
-    total_steps: int
-    reason: str
-    exit_status: int
-    encoder: Path
+    0: all steps taken, or out of run.max_minutes; 128 + n: ended by signal n. `where` names the recipe in
+    errors.
 
-
-def pretrain(recipe: Settings, *, where: str, store: Path, out: Path) -> PretrainResult:
-    """Train by a recipe on the store at `store`, into the folder `out`. `where` names the recipe in errors.
-
-    A run that `out` contains already goes on from its newest checkpoint. Raises ValueError or OSError
+    A run that `out` contains already continues from its newest checkpoint. Raises ValueError or OSError
     subclasses that say what to change; nothing is written before settings, store and folder are checked.
     """
     settings = PretrainSettings.from_recipe(recipe, where=where)
@@ -117,7 +109,7 @@ class _Job:
     ranks: Ranks
     resident: ResidentFrames | None
 
-    def run(self) -> PretrainResult:
+    def run(self) -> int:
         first = self.fabric.global_rank == 0
         with self.folder.writing(self.settings.to_recipe()) if first else nullcontext():
             self._say_what_begins()
@@ -128,7 +120,7 @@ class _Job:
             ):
                 return self._train(stop)
 
-    def _train(self, stop: StopRequest) -> PretrainResult:
+    def _train(self, stop: StopRequest) -> int:
         checkpoint = self._newest_checkpoint()
         trainer = self._trainer(fresh=checkpoint is None)
         if checkpoint:
@@ -211,45 +203,33 @@ class _Job:
             gathered = resident_batches(
                 self.resident, dataset, plan, steps=numbers, rank=rank, num_ranks=num_ranks
             )
-            return (ClipBatch(*clips) for clips in gathered)
+            return itertools.starmap(ClipBatch, gathered)
+        pin = self.fabric.device.type == "cuda"
         loader = clip_loader(
-            dataset,
-            plan,
-            steps=steps,
-            settings=data,
-            rank=rank,
-            num_ranks=num_ranks,
-            pin_memory=self.fabric.device.type == "cuda",
+            dataset, plan, steps=steps, settings=data, rank=rank, num_ranks=num_ranks, pin_memory=pin
         )
-        return (ClipBatch(*clips) for clips in loader)
+        return itertools.starmap(ClipBatch, loader)
 
     def _recorder(self, trainer: Trainer, stop: StopRequest) -> Recorder:
         record = {"corpus": self._corpus(), "mien_version": __version__, "torch_version": torch.__version__}
+        run, method, optimiser = self.settings.run, trainer.method, trainer.optimiser
         return Recorder(
-            self.fabric,
-            self.ranks,
-            self.folder,
-            self.settings.run,
-            self.length,
-            stop,
-            trainer.method,
-            trainer.optimiser,
-            record,
+            self.fabric, self.ranks, self.folder, run, self.length, stop, method, optimiser, record
         )
 
-    def _finish(self, trainer: Trainer, done: int, stop: StopRequest) -> PretrainResult:
+    def _finish(self, trainer: Trainer, done: int, stop: StopRequest) -> int:
         total = self.length.total_steps
         if self.fabric.global_rank == 0 and done:
             self._save_encoder(trainer, done)
         if done == total:
             self._say(f"all {total} steps taken; the encoder is {self.folder.encoder}")
-            return PretrainResult(done, total, "", 0, self.folder.encoder)
+            return 0
         saved = f"saved as {self.folder.last_step_saved()}" if done else "nothing to save yet"
         reason = stop.reason or "another process was asked to"
         self._say(
             f"stopped after step {done} of {total} ({reason}), {saved}; the same command goes on from there"
         )
-        return PretrainResult(done, total, stop.reason, stop.exit_status, self.folder.encoder)
+        return stop.exit_status
 
     def _how_to_go_on(self) -> str:
         return f"The newest checkpoint is {self.folder.last_step_saved()}; the same command goes on from it"

@@ -1,4 +1,4 @@
-"""What the processes of a run agree on: when to stop, that their states are the same, that all are there."""
+"""Agreement among the processes of a run: when to stop, equal states, lost processes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from mien.layers.gather import world_size
 
-TIMEOUT = timedelta(minutes=10)  # a process that says nothing for so long counts as lost
-_OF_ONE_PROCESS = re.compile(r"running_mean$|running_var$|num_batches_tracked$")  # of batch-norm
+TIMEOUT = timedelta(minutes=10)  # a process that does not respond for so long counts as lost
+_OF_ONE_PROCESS = re.compile(r"running_mean$|running_var$|num_batches_tracked$")  # batch-norm
 _LOST = re.compile(r"connection (closed|reset)|broken pipe|timed out|timeout|socket|unavailable", re.I)
 
 
 class LostRankError(OSError):
-    """Another process of the run is gone or silent; what is on the disk stands."""
+    """Another process of the run is lost; files on the disk are not affected."""
 
 
 class RanksDisagreeError(ValueError):
-    """The processes hold different weights or banks: what they would go on to learn is of no use."""
+    """The processes have different weights or banks, so training further would be useless."""
 
 
 class Ranks:
-    """Agreements that never wait for a device: they go over a process group of the CPU (gloo).
+    """Collectives over a CPU process group (gloo), which never wait for a device.
 
-    That group also notices a lost process at the next step, where a GPU's own collectives just hang.
+    That group also notices a lost process at the next step, where a GPU's collectives would hang.
     """
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class Ranks:
         return bool(flag)
 
     def any_lately(self, here: bool) -> bool:
-        """`any` of what the processes said at the call before, so that nobody waits for the slowest.
+        """`any` of the previous call's values, so that no process waits for the slowest.
 
-        One process answers for this call at once. All must call it equally often.
+        A single process gets the current value. All processes must call it equally often.
         """
         if self._group is None:
             return here
@@ -61,7 +61,7 @@ class Ranks:
         return bool(before[1])
 
     def settle(self) -> None:
-        """Wait for the last vote, before other words are exchanged."""
+        """Wait for the last vote, before other collectives."""
         if self._vote is not None:
             self._vote[0].wait()
         self._vote = None
@@ -112,15 +112,14 @@ def checksum(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def noticing_lost_ranks(*, go_on: Callable[[], str]) -> Iterator[None]:
-    """Turn the errors of a broken collective into a LostRankError that ends with what `go_on` says."""
+    """Turn the errors of a broken collective into a LostRankError whose message ends with `go_on()`."""
     try:
         yield
     except RuntimeError as error:
         if world_size() == 1 or not _is_of_a_collective(error):
             raise
         raise LostRankError(
-            f"another of the {world_size()} processes is gone or says nothing ({_first_line(error)}). "
-            f"{go_on()}"
+            f"another of the {world_size()} processes is lost ({_first_line(error)}). {go_on()}"
         ) from error
 
 
@@ -138,7 +137,7 @@ def launched_processes(environment: Mapping[str, str]) -> int:
 
 
 def restart_advice(environment: Mapping[str, str]) -> str:
-    """What to set where torchrun may start processes again, but with the lost ones' addresses; else empty.
+    """A hint if torchrun may restart processes with the addresses of lost ones; otherwise empty.
 
     https://github.com/pytorch/pytorch/issues/135712
     """
@@ -146,11 +145,11 @@ def restart_advice(environment: Mapping[str, str]) -> str:
     if not shared or environment.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
         return ""
     return (
-        "torchrun keeps the addresses of processes that end, and those it starts again then wait for them. "
-        "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"
+        "torchrun keeps the addresses of processes that end, and restarted processes wait for them. Set "
+        " TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"
     )
 
 
 def module_state(module: nn.Module) -> dict[str, Tensor]:
-    """What every process must hold alike, with the extra states that are tensors."""
+    """The state that must be equal in all processes, with extra states that are tensors."""
     return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}

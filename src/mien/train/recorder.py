@@ -1,4 +1,4 @@
-"""Keeps the record of a run between its steps: log lines, warnings, checkpoints, and whether to go on."""
+"""The record of a run between its steps: log lines, warnings, checkpoints, the decision to stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -17,23 +17,26 @@ from torch.optim import Optimizer
 from mien.data.progress import ProgressBar
 from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
 from mien.train.engine import RunSettings
-from mien.train.log import JsonLines, LogWindow, TensorBoardLog
+from mien.train.log import JsonLines, LogWindow
 from mien.train.method import Method
 from mien.train.ranks import Ranks, module_state
 from mien.train.run_folder import RunFolder
 from mien.train.stop import StopRequest
 
-WAITING_IS_WORTH_A_WORD = 0.2  # of the time
-QUIET_LINES = 10  # a warning is said again when so many log lines had been without it
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+SHARE_OF_WAITING_TO_WARN = 0.2  # of the time
+QUIET_LINES = 10  # a warning is repeated after so many log lines without it
 
 
 class TrainingDivergedError(ValueError):
-    """The loss stopped being a number; the checkpoints are from before."""
+    """The loss is not finite; the checkpoints are from before."""
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long the run is, counted in steps."""
+    """Length of the run in steps."""
 
     total_steps: int
     steps_per_epoch: int
@@ -52,29 +55,27 @@ class Recorder:
     stop: StopRequest
     method: Method
     optimiser: Optimizer
-    record: Mapping[str, Any]  # kept in every checkpoint: what tells this run from another
+    record: Mapping[str, Any]  # stored in every checkpoint: corpus and versions
     window: LogWindow = field(default_factory=LogWindow)
 
     def open(self, resumed: Checkpoint | None) -> None:
-        """Open log, TensorBoard and progress bar; with a checkpoint, as they were at its step."""
+        """Open log, TensorBoard and progress bar; with a checkpoint, truncated to its step."""
         done = resumed.step if resumed else 0
         if resumed:
             self.window.load_state(resumed.window)
-        self._seen: dict[str, int] = {}  # a warning's gist -> the line that had it last
+        self._seen: dict[str, int] = {}  # a warning without its numbers -> the last line that had it
         self._lines_written = 0
         if self.fabric.global_rank == 0:
             self._lines = JsonLines(self.folder.log, after_step=done)
-            self._board = (
-                TensorBoardLog(self.folder.tensorboard, after_step=done) if self.run.tensorboard else None
-            )
+            self._board = _tensorboard(self.folder, after_step=done) if self.run.tensorboard else None
             self._bar = ProgressBar(total=self.length.total_steps, unit="steps", done=done)
 
     def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
-        """Take in the values of the step that makes `done`; True when the run is to end here.
+        """Record the values of step number `done` (from 1); True if the run must stop here.
 
         TrainingDivergedError when the loss is not finite.
         """
-        # A NaN means "undefined at this step" in the log; the loss must not hide behind that.
+        # NaN means "undefined at this step" in the log, so a NaN loss becomes infinite.
         self.window.add({**values, "loss": torch.nan_to_num(torch.as_tensor(values["loss"]), nan=math.inf)})
         last = done == self.length.total_steps
         if self.fabric.global_rank == 0:
@@ -87,7 +88,7 @@ class Recorder:
         return ending
 
     def line_due(self, done: int) -> bool:
-        """Whether a line is written after the step that makes `done`."""
+        """Whether a line is written after step number `done`."""
         return done == self.length.total_steps or done % self.run.log_every_steps == 0
 
     def close(self) -> None:
@@ -105,12 +106,13 @@ class Recorder:
         if self.fabric.global_rank != 0:
             return
         means["clips_per_second"] = self.length.clips_per_step / means["seconds_per_step"]
-        # Until the first line of a session the workers were still starting.
+        # Before the first line of a session, the workers were still starting.
         warnings = self.method.warnings(means) + (_loader_warnings(means) if self._lines_written else [])
         epoch = done / self.length.steps_per_epoch
         self._lines.write({"step": done, "epoch": round(epoch, 4), **means, "warnings": warnings})
         if self._board:
-            self._board.write(done, means)
+            for name, value in means.items():
+                self._board.add_scalar(name, value, done)
         self._bar.set_postfix_str(
             f"loss {means['loss']:.4f}, {means['clips_per_second']:.1f} clips/s", refresh=False
         )
@@ -119,7 +121,7 @@ class Recorder:
             self._warn(done, text)
 
     def _warn(self, done: int, text: str) -> None:
-        """Say it, unless the same was seen lately; the same is what differs in its figures alone."""
+        """Print it, unless it was printed recently; numbers are ignored in the comparison."""
         gist = re.sub(r"\d+", "#", text)
         if self._lines_written - self._seen.get(gist, -QUIET_LINES) >= QUIET_LINES:
             self._bar.write(f"step {done}: {text}", file=sys.stderr)
@@ -131,7 +133,7 @@ class Recorder:
         return (steps > 0 and done % steps == 0) or (epochs > 0 and done % epochs == 0)
 
     def _save(self, done: int, *, loss: Tensor | float) -> None:
-        # On every process, or those whose loss is finite would wait for the one that has raised.
+        # On every process, otherwise those with a finite loss would wait for the one that raised.
         self.ranks.settle()
         if self.ranks.any(not math.isfinite(float(loss))):
             _require_finite(math.inf, done)
@@ -145,6 +147,12 @@ class Recorder:
             write_checkpoint(self.folder.checkpoints, checkpoint, keep=self.run.keep_checkpoints)
 
 
+def _tensorboard(folder: RunFolder, *, after_step: int) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder.tensorboard), purge_step=after_step + 1)
+
+
 def _require_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise TrainingDivergedError(
@@ -155,6 +163,6 @@ def _require_finite(loss: float, step: int) -> None:
 
 def _loader_warnings(means: Mapping[str, float]) -> list[str]:
     share = means["seconds_waiting_for_data"] / means["seconds_per_step"]
-    if share < WAITING_IS_WORTH_A_WORD:
+    if share < SHARE_OF_WAITING_TO_WARN:
         return []
-    return ["more than a fifth of the time goes into waiting for data: raise data.workers"]
+    return ["more than a fifth of the time is spent waiting for data: raise data.workers"]

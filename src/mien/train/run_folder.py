@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mien.config import Settings, SettingsError, differing_keys, load_recipe
+from mien.config import Settings, load_recipe, require_same
 from mien.io import naming_write_errors, only_one, write_bytes
 from mien.train.checkpoint import Checkpoint, list_checkpoints, newest_readable
 from mien.train.recipe import to_toml
 from mien.train.tensor_file import TensorFileError
 
-MAY_CHANGE = frozenset(  # settings that do not change what is learnt
+MAY_CHANGE = frozenset(  # settings that do not affect what is learned
     {
         "data.workers",
         "data.prefetch_steps",
@@ -35,7 +35,7 @@ MAY_CHANGE = frozenset(  # settings that do not change what is learnt
 
 
 class RunFolderError(ValueError):
-    """A folder that cannot take this run; the message says what lies there and what to do."""
+    """A folder that cannot be used for this run; the message says why and what to do."""
 
 
 class RunFolder:
@@ -52,17 +52,17 @@ class RunFolder:
     def require_usable(self, settings: Settings, *, resolve: Callable[[Settings], Settings] = dict) -> None:
         """RunFolderError or SettingsError, before anything is written, if this run cannot go here.
 
-        A run that is there already must have the same settings, but for `MAY_CHANGE`. `resolve` adds the
-        defaults of keys that a run of an earlier version did not have.
+        An existing run must have the same settings, except for `MAY_CHANGE`. `resolve` adds the defaults of
+        keys that an earlier version did not have.
         """
         if self.settings.is_file():
             self._require_same_run(settings, resolve(load_recipe(self.settings)))
-        elif self.path.exists() and not (self.path.is_dir() and self._has_only_what_a_killed_start_left()):
+        elif self.path.exists() and not _is_empty(self.path):
             raise RunFolderError(f"{self.path} holds other files than a run's; give an empty or new --out")
 
     @contextmanager
     def writing(self, settings: Settings) -> Iterator[None]:
-        """Make the folder, lock it against other processes, write the resolved settings."""
+        """Create the folder, lock it against other processes, write the resolved settings."""
         refusal = RunFolderError(f"another process is writing to {self.path}; wait for it or stop it")
         with naming_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -84,20 +84,22 @@ class RunFolder:
         return checkpoint, problems
 
     def last_step_saved(self) -> str:
-        """The newest checkpoint's name, for messages; 'none' when there is none."""
+        """The newest checkpoint's name, for messages; 'none' if there is none."""
         return max((path.name for path in list_checkpoints(self.checkpoints)), default="none")
-
-    def _has_only_what_a_killed_start_left(self) -> bool:
-        return {file.name for file in self.path.iterdir()} <= {".lock", f".{self.settings.name}.part"}
 
     def _require_same_run(self, settings: Settings, begun_with: Settings) -> None:
         # Through TOML and back, so that both sides have the same types.
-        ours, theirs = (tomllib.loads(to_toml(each)) for each in (settings, begun_with))
-        differing = differing_keys(theirs, ours)
-        refused = {key: pair for key, pair in differing.items() if key not in MAY_CHANGE}
-        if refused:
-            lines = "".join(f"\n  {key}: {was!r} there, {now!r} now" for key, (was, now) in refused.items())
-            raise SettingsError(
-                f"the run in {self.path} was begun with other settings:{lines}\n"
-                f"Go on with its own settings (the recipe {self.settings}), or give another --out"
-            )
+        ours, theirs = (_that_matter(tomllib.loads(to_toml(each))) for each in (settings, begun_with))
+        require_same(theirs, ours, where=f"the run in {self.path}")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Except for hidden files: the lock, and remains of a run that was killed at its start."""
+    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+
+
+def _that_matter(settings: Settings) -> Settings:
+    return {
+        section: {key: value for key, value in values.items() if f"{section}.{key}" not in MAY_CHANGE}
+        for section, values in settings.items()
+    }

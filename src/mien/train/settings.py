@@ -1,4 +1,4 @@
-"""The sections of a pretraining recipe, resolved: each becomes the dataclass of the class it configures."""
+"""The resolved sections of a pretraining recipe, one dataclass per section."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS = ("method", "backbone", "views", "data", "optimiser", "run")
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """A recipe with every default filled in. `method` and `backbone` are of their classes' own types."""
+    """A recipe with all defaults. `method` and `backbone` have the `Settings` types of their classes."""
 
     method_name: str
     method: Any
@@ -61,7 +61,7 @@ class PretrainSettings:
         return METHODS.get(self.method_name)
 
     def fit_to_corpus(self, *, num_videos: int) -> PretrainSettings:
-        """What the method leaves open until the corpus is known, filled in."""
+        """With the method's settings that depend on the corpus filled in."""
         return dataclasses.replace(
             self, method=self.method_class.fit_to_corpus(self.method, num_videos=num_videos)
         )
@@ -75,7 +75,7 @@ class PretrainSettings:
         }
 
     def _require_fit(self, *, where: str) -> None:
-        """SettingsError where sections contradict each other."""
+        """SettingsError if sections contradict each other."""
         try:
             self.views.require_fits(self.data.frame_size_px)
         except ValueError as error:
@@ -93,7 +93,7 @@ def _require_sections(recipe: Mapping[str, Any], *, where: str) -> None:
         if section not in SECTIONS:
             raise SettingsError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
         if not isinstance(values, Mapping):
-            raise SettingsError(f"{where}: {section} = {values!r} stands outside of the sections")
+            raise SettingsError(f"{where}: {section} = {values!r} is outside of the sections")
 
 
 def _named(recipe: Mapping[str, Any], section: str, *, where: str) -> tuple[str, Settings]:

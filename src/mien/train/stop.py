@@ -1,4 +1,4 @@
-"""A run asked to end: by a signal or by its own clock. It finishes its step and saves; then it goes."""
+"""Stop a run by a signal or a time limit, after its current step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 class StopRequest:
     """Within `with StopRequest() as stop:`, SIGTERM, SIGINT and the time limit set `stop.reason`.
 
-    The first signal is answered at the next step's end; a second one acts as it would without us.
+    The first signal takes effect after the current step; a second one acts as usual.
     """
 
     def __init__(self, *, max_minutes: float = 0.0) -> None:
@@ -22,11 +22,11 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def signalled(self) -> bool:
-        """True once a signal came; for before the first step, so that every session takes one at least."""
+        """True after a signal. Used before the first step, so that a time limit never prevents progress."""
         return self.exit_status != 0
 
     def requested(self) -> bool:
-        """True once the run is to end; `reason` says why and `exit_status` what the process should return."""
+        """True if the run must end; sets `reason` and `exit_status`."""
         if not self.reason and time.monotonic() >= self._deadline:
             self.reason = f"run.max_minutes = {self._max_minutes:g} are over"
         return bool(self.reason)

@@ -1,4 +1,4 @@
-"""Tensors and a JSON record in one safetensors file: written whole or not at all; reading runs no code.
+"""Tensors and a JSON record in one safetensors file: written atomically; reading executes no code.
 
 As PyTorch's tensors or as NumPy's arrays: torch is imported by the functions that need it.
 """
@@ -23,13 +23,13 @@ _RECORD = "mien"
 
 
 class TensorFileError(ValueError):
-    """A file that is not what its reader needs; the message says what it is and what was expected."""
+    """A file of the wrong kind or a damaged one; the message says what it is and what was expected."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], *, kind: str) -> None:
-    """Write `tensors` and the JSON-able `record` to `path`; a reader sees the old or the new, never half.
+    """Write `tensors` and the JSON-able `record` to `path`, atomically.
 
-    WriteError when the disk is full or refuses.
+    WriteError if the disk is full or not writable.
     """
     import safetensors.torch
 
@@ -47,7 +47,7 @@ def write_arrays(
 def read_tensors(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the record of a file that was written with the same `kind`.
 
-    TensorFileError for anything else, a pickle above all: it is never opened. OSError if it cannot be read.
+    TensorFileError for anything else; a pickle is never opened. OSError if it cannot be read.
     """
     return _read(path, kind=kind, framework="pt")
 
@@ -68,7 +68,7 @@ def _read(path: Path, *, kind: str, framework: str) -> tuple[dict[str, Any], dic
     record = _parsed(metadata.get(_RECORD, "{}"), path)
     found = record.pop("kind", None)
     if found != kind:
-        holds = f"a {found}" if found else "tensors, but no record of mien's"
+        holds = f"a {found}" if found else "tensors, but no record of mien"
         raise TensorFileError(f"{path} holds {holds}; expected a {kind}")
     return tensors, record
 

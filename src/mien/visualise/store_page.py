@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.data.accounts import DONE, Account, add_up
+from mien.data.accounts import DONE, Account, add_up, sum_in_words
 from mien.data.parts import runs_of
+from mien.data.progress import with_bar
 from mien.data.store import StoreSummary, TrackStore
 from mien.data.store_layout import FRAMES
 from mien.io import write_bytes
@@ -55,7 +56,8 @@ def write_store_page(
         name="/".join(store.path.resolve().parts[-2:]),
         num_shown=min(store.num_tracks, num_tracks_shown),
         summary=StoreSummary.of(store),
-        totals=add_up(accounts),
+        counts=sum_in_words(accounts).replace("_", " ").splitlines(),
+        reasons=list(add_up(accounts).not_written),
         troubled=[account for account in accounts if account.status != DONE][:_MOST_ROWS],
         files=_least_written_first(accounts),
         num_files=len(accounts),
@@ -88,7 +90,10 @@ def sheet_of_tracks(
 ) -> Picture:
     """Tracks spread evenly over the store, each with frames spread evenly over the track."""
     chosen = spread(store.num_tracks, num_tracks)
-    rows = (_sheet_row(store, track, pictures_per_track, size_px) for track in chosen)
+    rows = (
+        _sheet_row(store, track, pictures_per_track, size_px)
+        for track in with_bar(chosen, total=len(chosen), unit="tracks", desc="contact sheet ")
+    )
     return contact_sheet(rows, pictures_per_row=pictures_per_track)
 
 
@@ -99,7 +104,7 @@ def mean_crop(store: TrackStore, *, num_crops: int = 400) -> Picture:
     size = store.contract.crop_size_px
     total = np.zeros((size, size, 3))
     rows = spread(int(ends[-1]), num_crops)
-    for row in rows:
+    for row in with_bar(rows, total=len(rows), unit="crops", desc="mean crop "):
         track = int(np.searchsorted(ends, row, side="right"))
         total += store.read_frames(track, [row - int(ends[track] - lengths[track])])[0]
     return (total / len(rows)).round().astype(np.uint8)

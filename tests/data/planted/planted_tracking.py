@@ -79,19 +79,6 @@ def _face(number, half_HWC) -> TrackedFace:
     )
 
 
-class Silent:
-    """A watcher that shows nothing and remembers the plan."""
-
-    def begins(self, plan):
-        self.plan = plan
-
-    def is_at(self, source, progress):
-        assert 0 <= progress.share <= 1
-
-    def has(self, source, account):
-        assert account.video == source.video
-
-
 def prepare_planted(
     folder, store, *, workers=0, shard="1/1", strict=False, settings=None, cluster="", **tracking
 ):
@@ -104,7 +91,6 @@ def prepare_planted(
         PlantedTracking(**tracking),
         settings=settings or PrepareSettings(),
         workers=workers,
-        watcher=Silent(),
         shard=part,
         strict=strict,
         cluster=cluster,
