@@ -21,11 +21,6 @@ class ClipRequest:
     min_gap_frames: int = 17  # minimum distance of far frames, if the track is long enough
     label_columns: tuple[str, ...] = ()  # columns of the table data.labels, for each far frame
 
-    @property
-    def span_frames(self) -> int:
-        """Raw frames from the first to the last clip frame, both counted; 0 without a clip."""
-        return (self.clip_len - 1) * self.stride + 1 if self.clip_len else 0
-
 
 @dataclass(frozen=True)
 class ClipBatch:
