@@ -13,7 +13,7 @@ import argparse
 import csv
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,12 +22,11 @@ import simplejpeg
 import torch
 
 from mien.backbones import build_backbone
-from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.datasets.bp4d import Bp4d
 from mien.evaluate.evaluation import Contestant, Trial, features_of, try_system
 from mien.evaluate.labelled_faces import match_faces
-from mien.evaluate.labelled_store import FaceFinding, prepare_labelled
+from mien.evaluate.labelled_store import Look, prepare_labelled
 from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
 from mien.evaluate.scoring import Result
@@ -49,16 +48,13 @@ class _Nobody:
     detector_sha256 = landmarker_sha256 = ""
 
 
-class _GivenFaces(FaceFinding):
+class _GivenFaces:
     """One face per picture, at the same points."""
 
     contract = crop_contract(_Nobody())
 
-    def start(self, _path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+    def look(self, _path: Path) -> Look:
         return _look
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _GivenFaces, (self.settings, self.models)
 
 
 def _look(frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
@@ -83,8 +79,7 @@ def main() -> None:
         frames = Bp4d(root).frames()
     print(f"{frames.num_frames:,} frames of {len(np.unique(frames.subject_N))} people")
     with _told("crop into a store"):
-        finding = _GivenFaces(PrepareSettings())
-        prepare_labelled(frames, root, store, finding, workers=args.workers)
+        prepare_labelled(frames, root, store, _GivenFaces(), workers=args.workers)
     with _told("join labels and faces"):
         data = match_faces(frames, root, TrackStore.open(store))
     protocol = load_protocol("bp4d-3fold")

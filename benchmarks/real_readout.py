@@ -38,7 +38,7 @@ from mien.backbones import build_backbone
 from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES
 from mien.evaluate.features import StoredFaces, cached_features, centre_views, stored_pictures
-from mien.evaluate.intervals import fold_of_subjects, subject_weights
+from mien.evaluate.metrics import fold_of_subjects, subject_weights
 from mien.evaluate.protocols import subject_folds
 from mien.evaluate.readout import STRENGTHS, centred_by_video, fit_readout, identity_named
 from mien.train.encoder_file import Encoder, load_encoder
@@ -115,11 +115,10 @@ def frames_of(store: TrackStore, bundle: Path, targets: Path, *, every: int) -> 
     person_N, video_N = (np.array(store.tracks[name].to_pylist())[track_N] for name in ("identity", "video"))
     return Frames(
         faces,
-        track_N,
         person_N,
         video_N,
-        target_NK=targets_of(faces, bundle, targets),
-        pose_N2=measured[first_row[track_N] + position_N],
+        targets_of(faces, bundle, targets),
+        measured[first_row[track_N] + position_N],
     )
 
 

@@ -26,7 +26,7 @@ from torch import nn
 from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
 from mien.evaluate.features import embed_frames
-from mien.evaluate.intervals import auc_resampled, fold_of_subjects, subject_weights
+from mien.evaluate.metrics import auc_resampled, fold_of_subjects, subject_weights
 from mien.evaluate.protocols import subject_folds
 from mien.evaluate.readout import (
     ScoredFrames,

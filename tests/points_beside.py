@@ -11,7 +11,6 @@ from collections import defaultdict
 
 import numpy as np
 
-from mien.evaluate.labelled_store import FaceFinding
 from mien.faces.align import crop_contract, crop_face
 from mien.faces.boxes import bounding_box
 from mien.faces.tracked import NO_FACE, UNREADABLE, FrameFaces, SlotFaces, TrackedFace, TrackSettings
@@ -82,18 +81,9 @@ class PointsTracking:
         for frame in read_all_frames(path):
             yield FrameFaces(frame.source_frame_index, frame.seconds, *seen.look(frame))
 
+    def look(self, path):
+        return PointsLook(path).look
+
     def picture(self, path):
         image_HWC = read_image(path)
         return PointsLook(path).look(Frame(0.0, 0, lambda: image_HWC))
-
-
-class PointsFinding(FaceFinding):
-    """A FaceFinding; it can be pickled."""
-
-    contract = CONTRACT
-
-    def start(self, path):
-        return PointsLook(path).look
-
-    def __reduce__(self):
-        return type(self), (self.settings, self.models)

@@ -17,7 +17,7 @@ import torch
 from mien.backbones import build_backbone
 from mien.cli import main
 from mien.evaluate import evaluation
-from mien.evaluate.evaluation import from_public_weights, of_architecture
+from mien.evaluate.evaluation import newly_initialised, of_architecture
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.probe import TrunkMode
 from mien.evaluate.scoring import Result
@@ -143,7 +143,7 @@ def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(repor
     assert {table for table, _ in left} <= {"Differences of F1, points"}  # pairs that only the report tests
     titles = {table for table, _, _ in shared}
     assert {"F1 by action unit, %", "Means over action units, %", "ROC-AUC by action unit, %"} <= titles
-    assert "Mean F1 by what of the encoder moves, %" in titles
+    assert "Mean F1 by trained part of the encoder, %" in titles
     assert any(table.startswith("Differences") for table in titles)
     assert len(shared) > 300
 
@@ -181,7 +181,7 @@ def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatc
     assert sorted(read) == sorted((faces / "r2" / "predictions").iterdir())  # each once
     assert main([*arguments, "--set", "seed=1"]) == 1
     assert "settings.seed: 0 there, 1 now" in capsys.readouterr().err
-    assert "not tried: affine+stats, stats" in (faces / "r2" / "report.html").read_text()
+    assert "not run: affine+stats, stats" in (faces / "r2" / "report.html").read_text()
 
 
 def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, capsys):
@@ -292,7 +292,7 @@ def test_public_weights_are_where_supervised_training_begins(faces, report, tmp_
 def test_the_trunk_of_public_weights_is_theirs_number_for_number(faces, tmp_path):
     torch.save(_public_resnet18(), tmp_path / "w.pth")
     like = of_architecture(load_encoder(faces / "a.safetensors"), "resnet18")
-    start = from_public_weights(like, tmp_path / "w.pth", name="x", modes=(TrunkMode.ALL,))
+    start = newly_initialised(like, name="x", modes=(TrunkMode.ALL,), weights=tmp_path / "w.pth")
     trunk = start.encoder.backbone.state_dict()
     kept = {name: value for name, value in _public_resnet18().items() if not name.startswith("fc.")}
     assert set(trunk) == set(kept)

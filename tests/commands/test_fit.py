@@ -281,7 +281,7 @@ def test_an_encoder_that_knows_the_tested_people_is_told_of(faces, tmp_path, cap
 
 
 def test_a_place_where_no_model_can_be_written_is_told_before_the_work(tmp_path, monkeypatch, capsys):
-    def work(_request):
+    def work(*_arguments, **_more):
         raise AssertionError("the work began")
 
     (tmp_path / "file").write_text("")

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.data.labels import LabelTableError, read_frame_labels
+from mien.data.labels import LabelTableError, action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
+from mien.datasets.rendered import Rendered, shipped_clips
 
 
 @pytest.fixture
@@ -52,6 +53,11 @@ def test_nine_of_an_action_unit_is_not_coded(store, table, tmp_path):
     frame.to_csv(tmp_path / "nine.csv", index=False)
     labels = read_frame_labels(tmp_path / "nine.csv", ["AU12", "expression"], store).of(0, np.array([6]))
     np.testing.assert_array_equal(labels, [[np.nan, 9]])
+
+
+def test_the_units_of_rendered_labels_are_found_and_their_sides_are_not_taken_for_units():
+    columns = action_unit_columns(shipped_clips() / "main" / "labels.parquet")
+    assert columns == [f"AU{number:02d}" for number in Rendered.action_units]
 
 
 def test_a_missing_column_is_named_with_the_nearest(store, table):

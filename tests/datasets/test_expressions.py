@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mien.datasets.affectnet import AFFECTNET_EXPRESSIONS, AffectNet
-from mien.datasets.base import DatasetError
-from mien.datasets.published import check_counts
+from mien.datasets.base import DatasetError, check_counts
 from mien.datasets.rafdb import RAFDB_EXPRESSIONS, RafDb
 
 
@@ -24,9 +23,8 @@ def rafdb(tmp_path, touch):
 
 @pytest.mark.parametrize("picture", ["Image/aligned/{}_aligned.jpg", "Image/original/{}.jpg"])
 def test_rafdb_reads_classes_and_split(rafdb, picture):
-    frames = RafDb(
-        rafdb(["train_00001.jpg 5", "train_00002.jpg 1", "test_0001.jpg 7"], picture=picture)
-    ).frames()
+    lines = ["train_00001.jpg 5", "train_00002.jpg 1", "test_0001.jpg 7"]
+    frames = RafDb(rafdb(lines, picture=picture)).frames()
     assert [RAFDB_EXPRESSIONS[k] for k in frames.expression_N] == ["Sad", "Surprise", "Neutral"]
     assert frames.split_N.tolist() == ["train", "train", "test"]
     assert frames.path_N[2] == picture.format("test_0001")
@@ -39,11 +37,6 @@ def test_the_compound_set_is_recognised_and_refused(rafdb, lines):
         RafDb(rafdb(lines)).frames()
 
 
-def test_a_torn_line_of_rafdb_is_named(rafdb):
-    with pytest.raises(DatasetError, match=r"line 2: found 'train_00002.jpg'; expected `train_00001.jpg 5`"):
-        RafDb(rafdb(["train_00001.jpg 5", "train_00002.jpg"])).frames()
-
-
 def test_a_missing_picture_of_rafdb_is_named(rafdb):
     root = rafdb(["train_00001.jpg 5"])
     (root / "Image/aligned/train_00001_aligned.jpg").unlink()
@@ -53,9 +46,9 @@ def test_a_missing_picture_of_rafdb_is_named(rafdb):
 
 def test_rafdb_counts_are_checked_by_split(rafdb):
     checks = check_counts(RafDb(rafdb(["train_00001.jpg 5", "test_0001.jpg 1"])).frames(), RafDb.published)
-    assert [(check.what, check.found, check.published) for check in checks if "in t" in check.what] == [
-        ("frames in train", 1, 12_271),
-        ("frames in test", 1, 3_068),
+    assert [check.rpartition(":")[0] for check in checks if "in t" in check] == [
+        "frames in train: 1 found, 12,271 published",
+        "frames in test: 1 found, 3,068 published",
     ]
 
 
@@ -74,12 +67,7 @@ def affectnet_old(tmp_path, write_rows):
 
 def test_the_old_affectnet_keeps_the_seven_classes_only(affectnet_old):
     frames = AffectNet(affectnet_old({"training.csv": [0, 7, 6, 10, 1], "validation.csv": [3]})).frames()
-    assert [AFFECTNET_EXPRESSIONS[k] for k in frames.expression_N] == [
-        "Neutral",
-        "Anger",
-        "Happy",
-        "Surprise",
-    ]
+    assert " ".join(AFFECTNET_EXPRESSIONS[k] for k in frames.expression_N) == "Neutral Anger Happy Surprise"
     assert frames.split_N.tolist() == ["train"] * 3 + ["test"]
     assert frames.path_N.tolist() == ["0/0.jpg", "0/2.jpg", "0/4.jpg", "1/0.jpg"]
 
@@ -90,18 +78,9 @@ def test_the_affectnet_of_2021_keeps_its_classes_in_small_arrays(tmp_path):
         for k, number in enumerate(classes):
             np.save(tmp_path / split / "annotations" / f"{k}_exp.npy", np.array(str(number)))
     frames = AffectNet(tmp_path).frames()
-    assert frames.path_N.tolist() == [
-        "train_set/images/0.jpg",
-        "train_set/images/2.jpg",
-        "val_set/images/0.jpg",
-    ]
+    paths = ["train_set/images/0.jpg", "train_set/images/2.jpg", "val_set/images/0.jpg"]
+    assert frames.path_N.tolist() == paths
     assert frames.expression_N.tolist() == [0, 5, 2]
-
-
-def test_an_unknown_class_of_affectnet_is_refused_with_its_line(affectnet_old):
-    root = affectnet_old({"training.csv": [0, 12], "validation.csv": [1]})
-    with pytest.raises(DatasetError, match=r"training.csv, line 3, column expression: found '12'"):
-        AffectNet(root).frames()
 
 
 def test_a_pickled_annotation_is_not_opened(tmp_path):

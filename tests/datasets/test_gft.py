@@ -47,7 +47,7 @@ def test_pictures_serve_in_place_of_a_video(tree, gft_subject):
 
 def test_a_missing_partition_says_what_to_write(tree):
     (tree / "split.csv").unlink()
-    with pytest.raises(DatasetError, match=r"split.csv: no such file.*`subject,split`, one line a subject"):
+    with pytest.raises(DatasetError, match=r"split.csv: no such file.*`subject,split`, one line per subject"):
         Gft(tree)
 
 

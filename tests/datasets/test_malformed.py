@@ -100,43 +100,9 @@ def affectnet_with_a_named_class(make):
     return AffectNet
 
 
-def table_with_semicolons(make):
-    (make.root / "t.csv").write_text("path;subject;AU12\na.jpg;p;1\n")
-    return lambda root: Table(root / "t.csv")
-
-
-def table_of_another_encoding(make):
-    (make.root / "t.csv").write_text("path,subject,AU12\na.jpg,p,1\n", encoding="utf-16")
-    return lambda root: Table(root / "t.csv")
-
-
-def table_with_a_longer_row(make):
-    (make.root / "t.csv").write_text("path,subject,AU12\na.jpg,p,1\n\nb.jpg,Mueller, Ann,1\n")
-    return lambda root: Table(root / "t.csv")
-
-
-def table_with_a_column_twice(make):
-    (make.root / "t.csv").write_text("path,subject,AU12,AU12\na.jpg,p,1,0\n")
-    return lambda root: Table(root / "t.csv")
-
-
-def table_with_a_decimal_comma(make):
-    (make.root / "t.csv").write_text('path,subject,AU12\na.jpg,p,"2,5"\n')
-    return lambda root: Table(root / "t.csv", occurs_at=2)
-
-
-def table_that_is_a_folder(make):
-    return Table
-
-
-def parquet_that_is_a_csv(make):
-    (make.root / "t.parquet").write_text("path,subject,AU12\n")
-    return lambda root: Table(root / "t.parquet")
-
-
 CASES = {
     bp4d_file_torn_in_the_middle: r"AU_OCC/F001_T1\.csv, line 3: found 4 cells; expected 100",
-    bp4d_frame_twice: r"F001_T1\.csv, line 5, column 0: frame 2440 stands in line 2 already",
+    bp4d_frame_twice: r"F001_T1\.csv, line 5, column 0: frame 2440 is already in line 2",
     bp4d_intensity_with_a_third_column: r"F001_T1_AU12\.csv, line 1: found 3 columns; expected two",
     bp4d_without_the_pictures_of_a_task: r"/F001/T1: No such file .*; expected a folder of pictures named by",
     bp4d_without_a_single_picture: r"/F001/T1: no picture of any labelled frame; expected 2440\.jpg or 2440",
@@ -146,17 +112,10 @@ CASES = {
     gft_split_of_another_word: r"split\.csv, line 3: found split 'validation'; expected train or test",
     gft_labels_without_a_frame: r"labels/001A\.csv: expected the column frame; found AU1, .*, time",
     gft_subject_spelled_in_two_ways: r"split\.csv, line 4, column subject: found '001a' where line 2 has",
-    rafdb_picture_twice: r"label\.txt, line 3: train_00001\.jpg stands in line 1 already",
+    rafdb_picture_twice: r"label\.txt, line 3: train_00001\.jpg is already in line 1",
     rafdb_class_zero: r"label\.txt, line 2: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
     affectnet_without_validation: r"validation\.csv: No such file or directory; expected a table of labels",
     affectnet_with_a_named_class: r"training\.csv, line 3, column expression: found 'Happy'; expected a",
-    table_with_semicolons: r"t\.csv: expected the columns path, subject; found path;subject;AU12; sep",
-    table_of_another_encoding: r"t\.csv: expected comma-separated text in UTF-8; .*byte 0xff in position 0",
-    table_with_a_longer_row: r"t\.csv, line 4: found 4 cells; expected 3",
-    table_with_a_column_twice: r"t\.csv, line 1: two columns are called AU12; expected one",
-    table_with_a_decimal_comma: r"t\.csv, line 2, column AU12: found '2,5'; expected an intensity",
-    table_that_is_a_folder: r": a folder; expected a \.csv or \.parquet table",
-    parquet_that_is_a_csv: r"t\.parquet: not a Parquet table",
 }
 
 
@@ -208,3 +167,42 @@ def test_the_trees_are_whole_before_they_are_spoiled(make, tmp_path):
     assert Gft(make.gft()).frames().num_frames == 4
     make.rafdb(["train_00001.jpg 5", "test_0001.jpg 1"])
     assert RafDb(tmp_path).frames().num_frames == 2
+
+
+TABLES = {
+    "semicolons": (
+        b"path;subject;AU12\na.jpg;p;1\n",
+        "expected the columns path, subject; found path;subject;AU12; sep",
+    ),
+    "another encoding": (
+        "path,subject".encode("utf-16"),
+        "expected comma-separated text in UTF-8; .*byte 0xff in position 0",
+    ),
+    "a longer row": (
+        b"path,subject,AU12\na.jpg,p,1\n\nb.jpg,Mueller, Ann,1\n",
+        "line 4: found 4 cells; expected 3",
+    ),
+    "a column twice": (
+        b"path,subject,AU12,AU12\na.jpg,p,1,0\n",
+        "line 1: two columns are called AU12; expected one",
+    ),
+    "a decimal comma": (
+        b'path,subject,AU12\na.jpg,p,"2,5"\n',
+        "line 2, column AU12: found '2,5'; expected an intensity",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), TABLES.values(), ids=TABLES)
+def test_a_table_that_cannot_be_read_is_named_with_its_line(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"/t\.csv[:,] {message}"):
+        Table(tmp_path / "t.csv", occurs_at=2).frames()
+
+
+def test_a_folder_and_a_file_of_another_format_are_no_tables(tmp_path):
+    with pytest.raises(DatasetError, match=r": a folder; expected a \.csv or \.parquet table"):
+        Table(tmp_path)
+    (tmp_path / "t.parquet").write_text("path,subject,AU12\n")
+    with pytest.raises(DatasetError, match=r"t\.parquet: not a Parquet table"):
+        Table(tmp_path / "t.parquet").frames()

@@ -89,12 +89,8 @@ def test_intensities_need_a_stated_threshold(write_table):
 
 def test_videos_have_frames_or_seconds(write_table):
     header = ["path", "subject", "AU1", "frame"]
-    assert Table(
-        write_table([["v.mp4", "p", 1, 7], ["a.jpg", "p", 1, ""]], header)
-    ).frames().frame_N.tolist() == [
-        7,
-        PICTURE,
-    ]
+    frames = Table(write_table([["v.mp4", "p", 1, 7], ["a.jpg", "p", 1, ""]], header)).frames()
+    assert frames.frame_N.tolist() == [7, PICTURE]
     header = ["path", "subject", "AU1", "seconds"]
     frames = Table(write_table([["v.mp4", "p", 1, 0.5], ["a.jpg", "p", 1, ""]], header)).frames()
     assert frames.frame_N.tolist() == [BY_TIME, PICTURE]
@@ -139,155 +135,96 @@ def _place(path, row):
     return f"labels.parquet, row {row}" if path.suffix == ".parquet" else f"labels.csv, line {row + 1}"
 
 
+def _rows(text):
+    """Rows separated by semicolons, cells by commas."""
+    return [row.split(",") for row in text.split(";")] if text else []
+
+
 @pytest.mark.parametrize(
-    ("rows", "header", "row", "message"),
+    ("header", "rows", "row", "message"),
     [
-        ([["a", 1]], ["path", "AU1"], None, "expected the column subject; found path, AU1"),
-        (
-            [["a", "p"]],
-            ["path", "subject"],
-            None,
-            "line 1: expected columns AU01 to AU45; found path, subject",
-        ),
-        ([["a", "p", 1, 1]], ["path", "subject", "AU1", "AU99"], None, "column AU99 is no action unit"),
-        (
-            [["a", "p", "yes"]],
-            ["path", "subject", "AU1"],
-            1,
-            ", column AU1: found 'yes'; expected an intensity",
-        ),
-        ([["a", "p", 1], ["", "p", 1]], ["path", "subject", "AU1"], 2, ", column path: found nothing"),
-        ([["a", "p", 1], ["b", "", 1]], ["path", "subject", "AU1"], 2, ", column subject: found nothing"),
-        ([["a", "p", 1, "1.5"]], ["path", "subject", "AU1", "frame"], 1, ", column frame: found '1.5'"),
-        (
-            [["a", "p", 1, "-3"]],
-            ["path", "subject", "AU1", "frame"],
-            1,
-            ", column frame: found '-3'; expected",
-        ),
-        ([["a", "p", 1, "late"]], ["path", "subject", "AU1", "seconds"], 1, ", column seconds: found 'late'"),
-        ([["a", "p", 1], ["b", "p", -1]], ["path", "subject", "AU1"], 2, ", column AU1: found '-1'"),
-        ([], ["path", "subject", "AU1"], None, "no row below the columns"),
+        ("path,AU1", "a,1", None, "expected the column subject; found path, AU1"),
+        ("path,subject", "a,p", None, "line 1: expected columns AU01 to AU45; found path, subject"),
+        ("path,subject,AU1,AU99", "a,p,1,1", None, "column AU99 is no action unit"),
+        ("path,subject,AU1", "a,p,yes", 1, ", column AU1: found 'yes'; expected an intensity"),
+        ("path,subject,AU1", "a,p,1;,p,1", 2, ", column path: found nothing"),
+        ("path,subject,AU1", "a,p,1;b,,1", 2, ", column subject: found nothing"),
+        ("path,subject,AU1,frame", "a,p,1,1.5", 1, ", column frame: found '1.5'"),
+        ("path,subject,AU1,frame", "a,p,1,-3", 1, ", column frame: found '-3'; expected"),
+        ("path,subject,AU1,seconds", "a,p,1,late", 1, ", column seconds: found 'late'"),
+        ("path,subject,AU1", "a,p,1;b,p,-1", 2, ", column AU1: found '-1'"),
+        ("path,subject,AU1", "", None, "no row below the columns"),
     ],
 )
-def test_a_malformed_table_is_refused_with_row_and_column(write_table, rows, header, row, message):
-    path = write_table(rows, header)
+def test_a_malformed_table_is_refused_with_row_and_column(write_table, header, rows, row, message):
+    path = write_table(_rows(rows), header.split(","))
     with pytest.raises(
         DatasetError, match=re.escape(message if row is None else _place(path, row) + message)
     ):
         Table(path).frames()
 
 
-# Each of these would put one person on both sides of a split, or count a frame twice.
-@pytest.mark.parametrize(
-    ("rows", "header", "row", "message"),
-    [
-        pytest.param(
-            [["a", "Ann", 1], ["b", "bob", 1], ["c", "ann", 0]],
-            ["path", "subject", "AU1"],
-            3,
-            ", column subject: found 'ann' where {place[1]} has 'Ann'; expected one spelling",
-            id="case",
-        ),
-        pytest.param(
-            [["a", "S 01", 1], ["b", "S_1", 1]],
-            ["path", "subject", "AU1"],
-            2,
-            ", column subject: found 'S_1' where {place[1]} has 'S 01'",
-            id="zeros",
-        ),
-        pytest.param(
-            [["v.mp4", "ann", 1, 0], ["v.mp4", "bob", 1, 1]],
-            ["path", "subject", "AU1", "frame"],
-            2,
-            " is in 'bob' here and in 'ann' in {place[1]}; expected one person a file",
-            id="one video under two subjects",
-        ),
-        pytest.param(
-            [["v.mp4", "ann", 1, 0], ["./v.mp4", "bob", 1, 1]],
-            ["path", "subject", "AU1", "frame"],
-            2,
-            " is in 'bob' here and in 'ann' in {place[1]}",
-            id="one video by two paths",
-        ),
-        pytest.param(
-            [["a", "ann", 1, "f1"], ["b", "ann", 0, "f2"]],
-            ["path", "subject", "AU1", "fold"],
-            2,
-            ", column fold: ann is in 'f2' here and in 'f1' in {place[1]}; expected one fold a person",
-            id="two folds",
-        ),
-        pytest.param(
-            [["a", "ann", 1, "f1"], ["b", "bob", 0, "F1"]],
-            ["path", "subject", "AU1", "fold"],
-            2,
-            ", column fold: found 'F1' where {place[1]} has 'f1'",
-            id="two spellings of a fold",
-        ),
-        pytest.param(
-            [["a", "ann", 1, "train"], ["b", "bob", 0, "Test"]],
-            ["path", "subject", "AU1", "split"],
-            2,
-            ", column split: found 'Test'; expected train or test",
-            id="a split that is none",
-        ),
-        pytest.param(
-            [["a", "ann", 1, "f1"], ["b", "bob", 0, ""]],
-            ["path", "subject", "AU1", "fold"],
-            2,
-            ", column fold: found nothing; expected a fold",
-            id="no fold",
-        ),
-        pytest.param(
-            [["a", "ann", 1, "train", "f2"]],
-            ["path", "subject", "AU1", "split", "fold"],
-            None,
-            "both split and fold are there; expected one of them",
-            id="split and fold",
-        ),
-        pytest.param(
-            [["v.mp4", "ann", 1, 5], ["v.mp4", "ann", 0, 6], ["v.mp4", "ann", 0, 5]],
-            ["path", "subject", "AU1", "frame"],
-            3,
-            ": v.mp4, frame 5 stands in {place[1]} already; expected one row a frame",
-            id="one frame twice",
-        ),
-        pytest.param(
-            [["x/../a.jpg", "ann", 1], ["a.jpg", "ann", 1]],
-            ["path", "subject", "AU1"],
-            2,
-            ": a.jpg stands in {place[1]} already",
-            id="one picture by two paths",
-        ),
-        pytest.param(
-            [["v.mp4", "ann", 1, 0.5], ["v.mp4", "ann", 1, "0.50"]],
-            ["path", "subject", "AU1", "seconds"],
-            2,
-            ": v.mp4 at 0.5 s stands in {place[1]} already",
-            id="one time twice",
-        ),
-        pytest.param(
-            [["v.mp4", "ann", 1, 5, ""], ["v.mp4", "ann", 0, "", 0.2]],
-            ["path", "subject", "AU1", "frame", "seconds"],
-            2,
-            " is in 'seconds' here and in 'frame' in {place[1]}; expected one of frame and seconds a file",
-            id="one frame by number and by time",
-        ),
-        pytest.param(
-            [["a", "7", 1], ["b", "7.0", 1]],
-            ["path", "subject", "AU1"],
-            2,
-            ", column subject: found '7.0' where {place[1]} has '7'",
-            id="a number and its other form",
-        ),
-    ],
-)
+UNIT = "path,subject,AU1"
+LEAKS = {
+    "case": (
+        UNIT,
+        "a,Ann,1;b,bob,1;c,ann,0",
+        3,
+        ", column subject: found 'ann' where {1} has 'Ann'; expected one",
+    ),
+    "zeros": (UNIT, "a,S 01,1;b,S_1,1", 2, ", column subject: found 'S_1' where {1} has 'S 01'"),
+    "a number": (UNIT, "a,7,1;b,7.0,1", 2, ", column subject: found '7.0' where {1} has '7'"),
+    "one video under two subjects": (
+        *(f"{UNIT},frame", "v.mp4,ann,1,0;v.mp4,bob,1,1", 2),
+        " is in 'bob' here and in 'ann' in {1}; expected one person per file",
+    ),
+    "one video by two paths": (
+        *(f"{UNIT},frame", "v.mp4,ann,1,0;./v.mp4,bob,1,1", 2),
+        " is in 'bob' here and in 'ann' in {1}",
+    ),
+    "two folds": (
+        *(f"{UNIT},fold", "a,ann,1,f1;b,ann,0,f2", 2),
+        ", column fold: ann is in 'f2' here and in 'f1' in {1}; expected one fold per person",
+    ),
+    "two spellings of a fold": (
+        *(f"{UNIT},fold", "a,ann,1,f1;b,bob,0,F1", 2),
+        ", column fold: found 'F1' where {1} has 'f1'",
+    ),
+    "a split that is none": (
+        *(f"{UNIT},split", "a,ann,1,train;b,bob,0,Test", 2),
+        ", column split: found 'Test'; expected train or test",
+    ),
+    "no fold": (f"{UNIT},fold", "a,ann,1,f1;b,bob,0,", 2, ", column fold: found nothing; expected a fold"),
+    "split and fold": (
+        f"{UNIT},split,fold",
+        "a,ann,1,train,f2",
+        None,
+        "both split and fold are there; expected one",
+    ),
+    "one frame twice": (
+        *(f"{UNIT},frame", "v.mp4,ann,1,5;v.mp4,ann,0,6;v.mp4,ann,0,5", 3),
+        ": v.mp4, frame 5 is already in {1}; expected one row per frame",
+    ),
+    "one picture by two paths": (UNIT, "x/../a.jpg,ann,1;a.jpg,ann,1", 2, ": a.jpg is already in {1}"),
+    "one time twice": (
+        *(f"{UNIT},seconds", "v.mp4,ann,1,0.5;v.mp4,ann,1,0.50", 2),
+        ": v.mp4 at 0.5 s is already in {1}",
+    ),
+    "one frame by number and by time": (
+        *(f"{UNIT},frame,seconds", "v.mp4,ann,1,5,;v.mp4,ann,0,,0.2", 2),
+        " is in 'seconds' here and in 'frame' in {1}; expected one of frame and seconds per file",
+    ),
+}
+"""Each would put one person on both sides of a split, or count a frame twice."""
+
+
+@pytest.mark.parametrize(("header", "rows", "row", "message"), LEAKS.values(), ids=LEAKS)
 def test_a_table_that_leaks_or_counts_twice_is_refused_with_both_rows(
-    write_table, rows, header, row, message
+    write_table, header, rows, row, message
 ):
-    path = write_table(rows, header)
-    place = {n: _place(path, n).split(", ")[1] for n in range(1, 4)}
-    expected = ("" if row is None else _place(path, row)) + "{gap}" + message.format(place=place)
+    path = write_table(_rows(rows), header.split(","))
+    place = [_place(path, n).split(", ")[1] for n in range(4)]
+    expected = ("" if row is None else _place(path, row)) + "{gap}" + message.format(*place)
     pattern = re.escape(expected).replace(re.escape("{gap}"), ".*")
     with pytest.raises(DatasetError, match=pattern):
         Table(path).frames()

@@ -20,7 +20,7 @@ from mien.evaluate.scoring import Result, confusion_of
 from mien.faces.contract import InputContract
 from mien.train.encoder_file import save_encoder
 from mien.video import write_video
-from tests.points_beside import CONTRACT, PointsFinding, write_points
+from tests.points_beside import CONTRACT, PointsTracking, write_points
 
 SIDE_PX, POINTS = 64, (24, 24, 40, 24, 32, 32, 25, 41, 39, 41)
 PLANTED = 12
@@ -138,7 +138,7 @@ ACTION_UNIT_SETS = {
 @pytest.fixture(autouse=True)
 def points_beside(monkeypatch):
     """Faces lie where the planter says."""
-    monkeypatch.setattr("mien.evaluate.labelled_faces.FaceFinding", PointsFinding)
+    monkeypatch.setattr("mien.evaluate.labelled_faces.FaceTracking", PointsTracking)
 
 
 @pytest.fixture(scope="module")

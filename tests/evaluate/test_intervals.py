@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mien.evaluate.intervals import (
+from mien.evaluate.metrics import (
     auc_interval,
     auc_pairs,
     compare_f1,
     counts_by_subject,
     f1_intervals,
+    f1_per_column,
     holm,
     subject_weights,
 )
-from mien.evaluate.metrics import f1_per_column
 
 
 def _people(num_subjects=20, rows=30, *, skill=0.7, seed=0, num_aus=2):

@@ -17,7 +17,6 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_faces import (
-    FacesRequest,
     labelled_faces,
     labelled_set,
     match_faces,
@@ -28,10 +27,10 @@ from mien.evaluate.labelled_faces import (
 from mien.evaluate.labelled_store import jobs_of, prepare_labelled, reasons_without_face
 from mien.faces.contract import ContractMismatchError
 from mien.video import write_video
-from tests.points_beside import PointsFinding, write_points
+from tests.points_beside import PointsTracking, write_points
 from tests.shipped import crop_contract_of_finder
 
-BESIDE = PointsFinding(PrepareSettings())
+BESIDE = PointsTracking()
 POINTS = (60, 60, 100, 60, 80, 80, 64, 100, 96, 100)
 SIZE_PX = 160
 
@@ -192,10 +191,11 @@ def test_labels_that_fit_no_video_are_reported_with_their_table(video, tmp_path)
     root, _ = video
     table = root / "labels.csv"
     table.write_text("path,subject,seconds,AU01\nvideos/a.mp4,ann,66,1\nvideos/a.mp4,ann,100,0\n")
-    request = FacesRequest("table", table, tmp_path / "store", None, None, 3, 0, None)
+    frames = labelled_set("table", table).frames()
     encoder = SimpleNamespace(contract=crop_contract_of_finder(), source="encoder.safetensors")
+    more = {"workers": 0, "finder": None, "say": print}
     with pytest.raises(DatasetError, match=r"labels\.csv: no label lies in its video\. Row 1 .*milliseconds"):
-        labelled_faces(request, labelled_set(request).frames(), [encoder])
+        labelled_faces(frames, table, tmp_path / "store", [encoder], **more)
 
 
 def test_a_second_run_does_nothing_and_a_changed_list_is_done_again(sequence, tmp_path):
@@ -219,9 +219,9 @@ def test_workers_write_the_same_store(sequence, tmp_path):
 def test_a_store_that_was_cropped_otherwise_is_refused(sequence, tmp_path):
     root, frames, _ = sequence
     prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
-    other = PointsFinding(PrepareSettings(min_run_frames=3))
+    other = PrepareSettings(min_run_frames=3)
     with pytest.raises(StoreError, match="min_run_frames"):
-        prepare_labelled(frames, root, tmp_path / "store", other, workers=0)
+        prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0, settings=other)
     store = TrackStore.open(tmp_path / "store")
     wider = dataclasses.replace(store.contract, margin=0.5)
     with pytest.raises(ContractMismatchError, match="margin"):
@@ -375,7 +375,7 @@ def test_a_process_that_dies_ends_the_run_after_all_others_are_done(video, tmp_p
     (root / "videos/b.mp4").write_bytes((root / "videos/a.mp4").read_bytes())
     _landmarks(root / "videos/b.mp4", range(12))
     both = _labelled(["videos/a.mp4", "videos/b.mp4"], [2, 2], [np.nan] * 2, ["ann", "bob"])
-    finding = Dying(PrepareSettings())
+    finding = Dying()
     done = []
     with pytest.raises(
         WorkersDieError, match=r"a\.mp4: the process .* died, killed by SIGKILL.*other 1 of 2"

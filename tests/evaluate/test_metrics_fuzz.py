@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn import metrics as sklearn_metrics
 
-from mien.evaluate.intervals import auc_interval, counts_by_subject, f1_intervals, subject_weights
 from mien.evaluate.metrics import (
+    auc_interval,
     base_rates,
     calibration_error,
     confusion_counts,
+    counts_by_subject,
+    f1_intervals,
     f1_of_counts,
     icc_3_1,
     scores_of,
+    subject_weights,
 )
 from mien.evaluate.scoring import class_accuracies
 

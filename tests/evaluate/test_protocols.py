@@ -151,7 +151,7 @@ def _file(**changes):
         ),
         (
             '{"name": "x", "source": "", "parts": {"p1": ["a"], "p2": ["b"], "p1": ["c"]}}',
-            "'p1' stands twice",
+            "'p1' occurs twice",
         ),
         (
             json.dumps({"name": "x", "source": "", "parts": {"p1": ["F001"], "p2": ["f001 "]}}),

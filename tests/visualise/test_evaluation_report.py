@@ -211,7 +211,7 @@ def test_the_papers_ablation_stands_on_the_page_of_its_set():
 
 
 def test_modes_that_were_not_tried_are_named(result_of):
-    assert "not tried: affine+stats, stats" in report_of([result_of("a", "frozen")], ReportParts()).notes[-1]
+    assert "not run: affine+stats, stats" in report_of([result_of("a", "frozen")], ReportParts()).notes[-1]
     every = [result_of("a", mode) for mode in ("affine+stats", "stats", "frozen")]
     assert not report_of(every, ReportParts()).notes
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.commands.labelled_set import add_labelled_set
+from mien.commands.labelled_set import add_labelled_set, read_faces, read_labels
 
 if TYPE_CHECKING:
     from mien.detect.adapting import Adapted
@@ -79,16 +79,12 @@ def _by_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
     from mien.detect.card import unproven_units
     from mien.detect.fit_file import logits_of, record_of_adaptation
     from mien.detect.network import fitted_parts
-    from mien.evaluate.labelled_faces import FacesRequest, labelled_faces, labelled_set, told_counts
     from mien.train.encoder_file import pick_device
 
     parts = fitted_parts(model)
     parts.encoder.backbone.to(pick_device(args.device))
-    request = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
-    labelled = labelled_set(request)
-    frames = labelled.frames()
-    told_counts(labelled, frames)
-    data, _ = labelled_faces(request, frames, [parts.encoder])
+    frames, _ = read_labels(args)
+    data = read_faces(args, frames, [parts.encoder], default_store=args.out.with_suffix(".faces"))
     adapted = adapt(model, logits_of(parts, data, workers=args.workers), data.frames)
     record = record_of_adaptation(model, adapted, data.frames, dataset=args.dataset, licence=args.licence)
     _print_changes(adapted, unproven_units(record, model.columns))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.commands.flags import add_set
-from mien.commands.labelled_set import add_labelled_set
+from mien.commands.labelled_set import add_labelled_set, folds_of, read_faces, read_labels, say
 
 if TYPE_CHECKING:
     from mien.evaluate.evaluation import Contestant
@@ -17,7 +17,7 @@ FEW_CLIPS = 4_000  # shorter pretraining is pointed out: CLP's scores are then t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --encoder FILE... --out DIR and optional flags."""
-    add_labelled_set(parser, more_devices="; cuda:0,cuda:1 or cpu,cpu run trials side by side")
+    add_labelled_set(parser, more_devices="; cuda:0,cuda:1 or cpu,cpu runs trials in parallel")
     parser.add_argument(
         "--encoder",
         nargs="+",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="report and predictions; the same command goes on where it stopped",
+        help="report and predictions; the same command continues an interrupted run",
     )
     others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
     others.add_argument("--untrained", action="store_true", help="also with random weights")
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imagenet",
         type=Path,
         metavar="WEIGHTS",
-        help="also trained end to end from these public weights, in torchvision's and timm's names",
+        help="also trained end to end from these public weights (torchvision's or timm's names)",
     )
     others.add_argument(
         "--supervised-backbone",
         metavar="NAME",
-        help="architecture of these two, as resnet34 for the paper's row (default: the first encoder's)",
+        help="architecture of these two; resnet34 for the paper's row (default: the first encoder's)",
     )
     how = parser.add_argument_group("how it is tested")
     how.add_argument(
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["affine+stats", "stats", "frozen"],
         choices=["affine+stats", "stats", "frozen", "all"],
-        help="what of the encoder the probe may move; all: fine-tuning end to end (default: the first three)",
+        help="parts of the encoder trained with the probe; all: fine-tuning (default: all three others)",
     )
     how.add_argument(
         "--shares",
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=[100.0],
         metavar="PERCENT",
-        help="shares of the training people whose labels are used, as 1 5 10 100 (frozen and all)",
+        help="shares of the training people whose labels are used, such as 1 5 10 100 (frozen and all)",
     )
     add_set(how, of="the probe", example="epochs=15, batch_size=128 or learning_rate=0.001")
 
@@ -72,17 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.config import build, override
     from mien.data.jobs import device_environments
     from mien.evaluate.evaluation import Trial, Trials, embed_contestants, people_in_features, results_of
-    from mien.evaluate.labelled_faces import (
-        FacesRequest,
-        folds_of,
-        labelled_faces,
-        labelled_set,
-        require_protocol,
-        say,
-        tested_people,
-        told_counts,
-        warning_of_same_pictures,
-    )
+    from mien.evaluate.labelled_faces import warning_of_same_pictures
     from mien.evaluate.probe import ProbeSettings
     from mien.evaluate.report_pictures import report_pictures
     from mien.visualise.evaluation_report import ReportParts, write_report
@@ -93,13 +83,12 @@ def run(args: argparse.Namespace) -> int:
     settings = build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set")
     environments = device_environments(args.device if "," in args.device else "", 0)
     contestants = _contestants(args)
-    request = FacesRequest.of(args, default_store=args.out / "faces")
-    labelled = labelled_set(request)
-    frames = labelled.frames()
-    counts = told_counts(labelled, frames)
-    require_protocol(request, frames)
-    data, without_face = labelled_faces(request, frames, [one.encoder for one in contestants])
-    protocol, folds = folds_of(request, data.frames)
+    frames, counts = read_labels(args)
+    folds_of(args, frames)  # a protocol that does not fit is refused before any face is searched for
+    encoders = [one.encoder for one in contestants]
+    data = read_faces(args, frames, encoders, default_store=args.out / "faces")
+    protocol, folds = folds_of(args, data.frames)
+    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
     trial = Trial(args.dataset, data, protocol, folds, settings, workers=args.workers)
     shares = tuple(percent / 100 for percent in args.shares)
     trials = Trials(trial, contestants, {}, args.out / "predictions")
@@ -107,15 +96,15 @@ def run(args: argparse.Namespace) -> int:
     features = embed_contestants(trial, contestants, say=say)
     trials.features.update(features)
     results = list(results_of(trials, shares, environments, say=say))
-    alarms = [*_known_people(contestants, tested_people(data.frames, folds)), warning_of_same_pictures(data)]
-    alarms += [_short_pretraining(one) for one in contestants]
-    alarms = [line for line in alarms if line]
+    tested = {str(subject) for fold in folds for subject in data.frames.subject_N[fold.test]}
+    alarms = [*_known_people(contestants, tested), warning_of_same_pictures(data)]
+    alarms = [line for line in (*alarms, *map(_short_pretraining, contestants)) if line]
     for line in alarms:
         say(f"warning: {line}")
     parts = ReportParts(
         alarms=tuple(alarms),
         persons=people_in_features(trial, features, results),
-        facts=(("faces", data.in_words(frames, without_face)), ("store", str(request.store))),
+        facts=(("faces", data.in_words()), ("store", str(data.faces.store.path))),
         counts=tuple(counts),
         pictures=report_pictures(trial, contestants, features),
     )
@@ -129,12 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _contestants(args: argparse.Namespace) -> list[Contestant]:
     """The encoders of the command line, then the systems that are made of the first one's architecture."""
-    from mien.evaluate.evaluation import (
-        contestant_from_file,
-        from_public_weights,
-        newly_initialised,
-        of_architecture,
-    )
+    from mien.evaluate.evaluation import contestant_from_file, newly_initialised, of_architecture
     from mien.evaluate.probe import TrunkMode
     from mien.train.encoder_file import pick_device
 
@@ -145,22 +129,19 @@ def _contestants(args: argparse.Namespace) -> list[Contestant]:
     found = []
     for given in args.encoder:
         name, _, path = given.rpartition("=")
-        found.append(
-            contestant_from_file(Path(path), name=name or Path(path).stem, modes=modes, device=device)
-        )
-    like, named, all_moves = found[0].encoder, "supervised", (TrunkMode.ALL,)
+        path = Path(path)
+        found.append(contestant_from_file(path, name=name or path.stem, modes=modes, device=device))
+    like, named, tuned = found[0].encoder, "supervised", (TrunkMode.ALL,)
     if args.untrained:
         found.append(newly_initialised(like, name="untrained", modes=modes))
     if args.supervised_backbone is not None:
-        like, named = (
-            of_architecture(like, args.supervised_backbone),
-            f"supervised {args.supervised_backbone}",
-        )
+        like = of_architecture(like, args.supervised_backbone)
+        named = f"supervised {args.supervised_backbone}"
     if args.supervised:
-        found.append(newly_initialised(like, name=named, modes=all_moves))
+        found.append(newly_initialised(like, name=named, modes=tuned))
     if args.imagenet is not None:
         name = f"{named}, ImageNet start"
-        found.append(from_public_weights(like, args.imagenet, name=name, modes=all_moves))
+        found.append(newly_initialised(like, name=name, modes=tuned, weights=args.imagenet))
     names = [contestant.name for contestant in found]
     if len(set(names)) < len(names):
         raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
@@ -184,5 +165,5 @@ def _short_pretraining(contestant: Contestant) -> str:
         return ""
     return (
         f"{contestant.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
-        "too few to judge a method by; expect scores about like an untrained network's"
+        "too few to judge a method; expect scores like those of an untrained network"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mien.commands.flags import add_set
-from mien.commands.labelled_set import add_labelled_set
+from mien.commands.labelled_set import add_labelled_set, folds_of, read_faces, read_labels, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from mien.detect.card import card_in_words
     from mien.detect.fit_file import fit_to_file, settings_of_fit
     from mien.detect.fitting import Material, learnable_units
-    from mien.evaluate.labelled_faces import (
-        FacesRequest,
-        folds_of,
-        labelled_faces,
-        labelled_set,
-        require_protocol,
-        say,
-        told_counts,
-    )
     from mien.evaluate.probe import ProbeSettings, TrunkMode
     from mien.train.encoder_file import load_encoder, pick_device
 
@@ -61,18 +52,16 @@ def run(args: argparse.Namespace) -> int:
     settings = build(ProbeSettings, override({}, args.assignments), where="mien fit --set")
     encoder = load_encoder(args.encoder, device=pick_device(args.device))
     args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
-    faces = FacesRequest.of(args, default_store=args.out.with_suffix(".faces"))
-    labelled = labelled_set(faces)
-    frames = labelled.frames()
+    frames, _ = read_labels(args)
     if not frames.action_units:
         raise DatasetError(f"{args.dataset} codes expressions; a model is fitted to action units")
-    told_counts(labelled, frames)
-    require_protocol(faces, frames)
-    data, _ = labelled_faces(faces, frames, [encoder])
+    folds_of(args, frames)  # a protocol that does not fit is refused before any face is searched for
+    data = read_faces(args, frames, [encoder], default_store=args.out.with_suffix(".faces"))
     units, left_out = learnable_units(data.frames)
     for number, why in left_out.items():
         say(f"AU{number:02d} is left out: {why}")
-    protocol, folds = folds_of(faces, units)
+    protocol, folds = folds_of(args, units)
+    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
     data, mode = dataclasses.replace(data, frames=units), TrunkMode(args.modes)
     material = Material(
         encoder, data, np.zeros((0, encoder.feature_dim), np.float32), mode, settings, args.workers

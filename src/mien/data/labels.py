@@ -48,7 +48,7 @@ def action_unit_columns(path: Path) -> list[str]:
     """The table's columns that are action units, in its order; LabelTableError when there is none."""
     columns = pq.read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0))
     try:
-        chosen = [column for (_, kind), column in columns_by_unit(columns).items() if kind != "r"]
+        chosen = [column for (_, kind), column in _units(columns).items() if kind != "r"]
     except ValueError as error:
         raise LabelTableError(f"{path}: {error}") from error
     if not chosen:
@@ -68,7 +68,8 @@ def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> 
     rows_of = table.groupby("path", sort=False).indices
     frame_N = table["frame"].to_numpy(np.int64)
     labels_NK = table[list(columns)].to_numpy(np.float32, copy=True)
-    is_unit_K = np.array([column.lower().startswith("au") for column in columns])
+    units = set(_units(columns).values())
+    is_unit_K = np.array([column in units for column in columns])
     labels_NK[is_unit_K & (labels_NK == NOT_CODED)] = np.nan
     per_track = [
         _of_track(store.source_frame_indices(track), rows_of.get(source), frame_N, labels_NK)
@@ -81,6 +82,11 @@ def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> 
             f"{table['path'].iloc[0]!r}, the store's like {sources[0]!r}"
         )
     return found
+
+
+def _units(columns: Sequence[str]) -> dict[tuple[int, str], str]:
+    """`columns_by_unit` without those of one side of the face, which `mien render` adds."""
+    return columns_by_unit(column for column in columns if not column.endswith(("_left", "_right")))
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:

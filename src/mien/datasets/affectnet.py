@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published
 from mien.datasets.label_files import (
     class_numbers,
     expression_frames,
@@ -20,7 +20,6 @@ from mien.datasets.label_files import (
     read_table,
     require_columns,
 )
-from mien.datasets.published import Published
 
 AFFECTNET_EXPRESSIONS = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger")
 """Classes 0 to 6. Class 7 is contempt, which the paper leaves out; above it there is no usable face."""

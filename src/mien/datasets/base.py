@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -26,12 +26,12 @@ BY_TIME = -2
 
 
 class DatasetError(ValueError):
-    """A labelled set that is laid out otherwise; names file, row, what was found and what was expected."""
+    """A labelled set with another layout; names file, row, what was found and what was expected."""
 
 
 @dataclass(frozen=True)
 class LabelledFrames:
-    """N coded frames; DatasetError where a frame stands twice, or a file has two subjects.
+    """N coded frames; DatasetError where a frame has two rows, or a file has two subjects.
 
     path_N: picture or video, relative to the set's root, with forward slashes.
     frame_N: index in decode order, from 0, as `source_frame_index` of a track store;
@@ -40,8 +40,7 @@ class LabelledFrames:
     subject_N: who it is; no subject is ever on both sides of a split.
     occurrence_NA: 1 present, 0 absent, NaN not coded; columns as `action_units`.
     intensity_NA: 0 to 5, NaN not coded; None where the set codes occurrence only.
-    split_N: the part that the set itself puts a row in, "train" or "test" or the name of a fold; None where
-        it leaves that to a protocol.
+    split_N: the set's own part of each row, "train" or "test" or the name of a fold; None without a split.
     expression_N: index into `expressions`, for a set of facial expressions; None for all others.
     """
 
@@ -92,6 +91,38 @@ class LabelledFrames:
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
+@dataclass(frozen=True)
+class Published:
+    """Counts of a complete, correctly read copy of a set; None where no figure is known."""
+
+    source: str
+    frames: int | None = None
+    subjects: int | None = None
+    positives: Mapping[int, int] = field(default_factory=dict)  # by action unit
+    splits: Mapping[str, int] = field(default_factory=dict)  # frames by split
+    tolerance: float = 0.0  # share by which a rounded figure may differ
+
+
+def check_counts(frames: LabelledFrames, published: Published) -> list[str]:
+    """A sentence per published count: how many were found, and whether that agrees."""
+    counts: dict[str, tuple[int, int | None]] = {
+        "frames": (frames.num_frames, published.frames),
+        "subjects": (len(np.unique(frames.subject_N)), published.subjects),
+    }
+    for number, labels_N in zip(frames.action_units, frames.occurrence_NA.T, strict=True):
+        counts[f"frames with AU{number}"] = int((labels_N == 1).sum()), published.positives.get(number)
+    for split, number in published.splits.items():
+        in_split = 0 if frames.split_N is None else int((frames.split_N == split).sum())
+        counts[f"frames in {split}"] = in_split, number
+    lines = []
+    for what, (found, expected) in counts.items():
+        if expected is not None:
+            agrees = abs(found - expected) <= published.tolerance * expected
+            verdict = "as published" if agrees else f"{found - expected:+,} against the published"
+            lines.append(f"{what}: {found:,} found, {expected:,} published: {verdict}")
+    return lines
+
+
 class LabelledSet(Protocol):
     """One labelled data set at a place on disk."""
 
@@ -129,4 +160,4 @@ def _require_one_subject_a_file(frames: LabelledFrames) -> None:
     if len(pairs) > len(set(frames.path_N.tolist())):
         path, times = Counter(path for path, _ in pairs).most_common(1)[0]
         names = ", ".join(sorted(str(subject) for other, subject in pairs if other == path))
-        raise DatasetError(f"{path}: coded for {times} subjects, {names}; expected one a file")
+        raise DatasetError(f"{path}: coded for {times} subjects, {names}; expected one per file")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published
 from mien.datasets.label_files import (
     first_folder,
     frame_numbers,
@@ -26,7 +26,6 @@ from mien.datasets.label_files import (
     require_columns,
     with_pictures,
 )
-from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 25
 INTENSITY_ACTION_UNITS = (6, 10, 12, 14, 17)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, occurs
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published, occurs
 from mien.datasets.label_files import (
     first_folder,
     labelled_frames,
@@ -24,7 +24,6 @@ from mien.datasets.label_files import (
     relative,
     with_pictures,
 )
-from mien.datasets.published import Published
 
 FRAMES_PER_SECOND = 20
 OCCURS_AT = 2.0

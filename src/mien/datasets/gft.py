@@ -1,6 +1,6 @@
 """GFT: 96 people in groups of three, official partition into train and test (Girard et al., FG 2017).
 
-ROOT/labels/001A.csv      a column `frame` and a column an AU (`AU12`, `12`), 0, 1 or 9; in any order
+ROOT/labels/001A.csv      a column `frame` and one column per AU (`AU12`, `12`), 0, 1 or 9; in any order
 ROOT/videos/001A.mp4      frames from 1 (from 0 where a label file has one), or ROOT/frames/001A/0001.jpg
 ROOT/split.csv            subject,split; written by the user, for the partition is not public
 """
@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published
 from mien.datasets.label_files import (
     first_folder,
     frame_numbers,
@@ -26,7 +26,6 @@ from mien.datasets.label_files import (
     require_one_spelling,
     with_pictures,
 )
-from mien.datasets.published import Published
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".wmv")
 
@@ -47,7 +46,7 @@ class Gft:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.label_folder = first_folder(
-            self.root, ("labels", "AU_annotations", "annotations"), holds="labels (one .csv a subject)"
+            self.root, ("labels", "AU_annotations", "annotations"), holds="labels (one .csv per subject)"
         )
         self.split_of_subject = read_split(self.root / "split.csv")
 
@@ -55,7 +54,7 @@ class Gft:
         """Every coded frame of every subject that has a label file."""
         files = sorted(self.label_folder.glob("*.csv"))
         if not files:
-            raise DatasetError(f"{self.label_folder}: expected one .csv a subject; found none")
+            raise DatasetError(f"{self.label_folder}: expected one .csv per subject; found none")
         rows = pd.concat([self._subject(path) for path in files], ignore_index=True)
         occurrence_NA = rows[list(self.action_units)].to_numpy(np.float32)
         return labelled_frames(rows, self.action_units, occurrence_NA=occurrence_NA)
@@ -93,11 +92,11 @@ class Gft:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """ "train" or "test" by subject; DatasetError that says what to write when the file is missing."""
+    """ "train" or "test" by subject; DatasetError that describes the file when it is missing."""
     if not path.is_file():
         raise DatasetError(
             f"{path}: no such file. The official GFT partition is handed out with the set and not public: "
-            "write it here as two columns, `subject,split`, one line a subject (001A,train and so on), "
+            "write it here as two columns, `subject,split`, one line per subject (001A,train and so on), "
             "split being train or test"
         )
     table = read_table(path)

@@ -26,9 +26,9 @@ from mien.facs import NOT_CODED
 def read_table(path: Path, *, header: bool = True, only: Collection[str] | None = None) -> pd.DataFrame:
     """All cells of a CSV as stripped text, empty where empty; the index holds the number of each row's line.
 
-    Blank lines are passed over. With `only`, columns of other headings are passed over; without a header the
+    Blank lines are ignored. With `only`, columns of other headings are ignored; without a header the
     columns are called 1, 2, ... DatasetError where a line has more or fewer cells than the first one, where a
-    heading stands twice, and when it is no such file.
+    heading occurs twice, and when it is no such file.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -96,8 +96,8 @@ def frame_numbers(texts: pd.Series, *, path: Path, column: str, least: int) -> N
         row = numbers.index[numbers.duplicated()][0]
         line = numbers.index[numbers == numbers[row]][0]
         raise DatasetError(
-            f"{place(path, row)}, column {column}: frame {numbers[row]} stands in {row_word(path)} {line} "
-            "already; expected each frame once"
+            f"{place(path, row)}, column {column}: frame {numbers[row]} is already in {row_word(path)} "
+            f"{line}; expected each frame once"
         )
     return frame_N
 
@@ -197,7 +197,7 @@ def require_one_part_a_subject(table: pd.DataFrame, column: str, *, path: Path) 
 
 
 def require_one_subject_a_file(table: pd.DataFrame, *, path: Path) -> None:
-    """A picture or video shows one person, by whatever path it is reached; its largest face is looked at."""
+    """A picture or video shows one person, on every path to it; its largest face is used."""
     files = _files(table["path"], path.parent)
     _require_one(files, table["subject"], path=path, what="person", of="file", where="subject")
 
@@ -217,8 +217,8 @@ def require_each_frame_once(
     for row, (_, frame, seconds), _, _, other_row in _clashes(keys, table.index.to_series()):
         which = f" at {seconds:g} s" if frame == BY_TIME else "" if frame == PICTURE else f", frame {frame}"
         raise DatasetError(
-            f"{place(path, row)}: {table['path'][row]}{which} stands in {row_word(path)} {other_row} "
-            "already; expected one row a frame"
+            f"{place(path, row)}: {table['path'][row]}{which} is already in {row_word(path)} "
+            f"{other_row}; expected one row per frame"
         )
 
 
@@ -228,7 +228,7 @@ def _require_one(
     for row, key, value, other, other_row in _clashes(keys, values):
         raise DatasetError(
             f"{place(path, row)}, column {where}: {key} is in {value!r} here and in {other!r} in "
-            f"{row_word(path)} {other_row}; expected one {what} a {of}"
+            f"{row_word(path)} {other_row}; expected one {what} per {of}"
         )
 
 
@@ -268,7 +268,7 @@ def with_pictures(rows: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
 
 
 def _numbered_pictures(folder: Path) -> dict[int, str]:
-    """File name by frame number; other files are passed over. DatasetError when two names are one number."""
+    """File name by frame number; other files are ignored. DatasetError when two names are one number."""
     names: dict[int, str] = {}
     for name in sorted(_entries(folder)):
         stem, dot, suffix = name.rpartition(".")

@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from mien.datasets.base import DATASETS, DatasetError, LabelledFrames
+from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published
 from mien.datasets.label_files import expression_frames
-from mien.datasets.published import Published
 
 RAFDB_EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
 """Classes 1 to 7 of the label file."""
@@ -48,7 +47,7 @@ class RafDb:
                 name, number = self._label(line, text.strip())
                 if name in labels:
                     raise DatasetError(
-                        f"{self.label_path}, line {line}: {name}.jpg stands in line {lines[name]} already; "
+                        f"{self.label_path}, line {line}: {name}.jpg is already in line {lines[name]}; "
                         "expected each picture once"
                     )
                 labels[name], lines[name] = number, line

@@ -1,4 +1,4 @@
-"""A table of one's own: CSV or Parquet with a path, a subject and a column an action unit.
+"""Your own table: CSV or Parquet with a path, a subject and one column per action unit.
 
 `path` is a picture, or a video with `frame` (from 0) or `seconds`. `subject` is who it is. `AU12` (or `AU1`,
 `AU01`, `au_1`, `AU01_c`, `AU01_r`): 0 or 1, or an intensity from 0 to 5 with a stated threshold; empty or 9
@@ -40,7 +40,7 @@ _OTHER_COLUMNS = ("path", "subject", "frame", "seconds", "split", "fold")
 
 @DATASETS.register("table")
 class Table:
-    """Occurrences as they stand, or intensities that count as present from `occurs_at` on."""
+    """Occurrences, or intensities that count as present from `occurs_at` on."""
 
     name: ClassVar[str] = "table"
     action_units: ClassVar[tuple[int, ...]] = ()  # those of the table: see frames()
@@ -55,12 +55,12 @@ class Table:
         self.root = self.path.parent
 
     def frames(self) -> LabelledFrames:
-        """One row a row of the table."""
+        """One row per row of the table."""
         table = _read(self.path)
         require_columns(table, ["path", "subject"], path=self.path)
         columns = self._action_unit_columns(table)
         if table.empty:
-            raise DatasetError(f"{self.path}: no row below the columns; expected one a coded frame")
+            raise DatasetError(f"{self.path}: no row below the columns; expected one per coded frame")
         self._require_text(table, "path")
         table["path"] = table["path"].map({path: self._spelt(path) for path in table["path"].unique()})
         self._require_text(table, "subject")

@@ -30,9 +30,15 @@ from mien.detect.calibration import AS_IT_IS, ISOTONIC, PLATT, TEMPERATURE, Cali
 from mien.detect.network import FittedParts, IntensityHead
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
-from mien.evaluate.intervals import Interval, occurrence_intervals
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.metrics import always_on_f1, icc_3_1, mean_defined, scores_of
+from mien.evaluate.metrics import (
+    Interval,
+    always_on_f1,
+    icc_3_1,
+    mean_defined,
+    occurrence_intervals,
+    scores_of,
+)
 from mien.evaluate.probe import (
     OccurrenceTargets,
     ProbeSettings,

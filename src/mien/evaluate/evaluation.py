@@ -89,24 +89,27 @@ def contestant_from_file(
 
 
 def of_architecture(like: Encoder, backbone_name: str) -> Encoder:
-    """Another backbone in its default shape, random weights, fed as `like` is."""
-    return replace(like, backbone_name=backbone_name, backbone_settings={}, source=f"a new {backbone_name}")
+    """Another backbone in its default shape, with the inputs of `like`; for `newly_initialised`."""
+    return replace(like, backbone_name=backbone_name, backbone_settings={})
 
 
-def newly_initialised(like: Encoder, *, name: str, modes: tuple[TrunkMode, ...], seed: int = 0) -> Contestant:
-    """The same architecture and inputs, untrained: what learning has to beat."""
+def newly_initialised(
+    like: Encoder,
+    *,
+    name: str,
+    modes: tuple[TrunkMode, ...],
+    weights: Path | None = None,
+    seed: int = 0,
+) -> Contestant:
+    """The same architecture and inputs with random weights, or public ones from a file (ImageNet's, say).
+
+    WeightsError when these do not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(like.backbone_name, **like.backbone_settings).eval().to(like.device)
-    encoder = replace(like, backbone=backbone, training={}, source=name)
-    return Contestant(name, encoder, "", modes)
-
-
-def from_public_weights(like: Encoder, path: Path, *, name: str, modes: tuple[TrunkMode, ...]) -> Contestant:
-    """The same architecture with ImageNet weights, say, from a file; WeightsError when they do not fit."""
-    contestant = newly_initialised(like, name=name, modes=modes)
-    sha256 = load_public_weights(contestant.encoder.backbone, path)
-    return replace(contestant, sha256=sha256)
+    sha256 = load_public_weights(backbone, weights) if weights is not None else ""
+    return Contestant(name, replace(like, backbone=backbone, training={}, source=name), sha256, modes)
 
 
 def features_of(contestant: Contestant, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
@@ -159,19 +162,17 @@ def run_folds(
 ) -> Tested:
     """Every fold fitted on (a share of) its training subjects and tested."""
     targets = targets_of(frames)
-    probabilities, thresholds = [], []
+    shape = frames.num_frames, targets.num_outputs
+    probability_NA, threshold_NA = np.zeros(shape, np.float32), np.full(shape, np.nan, np.float32)
+    fold_N = np.full(frames.num_frames, "", object)
     for fold in folds:
         train = share_of_subjects(frames.subject_N, fold.train, share=share_of_labels, seed=seed)
-        probabilities.append(fit_predict(targets, train, fold.test))
-        threshold_A = np.full(targets.num_outputs, np.nan)
+        fold_N[fold.test] = fold.name
+        probability_NA[fold.test] = fit_predict(targets, train, fold.test)
         if choose_thresholds and frames.expression_N is None:
-            threshold_A = _thresholds_from_training_subjects(fit_predict, targets, frames, train)
-        thresholds.append(np.broadcast_to(threshold_A, probabilities[-1].shape))
-    names = np.repeat([fold.name for fold in folds], [len(fold.test) for fold in folds])
-    rows = np.concatenate([fold.test for fold in folds])
-    order = np.argsort(rows, kind="stable")
-    threshold_MA = np.concatenate(thresholds)[order].astype(np.float32)
-    return Tested(rows[order], names[order], np.concatenate(probabilities)[order], threshold_MA)
+            threshold_NA[fold.test] = _thresholds_from_training_subjects(fit_predict, targets, frames, train)
+    rows = np.flatnonzero(fold_N != "")
+    return Tested(rows, fold_N[rows].astype(np.str_), probability_NA[rows], threshold_NA[rows])
 
 
 def _thresholds_from_training_subjects(
@@ -308,18 +309,19 @@ class Trials:
         contestant = self.contestants[attempt.system]
         return about_trial(self.trial, contestant, attempt.mode, attempt.share, seconds=0)
 
-    def kept(self, attempt: Attempt) -> Predictions | None:
-        """The predictions of an earlier run, if any."""
-        path = self._path(attempt)
-        return read_predictions(path) if path.exists() else None
+    def path(self, attempt: Attempt) -> Path:
+        """The file of its predictions."""
+        system = self.contestants[attempt.system].name
+        name = f"{system} {attempt.mode.value} {100 * attempt.share:g}".replace("/", "_").replace(" ", ".")
+        return self.folder / f"{name}.parquet"
 
     def refuse_other_settings(self, shares: Sequence[float]) -> None:
         """ValueError that names what differs where an earlier run kept predictions of other settings."""
         for attempt in self.attempts(shares):
-            path = self._path(attempt)
+            path = self.path(attempt)
             if path.exists():
                 before, now = (vars(about).copy() for about in (read_about(path), self.about(attempt)))
-                for name in ("encoder", "seconds", "notes"):  # where, how long
+                for name in ("encoder", "seconds", "notes"):  # they may differ
                     del now[name]
                 require_same(before, now, where=path)
 
@@ -330,7 +332,7 @@ class Trials:
         predictions = try_system(
             self.trial, contestant, attempt.mode, features_ND, share_of_labels=attempt.share
         )
-        write_predictions(self._path(attempt), predictions)
+        write_predictions(self.path(attempt), predictions)
         return predictions
 
     def on_cpu(self) -> Trials:
@@ -341,13 +343,8 @@ class Trials:
         ]
         return replace(self, contestants=moved, trial=replace(self.trial, workers=0))
 
-    def _path(self, attempt: Attempt) -> Path:
-        system = self.contestants[attempt.system].name
-        name = f"{system} {attempt.mode.value} {100 * attempt.share:g}".replace("/", "_").replace(" ", ".")
-        return self.folder / f"{name}.parquet"
 
-
-def _try_one(trials: Trials, attempt: Attempt, report: Report, /) -> float:
+def _try_one(trials: Trials, attempt: Attempt, _report: Report, /) -> float:
     """The work of one process, on the GPU that its environment shows, else on the CPU; seconds."""
     backbone = trials.contestants[attempt.system].encoder.backbone
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -378,8 +375,7 @@ def results_of(
     With several environments the attempts run side by side; one whose process died is tried again here.
     """
     attempts = list(trials.attempts(shares))
-    kept = {attempt: trials.kept(attempt) for attempt in attempts}
-    fresh = [attempt for attempt in attempts if kept[attempt] is None]
+    fresh = [attempt for attempt in attempts if not trials.path(attempt).exists()]
     if len(environments) > 1 and len(fresh) > 1:
         work = partial(_try_one, trials.on_cpu())
         for event in run_jobs(work, fresh, workers=len(environments), environments=environments):
@@ -388,9 +384,9 @@ def results_of(
                 say(f"{label}: its process died ({event.how}); it is tried again when the others are done")
             elif isinstance(event, Finished):
                 say(f"{label}: done in {event.result:.0f} s")
-        kept |= {attempt: trials.kept(attempt) for attempt in fresh}
     for attempt in attempts:
-        result = Result.of(kept[attempt] or trials.try_and_keep(attempt))
+        path = trials.path(attempt)
+        result = Result.of(read_predictions(path) if path.exists() else trials.try_and_keep(attempt))
         about, mean = result.about, result.mean_score
         when = f"in {about.seconds:.0f} s" if attempt in fresh else "kept from an earlier run"
         name = "F1" if result.has_units else "class accuracy"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,54 +15,30 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.data.accounts import DONE, SKIPPED, Account, read_accounts
-from mien.data.prepare import PrepareSettings
-from mien.data.store import TrackStore, local_store
+from mien.data.store import TrackStore
 from mien.data.store_layout import ACCOUNTS, FRAMES, MANIFEST, StoreHeader
 from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, LabelledFrames, LabelledSet
-from mien.datasets.published import Published, check_counts
-from mien.datasets.table import Table as OwnTable
+from mien.datasets.table import Table
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_store import (
     MAX_OFFSET_SECONDS,
-    FaceFinding,
     jobs_of,
     labels_outside,
     late_start,
     prepare_labelled,
     reasons_without_face,
 )
-from mien.evaluate.protocols import Fold, Protocol, load_protocol, protocol_for
+from mien.faces.track import FaceTracking
 from mien.train.encoder_file import Encoder
 
 
 @dataclass(frozen=True)
-class FacesRequest:
-    """Which faces, checked."""
-
-    dataset: str  # its name in DATASETS
-    root: Path  # its folder, or the table
-    store: Path  # its cropped faces; made when not there
-    occurs_at: float | None  # intensity from which an action unit of a table counts as present
-    protocol: str | None  # a named list of subjects or a file; None: the set's own, or folds
-    num_folds: int  # where the set has neither list nor split
-    workers: int
-    finder: Path | None  # folder of the face finder's weights; None: the installed ones
-
-    @classmethod
-    def of(cls, args: argparse.Namespace, *, default_store: Path) -> FacesRequest:
-        """From the flags of `mien.commands.labelled_set.add_labelled_set`."""
-        names = ("dataset", "root", "occurs_at", "protocol", "workers", "finder")
-        store = local_store(args.store or default_store, cache=args.store_cache)
-        return cls(store=store, num_folds=args.folds, **{name: getattr(args, name) for name in names})
-
-
-@dataclass(frozen=True)
 class LabelledFaces:
-    """The coded frames that have a face, where it lies, and its pose.
+    """The coded frames that have a face, where it is stored, and its pose.
 
     pose_N3: yaw, pitch and roll in degrees. num_without_face: coded frames left out, num_not_in_video of them
-    because the video has no such frame. seconds_N: times by the file's own clock. warnings: labels that look
-    misnumbered, in sentences.
+    because the video has no such frame; reasons: of all, where they are known. seconds_N: times by the file's
+    own clock. warnings: labels that look misnumbered, in sentences.
     """
 
     frames: LabelledFrames
@@ -73,77 +48,70 @@ class LabelledFaces:
     num_not_in_video: int = 0
     seconds_N: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
-    def in_words(self, coded: LabelledFrames, reasons: dict[str, int]) -> str:
+    def in_words(self) -> str:
         """How many of the coded frames have a face, and why others have none."""
-        used = f"{self.frames.num_frames:,} of {coded.num_frames:,} coded frames have a face"
-        listed = ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in reasons.items())
+        coded = self.frames.num_frames + self.num_without_face
+        listed = ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in self.reasons.items())
+        used = f"{self.frames.num_frames:,} of {coded:,} coded frames have a face"
         return used + (f" (without: {listed})" if listed else "")
 
 
-def labelled_set(request: FacesRequest) -> LabelledSet:
-    """The set at its place; DatasetError when it is laid out otherwise."""
-    cls = DATASETS.get(request.dataset)
-    if cls is OwnTable:
-        return OwnTable(request.root, occurs_at=request.occurs_at)
-    if request.occurs_at is not None:
-        raise ValueError(f"--occurs-at is for the data set `table`; {request.dataset} has its own rule")
-    return cls(request.root)
-
-
-def told_counts(labelled: LabelledSet, frames: LabelledFrames) -> list[str]:
-    """Frames and people, printed; lines on how they agree with the published counts, where there are any."""
-    say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
-    unread = getattr(labelled, "unread_columns", ())
-    if unread:
-        say(f"columns that are not read: {', '.join(unread)}")
-    published: Published | None = getattr(labelled, "published", None)
-    if published is None:
-        return []
-    lines = [str(check) for check in check_counts(frames, published)]
-    for line in lines:
-        say(line)
-    return lines
+def labelled_set(dataset: str, root: Path, *, occurs_at: float | None = None) -> LabelledSet:
+    """The set at its place; DatasetError when its layout is another."""
+    cls = DATASETS.get(dataset)
+    if cls is Table:
+        return Table(root, occurs_at=occurs_at)
+    if occurs_at is not None:
+        raise ValueError(f"--occurs-at is for the data set `table`; {dataset} has its own rule")
+    return cls(root)
 
 
 def labelled_faces(
-    request: FacesRequest, frames: LabelledFrames, encoders: Sequence[Encoder]
-) -> tuple[LabelledFaces, dict[str, int]]:
-    """Prepared where that is not done yet; the encoders' contracts are compared before any work."""
-    encoder = encoders[0]
-    for other in encoders[1:]:
+    frames: LabelledFrames,
+    root: Path,
+    store: Path,
+    encoders: Sequence[Encoder],
+    *,
+    workers: int,
+    finder: Path | None,
+    say: Callable[[str], None],
+) -> LabelledFaces:
+    """The faces of the coded frames of the set at `root`, cropped into `store` unless they are there already.
+
+    A store of `mien prepare` is used as it is. The encoders' crop contracts are compared before any work:
+    ContractMismatchError. `finder` is the folder of the face finder's weights, None for the installed ones.
+    """
+    encoder, *others = encoders
+    for other in others:
         encoder.contract.require_same(other.contract, ours=encoder.source, theirs=other.source)
-    root = request.root.parent if request.root.is_file() else request.root
-    without_face: dict[str, int] = {}
-    if _is_to_be_prepared(request.store):
-        finding = FaceFinding(PrepareSettings(), request.finder)
-        encoder.contract.require_same(finding.contract, ours=encoder.source, theirs="this mien")
-        say(f"faces of the coded frames in {request.store}; what is not there yet is cropped now")
-        with _naming_labels(request.root):
-            accounts = prepare_labelled(
+    folder = root.parent if root.is_file() else root
+    with _naming_labels(root):
+        if not (store / MANIFEST).exists() or _is_of_coded_frames(store):
+            tracking = FaceTracking(models=finder)
+            encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="this mien")
+            say(f"faces of the coded frames in {store}; what is not there yet is cropped now")
+            prepare_labelled(
                 frames,
-                root,
-                request.store,
-                finding,
-                workers=request.workers,
+                folder,
+                store,
+                tracking,
+                workers=workers,
                 after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
             )
-        without_face = dict(reasons_without_face(accounts))
-    store = TrackStore.open(request.store)
-    encoder.contract.require_same(store.contract, ours=encoder.source, theirs=str(store.path))
-    with _naming_labels(request.root):
-        data = match_faces(frames, root, store)
-        late = data.warnings
-        if request.dataset == OwnTable.name:
-            late += tuple(require_agreeing_times(data))
+        opened = TrackStore.open(store)
+        encoder.contract.require_same(opened.contract, ours=encoder.source, theirs=str(opened.path))
+        data = match_faces(frames, folder, opened)
+        shifted = require_agreeing_times(data) if root.is_file() else []
+    data = dataclasses.replace(data, warnings=(*data.warnings, *shifted))
     num_without = data.num_without_face - data.num_not_in_video
     say(f"{data.frames.num_frames:,} coded frames have a face, {num_without:,} have none")
     if data.num_not_in_video:
         say(f"{data.num_not_in_video:,} labels are of frames that their video does not have")
-        without_face["not_in_video"] = data.num_not_in_video
-    for line in late:
+    for line in data.warnings:
         say(f"warning: {line}")
-    return data, without_face
+    return data
 
 
 @contextmanager
@@ -160,54 +128,9 @@ def _outcome(account: Account) -> str:
     return f"{account.num_written:,} faces" + (f" ({remarks})" if remarks else "")
 
 
-def _is_to_be_prepared(store: Path) -> bool:
-    """A store of `mien prepare` is taken as it is; one of our own is looked over for what has changed."""
-    if not (store / MANIFEST).exists():
-        return True
+def _is_of_coded_frames(store: Path) -> bool:
+    """Whether `prepare_labelled` made the store; `mien prepare` otherwise."""
     return "frames" in StoreHeader.read(store).settings
-
-
-def protocol_of(request: FacesRequest, frames: LabelledFrames) -> Protocol:
-    """The asked one, the set's own, or folds."""
-    if request.protocol is not None:
-        return load_protocol(request.protocol)
-    return protocol_for(request.dataset, frames, num_folds=request.num_folds)
-
-
-def require_protocol(request: FacesRequest, frames: LabelledFrames) -> None:
-    """Before any face is looked for: ProtocolError when the protocol does not fit the labels."""
-    protocol_of(request, frames).folds(frames.subject_N)
-
-
-def folds_of(request: FacesRequest, frames: LabelledFrames) -> tuple[Protocol, list[Fold]]:
-    """The protocol, whose name is printed, and its folds."""
-    protocol = protocol_of(request, frames)
-    say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
-    return protocol, protocol.folds(frames.subject_N)
-
-
-def tested_people(frames: LabelledFrames, folds: Sequence[Fold]) -> set[str]:
-    """Whoever is in the test part of some fold."""
-    return {str(subject) for fold in folds for subject in frames.subject_N[fold.test]}
-
-
-def say(line: str) -> None:
-    """A line of progress, at once."""
-    print(line, flush=True)
-
-
-def same_pictures(data: LabelledFaces) -> NDArray[np.int64]:
-    """(P, 2) rows with the same face, byte for byte, under different subjects; the earlier row first.
-
-    A person who is two people is on both sides of a split.
-    """
-    first: dict[bytes, int] = {}
-    pairs = []
-    for row, digest in enumerate(_digests(data.faces)):
-        earlier = first.setdefault(digest, row)
-        if data.frames.subject_N[earlier] != data.frames.subject_N[row]:
-            pairs.append((earlier, row))
-    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def warning_of_same_pictures(data: LabelledFaces) -> str:
@@ -220,6 +143,20 @@ def warning_of_same_pictures(data: LabelledFaces) -> str:
         f"{len(rows_P2):,} faces of one person are, byte for byte, faces of another ({named}): if "
         "these are one person under two names, models are tested on people that they were fitted on."
     )
+
+
+def same_pictures(data: LabelledFaces) -> NDArray[np.int64]:
+    """(P, 2) rows with the same face, byte for byte, under different subjects; the earlier row first.
+
+    A person with two names is on both sides of a split.
+    """
+    first: dict[bytes, int] = {}
+    pairs = []
+    for row, digest in enumerate(_digests(data.faces)):
+        earlier = first.setdefault(digest, row)
+        if data.frames.subject_N[earlier] != data.frames.subject_N[row]:
+            pairs.append((earlier, row))
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _digests(faces: StoredFaces) -> list[bytes]:
@@ -240,7 +177,7 @@ def _name(frames: LabelledFrames, row: int) -> str:
 
 
 def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> LabelledFaces:
-    """Join by video and frame; of several faces in a frame the one with the larger box.
+    """Join by video and frame, or by the nearest time; of several faces in a frame the largest.
 
     Works for stores that `mien evaluate` or `mien prepare` made of the set. DatasetError when none matches.
     """
@@ -250,7 +187,9 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     table["position"] = table.groupby("track").cumcount()
     left, top, right, bottom = (table[name] for name in box)
     table["area"] = (right - left) * (bottom - top)
-    table["row"] = _rows_of(frames, root, store, table)
+    labels = _labels_table(frames, root)
+    table["key"] = _keys_of_tracks(labels, store)[table["track"]]
+    table["row"] = _rows_of(labels, table)
     found = table[table["row"] >= 0]
     row = found["row"].to_numpy()
     late = np.abs(frames.seconds_N[row] - found["seconds"])
@@ -259,8 +198,11 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     found = found.drop_duplicates("row")
     if found.empty:
         raise DatasetError(_why_none_matches(frames, root, store))
-    outside_N, warnings = _outside(frames, store, table)
+    accounts = read_accounts(pq.read_table(store.path / ACCOUNTS))
+    outside_N, warnings = _outside(labels, table, accounts)
     outside_N[found["row"].to_numpy()] = False
+    num_outside = int(outside_N.sum())
+    reasons = reasons_without_face(accounts) if _is_of_coded_frames(store.path) else {}
     kept = frames.rows(found["row"].to_numpy())
     shown = np.where(kept.frame_N == BY_TIME, found["source_frame_index"].to_numpy(np.int64), kept.frame_N)
     return LabelledFaces(
@@ -268,10 +210,53 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
         StoredFaces(store, found["track"].to_numpy(np.int64), found["position"].to_numpy(np.int64)),
         found[["yaw_degrees", "pitch_degrees", "roll_degrees"]].to_numpy(np.float32),
         frames.num_frames - len(found),
-        int(outside_N.sum()),
+        num_outside,
         found["seconds"].to_numpy(np.float64),
         tuple(warnings),
+        dict(reasons) | ({"not_in_video": num_outside} if num_outside else {}),
     )
+
+
+def _labels_table(frames: LabelledFrames, root: Path) -> pd.DataFrame:
+    """One row per label: key, frame and seconds. A picture has the key and number of its job in the store."""
+    key_N, frame_N = frames.path_N.astype(object), frames.frame_N.copy()
+    for job in jobs_of(frames, root):
+        if job.pictures:
+            rows = list(job.rows)
+            key_N[rows], frame_N[rows] = job.source.video, job.frames
+    is_video_N = frames.frame_N != PICTURE
+    return pd.DataFrame({"key": key_N, "frame": frame_N, "seconds": frames.seconds_N, "is_video": is_video_N})
+
+
+def _keys_of_tracks(labels: pd.DataFrame, store: TrackStore) -> NDArray[np.object_]:
+    """The key of the labels of each track's video; its source path where nothing labels it."""
+    videos, pictures = (set(labels["key"][labels["is_video"] == is_video]) for is_video in (True, False))
+    tracks = store.tracks.select(["video", "source_path"]).to_pylist()
+    keys = [
+        track["video"] if track["video"] in pictures else _known_path(track["source_path"], videos)
+        for track in tracks
+    ]
+    return np.array(keys, object)
+
+
+def _rows_of(labels: pd.DataFrame, table: pd.DataFrame) -> NDArray[np.int64]:
+    """(rows of the store,) the label that each shows, by number, else by time; -1 for none."""
+    numbered = labels[labels["frame"] >= 0]
+    row_of = pd.Series(numbered.index, pd.MultiIndex.from_frame(numbered[["key", "frame"]]))
+    places = pd.MultiIndex.from_frame(table[["key", "source_frame_index"]])
+    row_T: NDArray[np.int64] = row_of.reindex(places, fill_value=-1).to_numpy(np.int64)
+    timed = labels[labels["frame"] == BY_TIME].sort_values("seconds", kind="stable")
+    if len(timed):
+        near = pd.merge_asof(
+            table[["key", "seconds"]].reset_index().sort_values("seconds", kind="stable"),
+            timed[["key", "seconds"]].assign(row=timed.index),
+            on="seconds",
+            by="key",
+            direction="nearest",
+            tolerance=MAX_OFFSET_SECONDS,
+        ).set_index("index")["row"]
+        row_T = np.where(row_T < 0, near.sort_index().fillna(-1).to_numpy(np.int64), row_T)
+    return row_T
 
 
 def require_agreeing_times(data: LabelledFaces) -> list[str]:
@@ -328,34 +313,32 @@ def _why_none_matches(frames: LabelledFrames, root: Path, store: TrackStore) -> 
 
 
 def _outside(
-    frames: LabelledFrames, store: TrackStore, table: pd.DataFrame
+    labels: pd.DataFrame, table: pd.DataFrame, accounts: Sequence[Account]
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """(N,) labels before or beyond their video, and sentences on videos whose labels look misnumbered."""
-    outside_N, warnings = np.zeros(frames.num_frames, bool), []
-    rows_of = _rows_by_path(frames)
-    source_N = np.array(store.tracks["source_path"].to_pylist(), np.str_)[table["track"]]
-    stored = {source: table.iloc[rows] for source, rows in table.groupby(source_N).indices.items()}
-    for account in read_accounts(pq.read_table(store.path / ACCOUNTS)):
-        path = _known_path(account.source_path, rows_of)
-        if path not in rows_of or account.status == SKIPPED:
+    outside_N, warnings = np.zeros(len(labels), bool), []
+    labels_of, stored_of = (dict(iter(of.groupby("key"))) for of in (labels[labels["is_video"]], table))
+    for account in accounts:
+        path = _known_path(account.source_path, labels_of)
+        if path not in labels_of or account.status == SKIPPED:
             continue
-        rows, num_frames = rows_of[path], account.num_decoded
-        start, end = _span_seconds(stored.get(account.source_path), num_frames)
-        frame_T, seconds_T = frames.frame_N[rows], frames.seconds_N[rows]
+        coded, num_frames = labels_of[path], account.num_decoded
+        start, end = _span_seconds(stored_of.get(path), num_frames)
+        frame_T, seconds_T = coded["frame"], coded["seconds"]
         late_T = np.where(frame_T == BY_TIME, seconds_T > end, frame_T >= num_frames)
         early_T = (frame_T == BY_TIME) & (seconds_T < start - MAX_OFFSET_SECONDS)
-        outside_N[rows] = late_T | early_T
+        outside_N[coded.index] = late_T | early_T
         lasts = f"the video has {num_frames} frames" + (f" and ends at {end:.2f} s" if end < np.inf else "")
         if frame_T.min() > 0 and frame_T.max() == num_frames and account.status == DONE:
             warnings.append(f"{path}: labels up to frame {num_frames}, none of frame 0; {lasts}: {_FROM_ONE}")
-        elif 2 * late_T.sum() > len(rows):
+        elif 2 * late_T.sum() > len(coded):
             warnings.append(
-                f"{path}: {late_T.sum()} of {len(rows)} labels lie beyond its end; {lasts}. Are they in "
+                f"{path}: {late_T.sum()} of {len(coded)} labels lie beyond its end; {lasts}. Are they in "
                 "milliseconds, or of another file?"
             )
         if early_T.any():
             warnings.append(
-                f"{path}: {early_T.sum()} of {len(rows)} labels lie before its first frame. "
+                f"{path}: {early_T.sum()} of {len(coded)} labels lie before its first frame. "
                 + late_start(start)
             )
     return outside_N, warnings
@@ -373,35 +356,6 @@ def _span_seconds(stored: pd.DataFrame | None, num_frames: int) -> tuple[float, 
     return float(start), float(
         seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS
     )
-
-
-def _rows_of(frames: LabelledFrames, root: Path, store: TrackStore, table: pd.DataFrame) -> NDArray[np.int64]:
-    """(rows of the store,) the coded frame that each shows; -1 for none."""
-    rows_of, frame_N, seconds_N = _rows_by_path(frames), frames.frame_N, frames.seconds_N
-    own = {job.source.video: dict(zip(job.frames, job.rows, strict=True)) for job in jobs_of(frames, root)}
-    by_number: list[dict[int, int]] = []
-    by_time: list[NDArray[np.int64]] = []
-    for track in store.tracks.select(["video", "source_path"]).to_pylist():
-        rows = rows_of.get(_known_path(track["source_path"], rows_of), np.zeros(0, np.int64))
-        numbered = dict(zip(frame_N[rows].tolist(), rows.tolist(), strict=True))
-        by_number.append(own.get(track["video"], numbered))
-        rows = rows[frame_N[rows] == BY_TIME]
-        by_time.append(rows[np.argsort(seconds_N[rows], kind="stable")])
-
-    def nearest(track: int, seconds: float) -> int:
-        offsets = np.abs(seconds_N[by_time[track]] - seconds)
-        found = len(offsets) and offsets.min() <= MAX_OFFSET_SECONDS
-        return int(by_time[track][offsets.argmin()]) if found else -1
-
-    columns = zip(table["track"], table["source_frame_index"], table["seconds"], strict=True)
-    return np.array([by_number[t].get(index, nearest(t, at)) for t, index, at in columns], np.int64)
-
-
-def _rows_by_path(frames: LabelledFrames) -> dict[str, NDArray[np.int64]]:
-    """The rows of each video."""
-    rows = np.flatnonzero(frames.frame_N != PICTURE)
-    groups = pd.Series(rows).groupby(frames.path_N[rows]).indices
-    return {str(path): rows[positions] for path, positions in groups.items()}
 
 
 def _known_path(path: str, known: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """The coded frames of a labelled set as a track store: finder, alignment and contract as in pretraining.
 
-`mien prepare` looks at a video 25 times a second; labels lie on the frames themselves. So here each coded
-frame is cropped, whatever the frame rate, and a folder of pictures is a video.
+`mien prepare` samples a video 25 times a second, but labels belong to frames. So here each coded frame is
+cropped at any frame rate, and a folder of pictures counts as a video.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -34,28 +36,39 @@ from mien.data.store_layout import (
     part_path,
     writing_to,
 )
-from mien.data.store_writer import write_video
+from mien.data.store_writer import JpegSettings, write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
-from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract
-from mien.faces.follow import FaceFollower
-from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
 from mien.io import naming_write_errors
 from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
 
 NOT_CODED = "not_coded"
-"""Why a decoded frame has no crop: it has no label."""
+"""The reason for a decoded frame without a crop: it has no label."""
 
 MAX_OFFSET_SECONDS = 0.06
-"""How far a frame may lie from the time that a label gives."""
+"""The largest distance between the time of a label and its frame."""
 
 _PICTURES_OF_A_JOB = 500
+_DEFAULTS = PrepareSettings()
+
+Look = Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]
+
+
+class Tracking(Protocol):
+    """How faces are found: a `FaceTracking`. Workers get a pickled copy and load the models themselves."""
+
+    @property
+    def contract(self) -> CropContract:
+        """How its crops are made."""
+
+    def look(self, path: Path, /) -> Look:
+        """Finds the faces in the frames of one file, given in order."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The coded frames of one video, or of one folder of pictures, in the order in which they are looked at.
+    """The coded frames of one video, or of one folder of pictures, in the order of the search for faces.
 
     rows: their numbers in the labelled set. pictures: their paths; empty for a video. ordered: the pictures
     follow each other in time, and so does the face.
@@ -73,12 +86,6 @@ class Job:
         """The pictures, or the one video."""
         return self.pictures or (self.source.path,)
 
-    def require_files(self) -> None:
-        """DatasetError naming the first file that is not there."""
-        for path in self.files:
-            if not path.is_file():
-                raise DatasetError(f"{path}: no such file, but it is labelled")
-
     def fingerprint(self) -> Fingerprint:
         """Of names, sizes and coded frames: equal where the same work is to be done."""
         lines = [f"{path.name} {path.stat().st_size}" for path in self.files]
@@ -87,65 +94,39 @@ class Job:
         return Fingerprint(str(self.source.path.absolute()), len(lines), 0, digest)
 
 
-@dataclass(frozen=True)
-class FaceFinding:
-    """How faces are found; travels to the workers by pickle, models load there."""
-
-    settings: PrepareSettings
-    models: Path | None = None
-
-    @property
-    def contract(self) -> CropContract:
-        """How the crops are made."""
-        return crop_contract(self.finder)
-
-    @cached_property
-    def finder(self) -> MediaPipeFinder:
-        """Detector and mesh."""
-        return MediaPipeFinder(self.models)
-
-    def start(self, _path: Path) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
-        """What looks at the frames of one video, in order."""
-        return FaceFollower(self.finder, self.settings.tracking).look
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FaceFinding, (self.settings, self.models)
-
-
 def prepare_labelled(
     frames: LabelledFrames,
     root: Path,
     store: Path,
-    finding: FaceFinding,
+    tracking: Tracking,
     *,
     workers: int,
+    settings: PrepareSettings = _DEFAULTS,
     after_video: Callable[[Account], None] = lambda account: None,
 ) -> list[Account]:
     """Crop the largest face of every coded frame into `store`; the accounts of all videos.
 
-    Goes on where an earlier run stopped; a video whose pictures or coded frames have changed is done again. A
-    store in which nothing is to be done is only read, so that several runs may use it at once.
-    `workers` processes, 0 does everything in this one. DatasetError when a file is missing or no label can
-    lie in its video; ContractMismatchError or StoreError when the store was begun otherwise; WorkersDieError,
-    after all others are done, for videos over which a process died.
+    Continues an interrupted run; a video whose pictures or coded frames have changed is done again. Only
+    reads a finished store, so several runs may use it at once. `workers` processes, 0 does everything in this
+    one. DatasetError when a file is missing or no label can lie in its video; ContractMismatchError or
+    StoreError when the store was begun with other settings; WorkersDieError, after all others are done, for
+    videos over which a process died.
     """
-    header = StoreHeader(
-        finding.contract, to_dict(finding.settings) | {"frames": "coded frames of a labelled set"}
-    )
+    header = StoreHeader(tracking.contract, to_dict(settings) | {"frames": "coded frames of a labelled set"})
     every = jobs_of(frames, root)
-    for job in every:
-        job.require_files()
-    outside = labels_outside(every)
-    if outside:
+    for path in (path for job in every for path in job.files):
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such file, but it is labelled")
+    if outside := labels_outside(every):
         raise DatasetError(outside)
-    if _is_finished(store, header, every):
+    jobs = [job for job in every if not _is_done(store, job)]
+    if not jobs and (store / MANIFEST).exists():
+        StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
         return read_accounts(pq.read_table(store / ACCOUNTS))
     with writing_to(store):
         begin_store(store, header)
-        jobs = [job for job in every if not _is_done(store, job)]
-        work = _PrepareJob(store, finding)
         died: list[Died[Job]] = []
-        for event in run_jobs(work, jobs, workers=workers):
+        for event in run_jobs(partial(_crop, store, tracking, settings.jpeg), jobs, workers=workers):
             if isinstance(event, Finished):
                 after_video(event.result)
             elif isinstance(event, Died):
@@ -154,6 +135,11 @@ def prepare_labelled(
         _require_nobody_died(died, num_jobs=len(jobs))
         with naming_write_errors(store):
             return assemble(store)
+
+
+def _is_done(store: Path, job: Job) -> bool:
+    path = store / part_path(job.source.video)
+    return path.exists() and read_part(path).fingerprint.sha256 == job.fingerprint().sha256
 
 
 def _require_nobody_died(died: Sequence[Died[Job]], *, num_jobs: int) -> None:
@@ -170,30 +156,54 @@ def _require_nobody_died(died: Sequence[Died[Job]], *, num_jobs: int) -> None:
 
 
 def jobs_of(frames: LabelledFrames, root: Path) -> list[Job]:
-    """The coded frames by video; the same frames give the same jobs."""
-    rows_of: dict[str, list[int]] = {}
-    for row, video in enumerate(frames.videos().tolist()):
-        rows_of.setdefault(video, []).append(row)
-    jobs: list[Job] = []
-    for video, rows in sorted(rows_of.items()):
-        jobs += _jobs_of_video(frames, root, video, rows)
-    _require_own_names(jobs)
-    return jobs
+    """The coded frames by video; the same frames give the same jobs. DatasetError for names that collide."""
+    jobs: dict[str, Job] = {}
+    for video, rows in pd.Series(np.arange(frames.num_frames)).groupby(frames.videos()):
+        for job in _jobs_of_video(frames, root, str(video), rows.to_numpy()):
+            other = jobs.setdefault(job.source.video, job)
+            if other is not job:
+                raise DatasetError(
+                    f"{other.source.source_path!r} and {job.source.source_path!r} would both be called "
+                    f"{job.source.video!r} in the store; write the path to one file in one way"
+                )
+    return list(jobs.values())
 
 
-def _require_own_names(jobs: Sequence[Job]) -> None:
-    named: dict[str, Job] = {}
-    for job in jobs:
-        other = named.setdefault(job.source.video, job)
-        if other is not job:
-            raise DatasetError(
-                f"{other.source.source_path!r} and {job.source.source_path!r} would both be called "
-                f"{job.source.video!r} in the store; write the path to one file in one way"
-            )
+def _jobs_of_video(frames: LabelledFrames, root: Path, video: str, rows: NDArray[np.int64]) -> Iterator[Job]:
+    """Pictures are numbered in the order of time; without times, in the order of names, one per second."""
+    is_video = frames.frame_N[rows[0]] != PICTURE
+    ordered = is_video or not np.isnan(frames.seconds_N[rows]).any()
+    name = _store_name(video)
+    if is_video:
+        parts = {name: rows}
+    elif ordered:
+        parts = {name: rows[np.argsort(frames.seconds_N[rows], kind="stable")]}
+    else:
+        rows = rows[np.argsort(frames.path_N[rows], kind="stable")]
+        firsts = range(0, len(rows), _PICTURES_OF_A_JOB)
+        parts = {
+            f"{name}/part{n:05d}": rows[first : first + _PICTURES_OF_A_JOB] for n, first in enumerate(firsts)
+        }
+    for part, chosen in parts.items():
+        numbers = np.arange(len(chosen))
+        yield Job(
+            Source(root / video, part, str(frames.subject_N[chosen[0]]), video),
+            tuple(chosen.tolist()),
+            () if is_video else tuple(root / path for path in frames.path_N[chosen].tolist()),
+            tuple((frames.frame_N[chosen] if is_video else numbers).tolist()),
+            tuple((frames.seconds_N[chosen] if ordered else numbers.astype(float)).tolist()),
+            ordered,
+        )
+
+
+def _store_name(video: str) -> str:
+    """A path below the store's folders, a different one for each path of a labelled set."""
+    escaped = [part.replace("%", "%25").replace("/", "%2F") for part in PurePosixPath(video).parts]
+    return "/".join("%2E%2E" if part == ".." else part for part in escaped) or "%2E"
 
 
 def labels_outside(jobs: Sequence[Job]) -> str:
-    """Why no label can lie in its video, in sentences; empty when one may."""
+    """Sentences on why no label is inside its video; empty when one may be."""
     found = ""
     for job in jobs:
         outside = "" if job.pictures else _labels_outside(job)
@@ -241,75 +251,29 @@ def late_start(start: float) -> str:
     )
 
 
-def _jobs_of_video(frames: LabelledFrames, root: Path, video: str, rows: list[int]) -> list[Job]:
-    if frames.frame_N[rows[0]] != PICTURE:
-        return [_video_job(frames, root, video, rows)]
-    if not np.isnan(frames.seconds_N[rows]).any():
-        rows.sort(key=lambda row: frames.seconds_N[row])
-        return [_picture_job(frames, root, video, rows, name=_store_name(video), ordered=True)]
-    rows.sort(key=lambda row: frames.path_N[row])
-    parts = [rows[first : first + _PICTURES_OF_A_JOB] for first in range(0, len(rows), _PICTURES_OF_A_JOB)]
-    return [
-        _picture_job(frames, root, video, part, name=f"{_store_name(video)}/part{number:05d}", ordered=False)
-        for number, part in enumerate(parts)
-    ]
-
-
-def _video_job(frames: LabelledFrames, root: Path, video: str, rows: list[int]) -> Job:
-    source = Source(root / video, _store_name(video), str(frames.subject_N[rows[0]]), video)
-    numbers, seconds = frames.frame_N[rows].tolist(), frames.seconds_N[rows].tolist()
-    return Job(source, tuple(rows), (), tuple(numbers), tuple(seconds), ordered=True)
-
-
-def _picture_job(
-    frames: LabelledFrames, root: Path, video: str, rows: list[int], *, name: str, ordered: bool
-) -> Job:
-    """Pictures count from 0 in the order of `rows`; pictures of unknown time count as one a second."""
-    paths = tuple(root / path for path in frames.path_N[rows].tolist())
-    seconds = frames.seconds_N[rows].tolist() if ordered else [float(k) for k in range(len(rows))]
-    source = Source(root / video, name, str(frames.subject_N[rows[0]]), video)
-    return Job(source, tuple(rows), paths, tuple(range(len(rows))), tuple(seconds), ordered=ordered)
-
-
-def _store_name(video: str) -> str:
-    """A path below the store's folders, a different one for each path of a labelled set."""
-    escaped = [part.replace("%", "%25").replace("/", "%2F") for part in PurePosixPath(video).parts]
-    return "/".join("%2E%2E" if part == ".." else part for part in escaped) or "%2E"
-
-
-@dataclass(frozen=True)
-class _PrepareJob:
+def _crop(store: Path, tracking: Tracking, jpeg: JpegSettings, job: Job, _report: Report, /) -> Account:
     """The work of one process."""
-
-    store: Path
-    finding: FaceFinding
-
-    def __call__(self, job: Job, report: Report, /) -> Account:
-        fingerprint = job.fingerprint()
-        look = self.finding.start(job.source.path)
-        return write_video(
-            self.store,
-            job.source,
-            _pictures(job, look, self.finding) if job.pictures else _video_frames(job, look),
-            fingerprint=fingerprint,
-            frames_per_second=_frames_per_second(job),
-            jpeg=self.finding.settings.jpeg,
-            notes="" if job.pictures else _notes_on(job.source.path),
-        )
-
-
-def _notes_on(video: Path) -> str:
-    try:
-        return "; ".join(probe(video).notes)
-    except (OSError, VideoError):
-        return ""  # its account says why it cannot be read
+    notes = ""
+    if not job.pictures:
+        with suppress(OSError, VideoError):  # the account says why a file cannot be read
+            notes = "; ".join(probe(job.source.path).notes)
+    steps = np.diff(job.seconds)
+    timed = job.ordered and len(steps) and np.median(steps) > 0
+    return write_video(
+        store,
+        job.source,
+        _pictures(job, tracking) if job.pictures else _video_frames(job, tracking),
+        fingerprint=job.fingerprint(),
+        frames_per_second=float(1 / np.median(steps)) if timed else float("nan"),
+        jpeg=jpeg,
+        notes=notes,
+    )
 
 
-def _pictures(
-    job: Job, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]], finding: FaceFinding
-) -> Iterator[SlotFaces]:
+def _pictures(job: Job, tracking: Tracking) -> Iterator[SlotFaces]:
     """One SlotFaces per picture; ImageError after the last one where some could not be read."""
     problems: list[str] = []
+    look = tracking.look(job.source.path)
     for number, (path, seconds) in enumerate(zip(job.pictures, job.seconds, strict=True)):
         try:
             image_HWC = read_image(path)
@@ -317,15 +281,15 @@ def _pictures(
             problems.append(str(error))
             yield SlotFaces(number, seconds, (), (), UNREADABLE)
             continue
-        looking = look if job.ordered else finding.start(job.source.path)
-        yield _largest(Frame(seconds, number, lambda image_HWC=image_HWC: image_HWC), looking)  # type: ignore[misc]
+        if not job.ordered:
+            look = tracking.look(job.source.path)
+        yield _largest(Frame(seconds, number, lambda image_HWC=image_HWC: image_HWC), look)  # type: ignore[misc]
     if problems:
         raise ImageError(f"{len(problems)} of {len(job.pictures)} pictures cannot be read: {problems[0]}")
 
 
-def _video_frames(
-    job: Job, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]
-) -> Iterator[SlotFaces]:
+def _video_frames(job: Job, tracking: Tracking) -> Iterator[SlotFaces]:
+    look = tracking.look(job.source.path)
     coded = {frame for frame in job.frames if frame != BY_TIME}
     times = np.sort([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
     for frame in read_all_frames(job.source.path):
@@ -337,7 +301,7 @@ def _video_frames(
             yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), NOT_CODED)
 
 
-def _largest(frame: Frame, look: Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]) -> SlotFaces:
+def _largest(frame: Frame, look: Look) -> SlotFaces:
     """The largest face of a frame; its slot is the frame itself, so that every coded frame has a row."""
     faces, reason = look(frame)
     if not faces:
@@ -355,26 +319,6 @@ def _is_near(seconds: float, times: NDArray[np.float64]) -> bool:
     place = int(np.searchsorted(times, seconds))
     near = times[max(0, place - 1) : place + 1]
     return bool(len(near) and np.abs(near - seconds).min() <= MAX_OFFSET_SECONDS)
-
-
-def _frames_per_second(job: Job) -> float:
-    """NaN for pictures whose times are not known, and for a single one."""
-    steps = np.diff(job.seconds)
-    return (
-        float(1 / np.median(steps)) if job.ordered and len(steps) and np.median(steps) > 0 else float("nan")
-    )
-
-
-def _is_done(store: Path, job: Job) -> bool:
-    path = store / part_path(job.source.video)
-    return path.exists() and read_part(path).fingerprint.sha256 == job.fingerprint().sha256
-
-
-def _is_finished(store: Path, header: StoreHeader, jobs: Sequence[Job]) -> bool:
-    if not (store / MANIFEST).exists():
-        return False
-    StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
-    return all(_is_done(store, job) for job in jobs)
 
 
 def reasons_without_face(accounts: Sequence[Account]) -> Counter[str]:

@@ -1,8 +1,11 @@
-"""Scores per action unit, from scikit-learn where it has them; NaN labels (not coded) are left out.
+"""Scores per action unit, their confidence intervals, and paired tests; NaN labels (not coded) are left out.
 
-All functions take (N, A) arrays and give (A,). A score that is undefined is NaN: ranking scores where only
-one class occurs, any score without a coded row. F1 without a positive, true or predicted, is 0, as the field
-has it.
+Scores take (N, A) arrays and give (A,). A score that is undefined is NaN: ranking scores where only one class
+occurs, any score without a coded row. F1 without a positive, true or predicted, is 0, as usual in the field.
+
+Intervals and tests resample subjects, not frames: frames of one person are not independent (Efron &
+Tibshirani, 1993, chapter 8). F1 and ROC-AUC are exact functions of sums over subjects and over pairs of
+subjects, so thousands of resamples cost a matrix product.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from sklearn.metrics import (
 )
 
 Floats = NDArray[np.floating[Any]]
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+RESAMPLING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def icc_3_1(coded_NA: Floats, predicted_NA: Floats) -> Floats:
 
 
 def mean_defined(values: Iterable[float]) -> float:
-    """The mean of what is not NaN; NaN when nothing is."""
+    """The mean of the values that are not NaN; NaN without any."""
     defined = [value for value in values if not np.isnan(value)]
     return _mean(np.array(defined))
 
@@ -146,3 +153,227 @@ def _icc(x_N: Floats, y_N: Floats) -> float:
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with the bounds of its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Score of b less that of a, its interval, and the two-sided p of a sign-flip test over subjects."""
+
+    difference: Interval
+    p_value: float
+
+
+def subject_weights(
+    fold_S: NDArray[Any], *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> NDArray[np.int64]:
+    """(R, S) how often each subject is drawn in each resample; as many of each fold as it has.
+
+    The same for all scores and encoders, so that differences are paired.
+    """
+    generator = np.random.default_rng(seed)
+    weight_RS = np.zeros((num_resamples, len(fold_S)), np.int64)
+    for fold in np.unique(fold_S):
+        size = int((fold_S == fold).sum())
+        weight_RS[:, fold_S == fold] = generator.multinomial(size, np.full(size, 1 / size), num_resamples)
+    return weight_RS
+
+
+def counts_by_subject(
+    labels_NA: Floats, predicted_NA: NDArray[Any], subject_N: NDArray[Any]
+) -> NDArray[np.int64]:
+    """(S, A, 4) confusion counts of each subject, in the order of their names."""
+    rows_of_subjects = (subject_N == subject for subject in np.unique(subject_N))
+    return np.stack([confusion_counts(labels_NA[rows], predicted_NA[rows]) for rows in rows_of_subjects])
+
+
+def fold_of_subjects(subject_N: NDArray[Any], fold_N: NDArray[Any]) -> NDArray[Any]:
+    """(S,) the fold in which each subject is tested, in the order of their names."""
+    _, first_S = np.unique(subject_N, return_index=True)
+    fold_S: NDArray[Any] = fold_N[first_S]
+    return fold_S
+
+
+def occurrence_intervals(
+    labels_NA: Floats,
+    present_NA: NDArray[np.bool_],
+    ranking_NA: Floats,
+    subject_N: NDArray[Any],
+    fold_N: NDArray[Any],
+) -> tuple[list[Interval], Interval, list[Interval]]:
+    """F1 of each action unit, their mean, and ROC-AUC of each, with intervals that resample people.
+
+    present_NA: the predictions; ranking_NA: scores by which frames are ranked.
+    """
+    counts_SA4 = counts_by_subject(labels_NA, present_NA, subject_N)
+    fold_S = fold_of_subjects(subject_N, fold_N)
+    weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
+    columns = zip(labels_NA.T, ranking_NA.T, strict=True)
+    auc = [auc_interval(labels_N, score_N, subject_N, fold_S, weight_RS) for labels_N, score_N in columns]
+    return *f1_intervals(counts_SA4, fold_S, weight_RS), auc
+
+
+def f1_intervals(
+    counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[np.int64]
+) -> tuple[list[Interval], Interval]:
+    """Intervals of each action unit's F1, the mean over the folds, and of the mean over action units."""
+    value_A = _f1(counts_SA4, fold_S, _once(fold_S))[0]
+    drawn_RA = _f1(counts_SA4, fold_S, weight_RS)
+    each = [percentile_interval(value, drawn_R) for value, drawn_R in zip(value_A, drawn_RA.T, strict=True)]
+    return each, percentile_interval(float(value_A.mean()), drawn_RA.mean(axis=1))
+
+
+def auc_interval(
+    labels_N: Floats,
+    score_N: Floats,
+    subject_N: NDArray[Any],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
+) -> Interval:
+    """Interval of one action unit's ROC-AUC over the pairs of frames of the same fold.
+
+    Scores of two folds come from two models and are never ranked together. NaN where undefined.
+    """
+    return percentile_interval(*auc_resampled(labels_N, score_N, subject_N, fold_S, weight_RS))
+
+
+def auc_resampled(
+    labels_N: Floats,
+    score_N: Floats,
+    subject_N: NDArray[Any],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
+) -> tuple[float, Floats]:
+    """The ROC-AUC of `auc_interval`, and (R,) its value in each resample; NaN where undefined."""
+    wins_SS, positives_S, negatives_S = auc_pairs(labels_N, score_N, subject_N)
+    same_SS = fold_S[:, None] == fold_S[None, :]
+    wins_SS, pairs_SS = wins_SS * same_SS, np.outer(positives_S, negatives_S) * same_SS
+    value = _weighted_auc(wins_SS, pairs_SS, _once(fold_S))[0]
+    return float(value), _weighted_auc(wins_SS, pairs_SS, weight_RS)
+
+
+def auc_pairs(
+    labels_N: Floats, score_N: Floats, subject_N: NDArray[Any]
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """(S, S) pairs (row's positive, column's negative) ranked rightly, ties half; both counts, (S,)."""
+    subjects, of_row_N = np.unique(subject_N, return_inverse=True)
+    high_N, low_N = labels_N == 1, labels_N == 0
+    above_P, whose_P = score_N[high_N], of_row_N[high_N]
+    wins_SS = np.zeros((len(subjects), len(subjects)))
+    for column in range(len(subjects)):
+        below = np.sort(score_N[low_N & (of_row_N == column)])
+        twice_P = np.searchsorted(below, above_P, "left") + np.searchsorted(below, above_P, "right")
+        wins_SS[:, column] = np.bincount(whose_P, twice_P / 2, len(subjects))
+    positives_S, negatives_S = (
+        np.bincount(of_row_N[rows], minlength=len(subjects)) for rows in (high_N, low_N)
+    )
+    return wins_SS, positives_S, negatives_S
+
+
+def compare_f1(
+    counts_a_SA4: NDArray[np.int64],
+    counts_b_SA4: NDArray[np.int64],
+    fold_S: NDArray[Any],
+    weight_RS: NDArray[np.int64],
+    *,
+    seed: int,
+) -> tuple[list[PairedTest], PairedTest]:
+    """Tests of each action unit's F1, and of their mean; counts of the same subjects and frames.
+
+    The test swaps a and b within subjects at random: under the null neither is better on anybody. ValueError
+    when the two were not tested on the same labels.
+    """
+    if not np.array_equal(_coded(counts_a_SA4), _coded(counts_b_SA4)):
+        raise ValueError("a paired test needs both encoders on the same frames; the counts differ")
+    swap_RS = np.random.default_rng(seed).integers(0, 2, size=weight_RS.shape)
+    value_A, drawn_RA = (
+        _f1(counts_b_SA4, fold_S, weights) - _f1(counts_a_SA4, fold_S, weights)
+        for weights in (_once(fold_S), weight_RS)
+    )
+    value_A = value_A[0]
+    mixed_RA = _swapped_difference(counts_a_SA4, counts_b_SA4, fold_S, swap_RS)
+    each = [paired_test(*columns) for columns in zip(value_A, drawn_RA.T, mixed_RA.T, strict=True)]
+    return each, paired_test(value_A.mean(), drawn_RA.mean(axis=1), mixed_RA.mean(axis=1))
+
+
+def percentile_interval(value: float, drawn_R: Floats) -> Interval:
+    """Percentile interval over the resamples in which the score is defined."""
+    drawn_R = drawn_R[~np.isnan(drawn_R)]
+    if not len(drawn_R):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(drawn_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def paired_test(value: float, drawn_R: Floats, swapped_R: Floats) -> PairedTest:
+    """A difference with its interval from resamples, and its p from random swaps of the two systems.
+
+    An undefined difference (NaN) has an undefined p.
+    """
+    if np.isnan(value):
+        return PairedTest(percentile_interval(value, drawn_R), float("nan"))
+    as_large = (np.abs(swapped_R) >= abs(value) - 1e-12).sum()
+    return PairedTest(
+        percentile_interval(float(value), drawn_R), float((as_large + 1) / (len(swapped_R) + 1))
+    )
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979): still valid after looking at all of them."""
+    order = np.argsort(p_values)
+    steps = [(len(p_values) - rank) * p_values[index] for rank, index in enumerate(order)]
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in corrected]
+
+
+def _f1(counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[np.int64]) -> Floats:
+    """(R, A) F1 of each fold's weighted counts, mean over the folds."""
+    folds = [fold_S == fold for fold in np.unique(fold_S)]
+    by_fold = [_weighted_f1(counts_SA4[own], weight_RS[:, own]) for own in folds]
+    mean_RA: Floats = np.mean(by_fold, axis=0)
+    return mean_RA
+
+
+def _weighted_f1(counts_SA4: NDArray[np.int64], weight_RS: NDArray[np.int64]) -> Floats:
+    """(R, A); in floating point, which multiplies far faster and holds these counts exactly."""
+    return f1_of_counts(np.tensordot(weight_RS.astype(np.float64), counts_SA4.astype(np.float64), axes=1))
+
+
+def _swapped_difference(
+    counts_a_SA4: NDArray[np.int64],
+    counts_b_SA4: NDArray[np.int64],
+    fold_S: NDArray[Any],
+    swap_RS: NDArray[np.int64],
+) -> Floats:
+    """The difference when subjects with a 1 change sides: both systems as columns of one array."""
+    both = np.concatenate([counts_a_SA4, counts_b_SA4])
+    fold_2S = np.concatenate([fold_S, fold_S])
+    first, second = np.hstack([1 - swap_RS, swap_RS]), np.hstack([swap_RS, 1 - swap_RS])
+    return _f1(both, fold_2S, second) - _f1(both, fold_2S, first)
+
+
+def _once(fold_S: NDArray[Any]) -> NDArray[np.int64]:
+    """The one resample in which everybody occurs once."""
+    return np.ones((1, len(fold_S)), np.int64)
+
+
+def _coded(counts_SA4: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S, A, 2) positives and negatives."""
+    positives_SA = counts_SA4[..., 0] + counts_SA4[..., 2]
+    return np.stack([positives_SA, counts_SA4.sum(axis=-1) - positives_SA], axis=-1)
+
+
+def _weighted_auc(wins_SS: Floats, pairs_SS: Floats, weight_RS: NDArray[np.int64]) -> Floats:
+    wins_R = ((weight_RS @ wins_SS) * weight_RS).sum(axis=1)
+    pairs_R = ((weight_RS @ pairs_SS) * weight_RS).sum(axis=1)
+    auc_R: Floats = np.where(pairs_R > 0, wins_R / np.maximum(pairs_R, 1), np.nan)
+    return auc_R

@@ -1,4 +1,4 @@
-"""How much the features contain of identity, pose and light beside the action units.
+"""How much of identity, pose and light the features contain, besides the action units.
 
 All are measured on the same frames for every encoder. Read-outs of action units, pose and light are tested on
 people who were not in their training rows. Identity is read from other videos of the same people.
@@ -37,7 +37,7 @@ def person_independence(
     brightness_N: Floats,
     action_unit_auc: float,
 ) -> dict[str, float]:
-    """Numbers of at most 3 000 frames (see `sample_of`), NaN where undefined: with one video a person, say.
+    """Numbers of at most 3 000 frames (see `sample_of`), NaN where undefined (one video per person).
 
     identity_accuracy: share of frames whose person a linear read-out names from that person's other videos.
     identity_retrieval: share of frames whose nearest frame of another video shows the same person.

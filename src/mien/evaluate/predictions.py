@@ -37,7 +37,7 @@ class About:
 
     dataset: str
     system: str  # shown in the report
-    mode: str  # what of the encoder moved: see TrunkMode
+    mode: str  # trained parts of the encoder: see TrunkMode
     share_of_labels: float  # of the training subjects
     encoder: str  # file or description
     encoder_sha256: str

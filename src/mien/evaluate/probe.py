@@ -164,7 +164,7 @@ def trainable(trunk: nn.Module) -> list[nn.Parameter]:
 
 
 def new_head(feature_dim: int, num_outputs: int, *, seed: int) -> ProbeHead:
-    """A head drawn from its own seed, whatever was drawn before."""
+    """A head with weights drawn from its own seed; the global random state stays."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ProbeHead(feature_dim, num_outputs)

@@ -84,7 +84,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to fit on and rows to test on; made by `between`, which makes sure that nobody is in both."""
+    """Rows to fit on and rows to test on; `between` checks that nobody is in both."""
 
     name: str
     train: NDArray[np.int64]
@@ -155,7 +155,7 @@ def share_of_subjects(
 ) -> NDArray[np.int64]:
     """The rows of a random share of their subjects, at least one; the same subjects for all encoders."""
     if not 0 < share <= 1:
-        raise ValueError(f"a share of the labels lies above 0 and at most 1, not {share}")
+        raise ValueError(f"expected a share of the labels above 0 and at most 1, not {share}")
     subjects = np.unique(subject_N[rows])
     chosen = np.random.default_rng(seed).permutation(subjects)[: max(1, round(share * len(subjects)))]
     return rows[np.isin(subject_N[rows], chosen)]
@@ -201,7 +201,7 @@ def _each_key_once(pairs: list[tuple[str, Any]], *, where: str) -> dict[str, Any
     """JSON would silently keep the second of two."""
     twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
     if twice:
-        raise ProtocolError(f"{where}: the key {twice[0]!r} stands twice; expected it once")
+        raise ProtocolError(f"{where}: the key {twice[0]!r} occurs twice; expected it once")
     return dict(pairs)
 
 

@@ -53,7 +53,7 @@ class FeatureMap:
 
 
 def frames_to_map(frames: LabelledFrames, column: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Sorted rows: ten people in whom the action unit comes and goes, 30 frames each, half of each kind.
+    """Sorted rows: 15 frames with and 15 without the action unit of each of ten people who have both.
 
     Fewer where there are fewer; the same rows for every encoder.
     """
@@ -93,39 +93,31 @@ def feature_map(features_MD: Floats, present_M: Floats, subject_M: NDArray[np.st
 
 
 @dataclass(frozen=True)
-class MappedFace:
-    """A face, where the head looked for one region's action units, and what it said of them.
+class ShownFace:
+    """A face (uint8 RGB) and the words below it.
 
-    picture_HWC: uint8, as the encoder saw it. heat_HW: 0 to 1, the coarse map.
+    heat_HW: evidence for one region's action units, 0 to 1, a coarse map; None without one.
     """
 
     picture_HWC: NDArray[np.uint8]
-    heat_HW: Floats
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ShownFace:
-    """A face (uint8 RGB) and the words below it."""
-
-    picture_HWC: NDArray[np.uint8]
     words: str
+    heat_HW: Floats | None = None
 
 
 @dataclass(frozen=True)
 class RegionExamples:
-    """Faces of one region of action units: all read rightly, and something read wrongly."""
+    """Faces of one region of action units: all recognised correctly, and something recognised wrongly."""
 
     region: str
-    hits: list[MappedFace]
-    misses: list[MappedFace]
+    hits: list[ShownFace]
+    misses: list[ShownFace]
 
 
 @dataclass(frozen=True)
 class ReportPictures:
     """Maps of the features of several systems, and faces of one of them; empty where it could not be made.
 
-    strip: a column for each frame of one video, in the order of time; below each face the nearest frames of
+    strip: one column per frame of one video, in the order of time; below each face the nearest frames of
     other people.
     """
 
@@ -240,7 +232,7 @@ def _of_different_people(rows: NDArray[np.int64], subject_M: NDArray[np.str_]) -
 @torch.inference_mode()
 def _mapped(
     encoder: Encoder, head: ProbeHead, data: LabelledFaces, row: int, *, region: str, columns: Sequence[int]
-) -> MappedFace:
+) -> ShownFace:
     frames, inputs = data.frames, encoder.inputs
     picture = data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
     maps_NDHW = encoder.backbone.feature_maps(
@@ -254,7 +246,7 @@ def _mapped(
     words = [
         _verdict(frames.action_units[c], frames.occurrence_NA[row, c], probability_A[c]) for c in columns
     ]
-    return MappedFace(picture[0, cut, cut], heat, tuple(filter(None, words)))
+    return ShownFace(picture[0, cut, cut], ", ".join(filter(None, words)), heat)
 
 
 def _verdict(number: int, label: float, probability: float) -> str:

@@ -11,28 +11,26 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from mien.evaluate.intervals import (
+from mien.evaluate.metrics import (
     NUM_RESAMPLES,
     RESAMPLING_SEED,
     Interval,
     PairedTest,
+    always_on_f1,
+    base_rates,
     compare_f1,
+    confusion_counts,
     counts_by_subject,
+    f1_of_counts,
     fold_of_subjects,
     holm,
+    icc_3_1,
+    mean_defined,
     occurrence_intervals,
     paired_test,
     percentile_interval,
-    subject_weights,
-)
-from mien.evaluate.metrics import (
-    always_on_f1,
-    base_rates,
-    confusion_counts,
-    f1_of_counts,
-    icc_3_1,
-    mean_defined,
     scores_of,
+    subject_weights,
 )
 from mien.evaluate.predictions import About, Predictions, require_comparable
 
@@ -168,7 +166,7 @@ def scores_table(results: Iterable[Result]) -> pd.DataFrame:
 class Comparison:
     """System b against system a, output by output; p-values corrected for their number (Holm).
 
-    score: what is compared, F1 of action units or accuracy of expressions.
+    score: F1 of action units, or accuracy of expressions.
     """
 
     score: str
@@ -256,12 +254,12 @@ def _difference(cells_RC4: NDArray[np.int64]) -> Floats:
 
 
 def _shares(part: NDArray[Any], whole: NDArray[np.int64]) -> Floats:
-    """NaN where there is nothing."""
+    """NaN where the whole is 0."""
     share: Floats = np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
     return share
 
 
 def _mean_defined(values_RC: Floats) -> Floats:
-    """(R,) mean of what is not NaN in each row; NaN when nothing is."""
+    """(R,) mean of the values of each row that are not NaN; NaN without any."""
     defined_RC = ~np.isnan(values_RC)
     return _shares(np.where(defined_RC, values_RC, 0).sum(axis=1), defined_RC.sum(axis=1))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from mien.evaluate.intervals import Interval, PairedTest
+from mien.evaluate.metrics import Interval, PairedTest
 from mien.evaluate.scoring import Comparison, Result, mode_name
 
 MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
@@ -78,8 +78,8 @@ def f1_table(results: Sequence[Result]) -> Table:
         "F1 by action unit, %",
         ("mean", "95 % interval", *_units(results[0])),
         tuple(rows),
-        "Mean of the folds' F1 at threshold 0.5, last epoch. Intervals of the mean over action units, people "
-        "resampled. Faint: the interval reaches down to what predicting the action unit everywhere gives. "
+        "Mean of the folds' F1 at threshold 0.5, last epoch. Intervals, of the mean over action units, "
+        "resample people. Grey: the interval reaches the F1 of predicting the action unit everywhere. "
         "* copied in the paper from the method's own article. Published rows come from other crops, other "
         "weights and, where the paper does not say, perhaps other folds.",
     )
@@ -100,11 +100,11 @@ def modes_table(results: Sequence[Result]) -> Table:
     ]
     return Table(
         "modes",
-        "Mean F1 by what of the encoder moves, %",
+        "Mean F1 by trained part of the encoder, %",
         tuple(mode_name(mode) for mode in modes),
         tuple(rows),
-        "frozen: nothing moves, the usual linear protocol. stats: the running statistics of batch-norm. "
-        "affine+stats: these and its affine numbers, the paper's words taken literally. fine-tuned: all.",
+        "frozen: nothing, the usual linear protocol. stats: the running statistics of batch-norm. "
+        "affine+stats: these and its affine parameters, the literal reading of the paper. fine-tuned: all.",
     )
 
 
@@ -124,7 +124,7 @@ def ablation_table(dataset: str) -> Table | None:
             Row(row["method"], PUBLISHED, (*each, Cell(row["average"], strong=True)), row["ocr_note"])
             for row, each in zip(rows, cells, strict=True)
         ),
-        "Compare with encoders trained with the same settings; the note of each row says what was repaired.",
+        "Compare with encoders trained with the same settings; the note of each row lists repaired cells.",
     )
 
 
@@ -141,8 +141,8 @@ def auc_table(results: Sequence[Result]) -> Table:
         "ROC-AUC by action unit, %",
         ("mean", *units),
         tuple(rows),
-        "Over pairs of frames tested by the same model. Faint: the interval reaches down to chance. NaN: one "
-        "class alone among the coded frames.",
+        "Over pairs of frames tested by the same model. Grey: the interval reaches down to chance. NaN: "
+        "only one class among the coded frames.",
     )
 
 
@@ -170,10 +170,10 @@ def summary_table(results: Sequence[Result]) -> Table:
         "Means over action units, %",
         ("F1", "95 % interval", *_SUMMARY, "seconds"),
         tuple(rows),
-        "Chosen thresholds: the best on a third of the training subjects, for a model of the others; never "
-        "on test subjects. Calibration error: lower is better; heads are fitted with presence and absence "
-        "weighted alike, so their probabilities are meant for 0.5, not for the base rate. ICC(3,1): ridge "
-        "regression of the intensities on frozen features. –: not measured, or nowhere defined.",
+        "Chosen thresholds: the best ones on a third of the training subjects, by a model fitted on the "
+        "others; never on test subjects. Calibration error: lower is better; heads are fitted with "
+        "presence and absence weighted alike, so their probabilities are meant for 0.5, not for the base "
+        "rate. ICC(3,1): ridge regression of intensities on frozen features. –: undefined or not measured.",
     )
 
 
@@ -197,8 +197,8 @@ def expression_table(results: Sequence[Result]) -> Table:
         "Accuracy by expression, %",
         (*order, "mean of classes", "95 % interval", "all faces"),
         tuple(rows),
-        "Share of each class that is named rightly; their mean is the paper's “Average”. Intervals of that "
-        "mean, pictures resampled.",
+        "Share of each class that is recognised; their mean is the paper's “Average”. Intervals of that "
+        "mean resample pictures.",
     )
 
 
@@ -256,7 +256,7 @@ def comparison_table(comparisons: Sequence[Comparison], outputs: Sequence[str]) 
         f"Differences of {comparisons[0].score}, points",
         ("mean", "95 % interval", "p", *outputs),
         tuple(rows),
-        "Second less first, the same frames and folds. p: sign-flip test over people of the mean; a dagger "
+        "Second minus first on the same frames and folds. p: sign-flip test of the mean over people; † "
         "marks columns with p < 0.05 after Holm's correction for their number.",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -59,6 +59,10 @@ class FaceTracking:
     def frames(self, frames: Iterable[Frame | LostFrame]) -> Iterator[FrameFaces]:
         """`track_frames`."""
         return track_frames(frames, finder=self.finder, settings=self.settings)
+
+    def look(self, _path: Path, /) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+        """Finds the faces in frames of one file that the caller chooses, given in order."""
+        return FaceFollower(self.finder, self.settings).look
 
     def picture(self, path: Path) -> tuple[tuple[TrackedFace, ...], str]:
         """`faces_in_picture` of a file. OSError, ImageError."""

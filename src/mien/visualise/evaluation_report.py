@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mien.evaluate.intervals import Interval
+from mien.evaluate.metrics import Interval
 from mien.evaluate.scoring import MEAN, Comparison, Result, compare, confusion_of, in_order, scores_table
 from mien.evaluate.tables import (
     Table,
@@ -61,7 +61,7 @@ _PUBLISHED_ABOVE = ("CLP", "ResNet-34 (ImageNet init, supervised)")
 
 @dataclass(frozen=True)
 class ReportParts:
-    """What the results do not contain. persons: see `mien.evaluate.person_independence`, by system."""
+    """The content that results lack. persons: see `mien.evaluate.person_independence`, by system."""
 
     persons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
@@ -167,8 +167,8 @@ def headline(results: Sequence[Result]) -> list[Result]:
 def compared(results: Sequence[Result]) -> list[Comparison]:
     """The first system against each other one, all labels, in the same mode.
 
-    A system in a mode that the first one was not run in (a supervised one, say) is compared with the first
-    one's headline result.
+    A system in a mode in which the first was not run (supervised ones) is compared with the headline result
+    of the first.
     """
     whole = [r for r in results if r.about.share_of_labels == 1]
     if not whole:
@@ -184,7 +184,7 @@ def compared(results: Sequence[Result]) -> list[Comparison]:
 
 
 def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
-    """The very first against each other one, whatever their modes and shares of labels."""
+    """The first result against each other one, of any mode and share of labels."""
     return [_compare(other, results[0]) for other in results[1:]]
 
 
@@ -310,7 +310,7 @@ def _missing_modes(results: Sequence[Result]) -> list[str]:
     missing = [mode for mode in ("affine+stats", "stats", "frozen") if mode not in modes]
     if not missing:
         return []
-    return [f"not tried: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."]
+    return [f"not run: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."]
 
 
 def _markdown(report: Report) -> str:

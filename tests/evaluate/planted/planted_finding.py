@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.points_beside import PointsFinding
+from tests.points_beside import PointsTracking
 
 
-class Dying(PointsFinding):
+class Dying(PointsTracking):
     """Killed at the first look into a video called a.mp4."""
 
-    def start(self, path):
+    def look(self, path):
         if path.name == "a.mp4":
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().start(path)
+        return super().look(path)
