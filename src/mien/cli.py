@@ -17,6 +17,8 @@ VERBS = {
     "pretrain": "a store of face tracks -> an encoder",
     "sweep": "many runs from one file -> a table, one line per run",
     "detect": "pictures, videos or a camera -> tables of action units",
+    "people": "tables of a study -> a page of all faces, and a CSV to say who is who",
+    "summarise": "tables of a study and its conditions -> numbers per person, and group curves",
     "agree": "two codings of the same videos -> how far they agree, and where they do not",
     "convert": "codings from and to ELAN, BORIS, Praat, and labels for fit",
     "dyad": "one action unit of two faces -> do they move together, and who leads",

@@ -10,7 +10,7 @@ from mien.detect.table import FaceRow
 def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
     """A row of a face, 25 frames a second unless the frame is given."""
     number = round(seconds * 25) if frame is None else frame
-    place = np.arange(17, dtype=np.float32)
+    place = np.arange(21, dtype=np.float32)
     return FaceRow(name, number, seconds, face_id, 0.875, "", place, np.array(values, np.float32))
 
 

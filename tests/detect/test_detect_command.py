@@ -15,6 +15,7 @@ import time
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from mien.cli import main
@@ -22,6 +23,7 @@ from mien.data.jobs import run_jobs
 from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
 from mien.detect.table import Detections
+from mien.findings.events import EventSettings
 from mien.video import Frame, read_frames
 from tests.detect.beside_video import write_beside, write_points
 from tests.detect.rows_by_hand import face_row
@@ -82,6 +84,29 @@ def test_a_tree_becomes_tables_and_an_account(folder, beside_model, tmp_path, ca
     assert len(Detections.load(out / "ben/one.csv")) == 40
     assert Detections.load(out / "anna/one.parquet").num_frames == 30
     assert not list(out.rglob(".*"))
+    account = accounts(out)["ben/one"]
+    assert account["usable_share"] == "0.0"  # noise, in boxes of less than 48 px
+    assert account["quality"].startswith(
+        "face 0: 0% usable (100% small), longest gap 0.8 s; face 1: 0% usable"
+    )
+    assert len(pd.read_csv(out / "ben/one.events.csv")) == 0
+
+
+@using_points
+def test_limits_of_quality_and_events_are_set_and_recorded(folder, beside_model, tmp_path):
+    out = tmp_path / "out"
+    more = ("--events", "1+12", "--set", "quality.min_face_px=1", "quality.min_sharpness=0")
+    more += ("--set", "events.shortest_seconds=0")
+    assert detect(folder / "anna", "--model", beside_model, "--out", out, *more) == 0
+    table = Detections.load(out / "one.parquet")
+    assert table.metadata["quality"]["min_face_px"] == 1
+    assert table.table["usable"].to_pylist() == [1] * 30
+    events = pd.read_csv(out / "one.events.csv")
+    settings = EventSettings(shortest_seconds=0)
+    pd.testing.assert_frame_equal(events, table.events("1+12", settings=settings).round(4), check_dtype=False)
+    record = json.loads((out / "one.events.json").read_text())["events"]
+    assert set(record["units_left_out"]) == {"AU04"}
+    assert (record["combinations"], record["settings"]["shortest_seconds"]) == (["1+12"], 0)
 
 
 @using_points
@@ -110,6 +135,8 @@ def test_the_same_command_goes_on_and_other_settings_are_refused(folder, beside_
         (["VIDEOS", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["VIDEOS", "--batch", "0"], "batch_size = 0"),
         (["VIDEOS", "--engine", "torhc"], "torch"),
+        (["VIDEOS", "--events", "1+27"], "there is no AU27, only AU01"),
+        (["VIDEOS", "--set", "quality.max_yaw=3"], "max_yaw_degrees"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(folder, beside_model, capsys, arguments, says):

@@ -314,7 +314,7 @@ def assert_same(found, expected):
     for left, right in zip(found, expected, strict=True):
         for name in ("input", "frame", "seconds", "face_id", "confidence", "reason"):
             assert getattr(left, name) == getattr(right, name)
-        for name in ("place_17", "values_V"):
+        for name in ("place_21", "values_V"):
             assert (getattr(left, name) is None) == (getattr(right, name) is None)
             assert getattr(left, name) is None or np.array_equal(getattr(left, name), getattr(right, name))
 

@@ -30,8 +30,9 @@ def detections():
 def test_columns_stand_in_the_order_that_is_told():
     points = [f"point{k}_{axis}" for k in range(5) for axis in "xy"]
     assert LAYOUT.schema.names == [
-        *("input", "frame", "timestamp", "face_id", "success", "confidence", "reason"),
+        *("input", "frame", "timestamp", "face_id", "success", "confidence", "reason", "usable"),
         *("box_left", "box_top", "box_right", "box_bottom", *points, "yaw", "pitch", "roll"),
+        *("sharpness", "brightness", "inside", "joined"),
         *("AU04", "AU12", "AU04_present", "AU12_present", "AU04_intensity", "AU12_intensity"),
     ]
 
@@ -39,7 +40,7 @@ def test_columns_stand_in_the_order_that_is_told():
 def test_a_face_is_its_values_and_a_frame_without_one_is_a_row_of_nothing(detections):
     face, _, nobody, _ = detections.table.to_pylist()
     assert face["face_id"] == 0
-    assert (face["success"], face["confidence"], face["reason"]) == (1, 0.875, "")
+    assert (face["success"], face["confidence"], face["reason"], face["usable"]) == (1, 0.875, "", 1)
     assert (face["box_left"], face["point0_x"], face["point4_y"], face["yaw"], face["roll"]) == (
         0,
         4,
@@ -49,8 +50,13 @@ def test_a_face_is_its_values_and_a_frame_without_one_is_a_row_of_nothing(detect
     )
     assert (face["AU04"], face["AU04_present"], face["AU12_present"]) == (0.75, 1, 0)
     assert (face["AU04_intensity"], face["AU12_intensity"]) == (2.5, None)
-    assert (nobody["success"], nobody["reason"], nobody["confidence"]) == (0, "no_face", 0)
-    known = {"input", "frame", "timestamp", "success", "reason", "confidence"}
+    assert (nobody["success"], nobody["usable"], nobody["reason"], nobody["confidence"]) == (
+        0,
+        0,
+        "no_face",
+        0,
+    )
+    known = {"input", "frame", "timestamp", "success", "reason", "usable", "confidence"}
     assert all(value is None for name, value in nobody.items() if name not in known)
 
 
@@ -104,7 +110,7 @@ def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
     parquet.close()
     assert Detections.load(tmp_path / "t.parquet").table.to_pylist() == detections.table.to_pylist()
     assert Detections.load(tmp_path / "t.csv").table.to_pylist() == detections.table.to_pylist()
-    assert pd.read_csv(tmp_path / "t.csv").shape == (4, 7 + 17 + 6)
+    assert pd.read_csv(tmp_path / "t.csv").shape == (4, 8 + 21 + 6)
     assert Detections.load(tmp_path / "t.parquet").metadata == METADATA
     assert pq.read_schema(tmp_path / "t.parquet").metadata.keys() >= {b"mien"}
     assert pq.read_schema(tmp_path / "t.parquet").remove_metadata() == LAYOUT.schema

@@ -124,6 +124,8 @@ def test_faces_and_files_are_kept_apart_and_a_picture_has_no_event():
     events = find_events(pd.concat([*tables, picture]), THRESHOLDS)
     assert list(zip(events.input, events.face, strict=True)) == [("a", 3), ("b", 0)]
     assert find_events(picture, THRESHOLDS).columns.tolist() == list(COLUMNS)
+    nobody = face_table({"AU12": [1.0] * 3}, away=[0, 1, 2], AU12_present=pd.array([pd.NA] * 3, "Int64"))
+    assert find_events(nobody, {}).empty
 
 
 def test_events_equal_those_of_a_loop_over_frames():
@@ -153,7 +155,7 @@ def test_combinations_are_parsed_and_refused_by_name():
     for text in ("6", "6+smile", "6+6", "6,12"):
         with pytest.raises(ValueError, match="joined by"):
             combinations_of(text)
-    with pytest.raises(ValueError, match="no AU06 in the table; there are AU12"):
+    with pytest.raises(ValueError, match="there is no AU06, only AU12"):
         find_events(face_table({"AU12": [1.0, 1]}), THRESHOLDS, combinations=("6+12",))
     with pytest.raises(ValueError, match="no threshold of AU12"):
         find_events(face_table({"AU12": [1.0, 1]}), {})

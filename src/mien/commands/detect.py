@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.commands.flags import add_device, add_finder, add_model, add_workers
+from mien.commands.flags import add_device, add_finder, add_model, add_set, add_workers
 
 if TYPE_CHECKING:
     from mien.detect.detector import Detector
-    from mien.detect.media import MediaListing
+    from mien.detect.media import MediaListing, Medium
+    from mien.detect.quality import QualitySettings
+    from mien.detect.recording import Account
     from mien.detect.run import DetectWork
+    from mien.findings.events import EventSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,35 +56,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
     parser.add_argument("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
+    parser.add_argument(
+        "--events",
+        default="",
+        metavar="COMBINATIONS",
+        help='in NAME.events.csv, which has every unit\'s events, also these combinations, as "6+12,1+2+4"',
+    )
     add_finder(parser)
+    add_set(parser, of="events and quality", example="events.shortest_seconds=0.2 quality.max_yaw_degrees=30")
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
+    from mien.config import build, override
     from mien.detect.camera import record_camera
     from mien.detect.media import list_media
+    from mien.detect.recording import WHOLE, Account
     from mien.detect.run import DetectWork
+    from mien.findings.beside import FindingsSettings, with_findings
+    from mien.findings.events import combinations_of
 
     if (args.camera is None) == (not args.media):
         raise ValueError("expected videos, pictures or folders, or --camera N; not both")
     if args.workers < 1:
         raise ValueError(f"--workers {args.workers}: expected 1 or more")
-    make_detector = _detector_maker(args)
+    settings = build(FindingsSettings, override({}, args.assignments), where="--set")
+    combinations = combinations_of(args.events)
+    make_detector = _detector_maker(args, settings.quality)
     if args.camera is not None:
         stem = args.out / f"camera{args.camera}"
         detector = make_detector()
+        _require_units(combinations, detector)
         num_rows = record_camera(detector, args.camera, stem, seconds=args.seconds, csv_format=args.format)
+        account = Account(stem.name, WHOLE)
+        with_findings(
+            account, stem.with_suffix(".parquet"), combinations=combinations, settings=settings.events
+        )
         print(f"{stem}.csv: {num_rows:,} rows")
         _warn(detector)
         return 0
-    work = DetectWork(make_detector, args.out, args.format)
-    if args.page or args.video:
+    finish = partial(
+        _finished,
+        combinations=combinations,
+        settings=settings.events,
+        page=args.page,
+        annotated=args.video,
+    )
+    work = DetectWork(make_detector, args.out, args.format, finish)
+    listing = list_media(args.media, leave_out=args.out)
+    _require_units(combinations, work.detector)
+    return _detect_media(work, listing, args)
+
+
+def _finished(
+    account: Account,
+    medium: Medium,
+    out: Path,
+    *,
+    combinations: Sequence[str],
+    settings: EventSettings,
+    page: bool,
+    annotated: bool,
+) -> Account:
+    """The account with what was found in the table, and whether it could be shown."""
+    from mien.findings.beside import with_findings
+    from mien.io import WriteError
+
+    table = out / f"{medium.name}.parquet"
+    try:
+        account = with_findings(account, table, combinations=combinations, settings=settings)
+    except WriteError as error:
+        return replace(account, not_shown=str(error))
+    if page or annotated:
         from mien.visualise.beside_tables import show_medium
 
-        work = DetectWork(
-            make_detector, args.out, args.format, partial(show_medium, page=args.page, annotated=args.video)
-        )
-    return _detect_media(work, list_media(args.media, leave_out=args.out), args)
+        account = replace(account, not_shown=show_medium(medium, out, page=page, annotated=annotated))
+    return account
 
 
 def _warn(detector: Detector) -> None:
@@ -89,7 +140,15 @@ def _warn(detector: Detector) -> None:
         print(f"warning: {warning}")
 
 
-def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
+def _require_units(combinations: Sequence[str], detector: Detector) -> None:
+    """ValueError, before any work, where the model lacks a unit of a combination."""
+    from mien.findings.events import units_of
+
+    for combination in combinations:
+        units_of(combination, detector.model.columns)
+
+
+def _detector_maker(args: argparse.Namespace, quality: QualitySettings) -> Callable[[], Detector]:
     """What each worker makes its detector by."""
     from mien.detect.detector import Detector
     from mien.detect.signals import Baseline, Smoothing
@@ -107,6 +166,7 @@ def _detector_maker(args: argparse.Namespace) -> Callable[[], Detector]:
         faces=args.faces,
         blendshapes=args.blendshapes,
         gaze=args.gaze,
+        quality=quality,
         face_models=args.finder,
     )
 

@@ -29,6 +29,7 @@ from mien.detect.engines import open_engine
 from mien.detect.journal import Journal
 from mien.detect.media import Medium, list_media
 from mien.detect.persons import PersonLinker
+from mien.detect.quality import QualitySettings, why_not_usable
 from mien.detect.signals import (
     Baseline,
     Smoothing,
@@ -56,8 +57,9 @@ class Detector:
     model: an AU model or its file; None: the shipped one. engine: torch, onnx or onnx-int8; auto is onnx
     where the model was exported for it, else torch, on `device`. baseline, smoothing: off where None. faces:
     "all", or "largest" for one row per frame. blendshapes, gaze: columns for these too, ValueError where the
-    model has none. face_models: the folder of the face finder's weights, None for the installed ones.
-    threads: of the engine. ContractMismatchError for a model whose faces were cropped differently.
+    model has none. quality: when a face is usable. face_models: the folder of the face finder's weights, None
+    for the installed ones. threads: of the engine. ContractMismatchError for a model whose faces were cropped
+    differently.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Detector:
         faces: Literal["all", "largest"] = "all",
         blendshapes: bool = False,
         gaze: bool = False,
+        quality: QualitySettings | None = None,
         face_models: Path | None = None,
         threads: int | None = None,
     ) -> None:
@@ -88,6 +91,7 @@ class Detector:
         self.baseline = baseline
         self.smoothing = smoothing
         self.faces = faces
+        self.quality = quality or QualitySettings()
         self.layout = TableLayout(
             self.model.units,
             shown_thresholds(self.model),
@@ -221,6 +225,7 @@ class Detector:
                 "unproven_units": unproven_units(self.model.record, self.model.columns),
                 "file": Path(self.model.source).name,
                 "digest": self.model.digest,
+                "limits": self.model.record.get("limits", {}),  # narrower ones of single units, by column
             },
             "mien_version": __version__,
             "units": list(self.model.units),
@@ -234,6 +239,7 @@ class Detector:
             "blendshapes": BLENDSHAPE in self._more,
             "gaze": GAZE in self._more,
             "tracking": to_dict(_TRACKING),
+            "quality": to_dict(self.quality),
             "baseline": None if self.baseline is None else self.baseline.record(),
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
@@ -278,12 +284,13 @@ class Detector:
         """One row per face, and one for every frame without."""
         faces = [face for _, frame in block for face in frame.faces]
         values = iter(self._values(faces) if faces else ())
+        reasons = iter(_reasons(faces, self.quality))
         rows: list[FaceRow] = []
         for name, frame in block:
             at = (name, frame.frame_index, frame.seconds)
             for face in frame.faces:
-                place_17 = _place(face)
-                rows.append(FaceRow(*at, face.track_number, face.score, "", place_17, next(values)))
+                why = next(reasons)
+                rows.append(FaceRow(*at, face.track_number, face.score, why, _place(face), next(values)))
             if not frame.faces:
                 rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))
         return rows
@@ -409,6 +416,16 @@ def _area(face: TrackedFace) -> float:
 
 
 def _place(face: TrackedFace) -> NDArray[np.float32]:
-    """(17,): the columns PLACE."""
+    """(21,): the columns PLACE."""
     pose = (face.yaw_degrees, face.pitch_degrees, face.roll_degrees)
-    return np.array([*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose], np.float32)
+    measures = (face.sharpness, face.brightness, face.share_inside, face.joined_seconds)
+    return np.array([*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose, *measures], np.float32)
+
+
+def _reasons(faces: Sequence[TrackedFace], quality: QualitySettings) -> list[str]:
+    """Why each face is not usable; "" where it is."""
+    if not faces:
+        return []
+    score_N = np.array([face.score for face in faces], np.float32)
+    reasons: list[str] = why_not_usable(np.stack([_place(face) for face in faces]), score_N, quality).tolist()
+    return reasons

@@ -53,7 +53,7 @@ def _whole_bytes(path: Path) -> int:
 
 
 def _plain(row: FaceRow) -> list[Any]:
-    arrays = [None if part is None else part.tolist() for part in (row.place_17, row.values_V)]
+    arrays = [None if part is None else part.tolist() for part in (row.place_21, row.values_V)]
     return [row.input, row.frame, row.seconds, row.face_id, row.confidence, row.reason, *arrays]
 
 

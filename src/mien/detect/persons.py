@@ -91,6 +91,7 @@ class _Track:
     last: _Place
     num_frames: int = 0
     person: _Person | None = None
+    is_joined: bool = False  # to a person who had been lost
     looks: list[_Look] = field(default_factory=list)
     whole_since: float | None = None  # seconds: the first time that no other face's box touched its own
     seen_beside: set[int] = field(default_factory=set)  # numbers of persons
@@ -209,6 +210,7 @@ class PersonLinker:
         }
 
     def _settle(self, track: _Track, person: _Person | None, ended: Sequence[_Track]) -> None:
+        track.is_joined = person is not None
         if person is None:
             person = _Person(self._next_number, (track.began, track.began))
             self._next_number += 1
@@ -235,11 +237,14 @@ class PersonLinker:
         """The first waiting frames whose faces all have a person."""
         while self._waiting and all(track.person for track in self._waiting[0][1].values()):
             frame, tracks = self._waiting.popleft()
-            faces = tuple(
-                replace(face, track_number=tracks[face.track_number].person.number)  # type: ignore[union-attr]
-                for face in frame.faces
-            )
+            faces = tuple(_of_person(face, tracks[face.track_number], frame.seconds) for face in frame.faces)
             yield replace(frame, faces=faces)
+
+
+def _of_person(face: TrackedFace, track: _Track, seconds: float) -> TrackedFace:
+    assert track.person is not None
+    joined_seconds = seconds - track.began.seconds if track.is_joined else math.nan
+    return replace(face, track_number=track.person.number, joined_seconds=joined_seconds)
 
 
 def best_pairs(gain_RC: NDArray[np.float64]) -> list[tuple[int, int]]:

@@ -55,6 +55,8 @@ class Account:
     num_faces: int = 0  # different ids
     message: str = ""  # what is wrong, where something is
     not_shown: str = ""  # why its page or annotated copy is missing, where these were asked for
+    usable_share: float | None = None  # of the rows with a face
+    quality: str = ""  # of each face: how much is usable, why the rest is not, the longest gap
     notes: str = ""  # what was assumed or left out in reading it: other streams, times, HDR
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -19,22 +19,22 @@ from mien.io import WriteError, write_bytes
 _NAMED = 10  # files in a summary
 
 
-def _show_nothing(_medium: Medium, _out: Path) -> str:
-    return ""
+def _as_it_is(account: Account, _medium: Medium, _out: Path) -> Account:
+    return account
 
 
 @dataclass(frozen=True)
 class DetectWork:
     """One medium into its tables, in this process or in a worker; it travels by pickle.
 
-    `make_detector` is called once per process. `show` writes pages and copies beside a table and returns
-    what went wrong.
+    `make_detector` is called once per process. `finish` writes what goes beside a table, and adds to its
+    account.
     """
 
     make_detector: Callable[[], Detector]
     out: Path
     csv_format: str
-    show: Callable[[Medium, Path], str] = _show_nothing
+    finish: Callable[[Account, Medium, Path], Account] = _as_it_is
 
     @cached_property
     def detector(self) -> Detector:
@@ -49,10 +49,10 @@ class DetectWork:
             )
         except WriteError as error:
             return Account(medium.name, NOT_WRITTEN, message=str(error))
-        return replace(account, not_shown=self.show(medium, self.out)) if account.num_frames else account
+        return self.finish(account, medium, self.out) if account.num_frames else account
 
     def __reduce__(self) -> tuple[object, ...]:
-        return DetectWork, (self.make_detector, self.out, self.csv_format, self.show)
+        return DetectWork, (self.make_detector, self.out, self.csv_format, self.finish)
 
 
 def detect_each(

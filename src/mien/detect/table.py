@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from mien.detect.quality import QualitySettings
     from mien.findings.events import EventSettings
+    from mien.findings.summary import Summary, SummarySettings
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")  # px of the picture as shown
 POINTS = tuple(f"point{point}_{axis}" for point in range(5) for axis in "xy")  # eyes, nose tip, mouth corners
 POSE = ("yaw", "pitch", "roll")  # degrees
-PLACE = (*BOX, *POINTS, *POSE)
+MEASURES = ("sharpness", "brightness", "inside", "joined")  # of a face's quality
+PLACE = (*BOX, *POINTS, *POSE, *MEASURES)
 
 METADATA_KEY = b"mien"  # of the Arrow schema: JSON
 
@@ -38,6 +41,7 @@ _TYPES = {
     "success": pa.int8(),
     "confidence": pa.float32(),
     "reason": pa.string(),
+    "usable": pa.int8(),
 }
 _ROWS_SHOWN = 5
 
@@ -59,9 +63,14 @@ class FaceRow:
     seconds: float  # the file's own time; strictly increasing from frame to frame
     face_id: int | None  # None exactly where there is no face
     confidence: float  # 0 to 1
-    reason: str  # "" where there is a face
-    place_17: NDArray[np.float32] | None  # the columns PLACE
+    reason: str  # why there is no face, or why the face is not usable; else ""
+    place_21: NDArray[np.float32] | None  # the columns PLACE
     values_V: NDArray[np.float32] | None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is a face that nothing speaks against."""
+        return self.face_id is not None and not self.reason
 
     def with_values(self, values_V: NDArray[np.float32]) -> FaceRow:
         """The same face with other values."""
@@ -130,10 +139,10 @@ class TableLayout:
         A = len(self.units)
         no_face_N = np.array([row.face_id is None for row in rows], bool)
         values_NV = np.zeros((len(rows), self.num_values), np.float32)
-        place_N17 = np.zeros((len(rows), len(PLACE)), np.float32)
+        place_N21 = np.zeros((len(rows), len(PLACE)), np.float32)
         for at, row in enumerate(rows):
             if row.face_id is not None:
-                place_N17[at], values_NV[at] = row.place_17, row.values_V
+                place_N21[at], values_NV[at] = row.place_21, row.values_V
         columns: list[Any] = [
             [row.input for row in rows],
             [row.frame for row in rows],
@@ -142,9 +151,10 @@ class TableLayout:
             (~no_face_N).astype(np.int8),
             np.array([row.confidence for row in rows], np.float32),
             [row.reason for row in rows],
+            [int(row.is_usable) for row in rows],
         ]
         arrays = [pa.array(column, type) for column, type in zip(columns, _TYPES.values(), strict=True)]
-        blocks = (place_N17, values_NV[:, :A], self._present(values_NV[:, :A]), values_NV[:, A:])
+        blocks = (place_N21, values_NV[:, :A], self._present(values_NV[:, :A]), values_NV[:, A:])
         values = [np.ascontiguousarray(values_N) for block in blocks for values_N in block.T]
         for values_N, type in zip(values, self.schema.types[len(arrays) :], strict=True):
             arrays.append(pa.array(values_N, type, mask=no_face_N | np.isnan(values_N)))
@@ -159,11 +169,13 @@ class TableLayout:
 class Detections:
     """One row per frame and face, and one for each frame without a face (`success` 0).
 
-    Columns: input, frame, timestamp (s), face_id, success, confidence, reason, box_*, point*_* (px), yaw,
-    pitch, roll (degrees), AU01 ... (probability), AU01_present ... (0/1) and, where the model has them,
-    AU01_intensity ... and AU12_intensity_left, AU12_intensity_right ... (0 to 5); blendshape_* (0 to 1) and
-    gaze_* (degrees) where they were asked for. Presence is null (pandas: NA) in all rows of a unit that the
-    model was not shown to read better than chance: `metadata["model"]["unproven_units"]`.
+    Columns: input, frame, timestamp (s), face_id, success, confidence, reason (why there is no face, or why
+    it is not usable), usable (0/1), box_*, point*_* (px), yaw, pitch, roll (degrees), sharpness, brightness,
+    inside, joined (`mien.detect.quality`), AU01 ... (probability), AU01_present ... (0/1) and, where the
+    model has them, AU01_intensity ... and AU12_intensity_left, AU12_intensity_right ... (0 to 5);
+    blendshape_* (0 to 1) and gaze_* (degrees) where they were asked for. Presence is null (pandas: NA) in all
+    rows of a unit that the model was not shown to read better than chance:
+    `metadata["model"]["unproven_units"]`.
     """
 
     table: pa.Table
@@ -275,10 +287,44 @@ class Detections:
         Columns, settings and errors: `mien.findings.events.find_events` (docs/findings.md).
         """
         from mien.findings.events import combinations_of, find_events
+        from mien.findings.quality import unit_quality
 
-        thresholds = self.metadata.get("thresholds", {})
+        return find_events(
+            self.to_pandas(),
+            self.metadata.get("thresholds", {}),
+            combinations=combinations_of(combinations),
+            settings=settings,
+            narrower=unit_quality(self.metadata),
+        )
+
+    def quality(self, settings: QualitySettings | None = None) -> pd.DataFrame:
+        """One row per file and face: the share that is usable, and why the rest is not.
+
+        By other limits than the table was made with where `settings` are given. Columns:
+        `mien.findings.quality.quality_report`.
+        """
+        from mien.findings.quality import judged, quality_report
+
+        table = self.to_pandas()
+        return quality_report(table if settings is None else judged(table, settings))
+
+    def summarise(
+        self,
+        conditions: Path | pd.DataFrame,
+        *,
+        people: Path | pd.DataFrame | None = None,
+        combinations: str = "",
+        settings: SummarySettings | None = None,
+    ) -> Summary:
+        """What each person showed under each condition, and curves around its start, as data frames.
+
+        Columns, settings and errors: `mien.findings.summary.summarise`, which takes many tables.
+        """
+        from mien.findings.events import combinations_of
+        from mien.findings.summary import summarise
+
         asked = combinations_of(combinations)
-        return find_events(self.to_pandas(), thresholds, combinations=asked, settings=settings)
+        return summarise([self], conditions, people=people, combinations=asked, settings=settings)
 
     def _require_faces(self) -> None:
         if not self.faces:

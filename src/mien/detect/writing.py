@@ -101,13 +101,14 @@ def _mien_cells(layout: TableLayout, row: FaceRow) -> list[str]:
         str(seen),
         _number(row.confidence),
         row.reason,
+        str(int(row.is_usable)),
     ]
-    if row.place_17 is None or row.values_V is None:
+    if row.place_21 is None or row.values_V is None:
         return first + [""] * (len(layout.schema.names) - len(first))
     A = len(layout.units)
     values = [_number(value) for value in row.values_V.tolist()]
     present = [_number(value) for value in layout.present(row).tolist()]
-    return [*first, *map(_pixels, row.place_17.tolist()), *values[:A], *present, *values[A:]]
+    return [*first, *map(_pixels, row.place_21.tolist()), *values[:A], *present, *values[A:]]
 
 
 def _openface_columns(layout: TableLayout) -> list[str]:
@@ -153,10 +154,10 @@ def _pyfeat_cells(layout: TableLayout, row: FaceRow) -> list[str]:
     """Empty where a frame without a face has no value."""
     minutes, seconds = divmod(int(max(0.0, row.seconds)), 60)
     last = [row.input, str(row.frame), f"{minutes:02d}:{seconds:02d}"]
-    if row.place_17 is None:
+    if row.place_21 is None:
         return [*[""] * (8 + len(layout.units)), *last, ""]
-    left, top, right, bottom = row.place_17[:4].tolist()
-    yaw, pitch, roll = row.place_17[14:].tolist()
+    left, top, right, bottom = row.place_21[:4].tolist()
+    yaw, pitch, roll = row.place_21[14:17].tolist()
     box = [_pixels(value) for value in (left, top, right - left, bottom - top)]
     pose = [_pixels(value) for value in (pitch, roll, yaw)]
     values = [_number(value) for value in layout.probability(row).tolist()]

@@ -1,4 +1,4 @@
-"""A face crop: five points brought to a fixed template by a similarity, and how sharp it is."""
+"""A face crop: five points brought to a fixed template by a similarity; how sharp and how bright it is."""
 
 from __future__ import annotations
 
@@ -48,3 +48,10 @@ def sharpness(grey_HW: NDArray[np.uint8]) -> float:
     """Variance of the Laplacian of a crop's grey values: near 0 for a blurred or much enlarged face."""
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey_HW, cv2.CV_16S))
     return float(deviation.item() ** 2)
+
+
+def brightness(grey_HW: NDArray[np.uint8]) -> float:
+    """Mean grey value, 0 to 255, of the middle of a crop: half of each side, within the face."""
+    height, width = grey_HW.shape
+    middle_HW = grey_HW[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    return float(cv2.mean(middle_HW)[0])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.align import crop_contract, crop_face, sharpness
+from mien.faces.align import brightness, crop_contract, crop_face, sharpness
 from mien.faces.appearance import Pattern, face_pattern, scene_pattern, similarity
 from mien.faces.boxes import iou, overlap, share_inside, stand_apart
 from mien.faces.finder import Box, FaceFinder, Mesh, Region
@@ -154,7 +154,7 @@ class FaceFollower:
         self._tracks = seen
         self.refused = tuple(sorted(reasons & _REFUSALS))
         reason = "" if seen else min(reasons, key=_REASONS.index)
-        return tuple(_tracked_face(sighting) for sighting in seen), reason
+        return tuple(_tracked_face(sighting, image_HWC) for sighting in seen), reason
 
     def _scene_similarity(self, image_HWC: NDArray[np.uint8]) -> float:
         before, self._scene = self._scene, scene_pattern(image_HWC)
@@ -334,8 +334,9 @@ def _shown(box_xyxy_px: Box, meshes: list[Mesh], min_iou: float) -> bool:
     return any(iou(box_xyxy_px, mesh.box_xyxy_px) > min_iou for mesh in meshes)
 
 
-def _tracked_face(sighting: _Sighting) -> TrackedFace:
+def _tracked_face(sighting: _Sighting, image_HWC: NDArray[np.uint8]) -> TrackedFace:
     mesh = sighting.mesh
+    height_px, width_px = image_HWC.shape[:2]
     return TrackedFace(
         track_number=sighting.track_number,
         box_xyxy_px=mesh.box_xyxy_px,
@@ -347,4 +348,6 @@ def _tracked_face(sighting: _Sighting) -> TrackedFace:
         sharpness=sharpness(sighting.grey_HW),
         crop_HWC=sighting.crop_HWC,
         mesh_468x3=mesh.points_468x3,
+        brightness=brightness(sighting.grey_HW),
+        share_inside=share_inside(mesh.box_xyxy_px, width_px=width_px, height_px=height_px),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,9 @@ class TrackedFace:
     sharpness: float  # variance of the Laplacian of the crop's grey values
     crop_HWC: NDArray[np.uint8]  # 256 x 256 x 3 RGB
     mesh_468x3: NDArray[np.float32]  # x and y in px of the picture; z on their scale, away from the camera
+    brightness: float = math.nan  # mean grey value of the crop's middle, 0 to 255
+    share_inside: float = 1.0  # of the face's box within the picture
+    joined_seconds: float = math.nan  # since a lost face was given its old number; NaN: never lost
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.detect.statistics import FaceRows, faces_of, unit_columns
+from mien.detect.quality import QualitySettings
+from mien.detect.statistics import FaceRows, faces_of, unit_columns, units_with_presence
+from mien.findings.quality import usable_rows
 from mien.io import write_bytes
 
 Floats = NDArray[np.float64]
@@ -51,6 +53,7 @@ def find_events(
     *,
     combinations: Sequence[str] = (),
     settings: EventSettings | None = None,
+    narrower: Mapping[str, QualitySettings] | None = None,
 ) -> pd.DataFrame:
     """One row per event, with the columns `COLUMNS`; times in seconds of the file.
 
@@ -65,42 +68,55 @@ def find_events(
     A combination, `6+12`, is an event of its own while all its units are present; the weakest of them gives
     its values. Events of closed eyes that are short enough are listed again as unit `blink`.
 
-    Rows that are not `usable`, where the table has that column, count as missing. Units whose presence is
+    Rows that are not `usable`, where the table has that column, count as missing; `narrower` has further
+    limits for single units (`mien.findings.quality.unit_quality`). Units whose presence is
     blank (`blank_units`) are left out, and so are combinations with them. Pictures have no events. ValueError
     for a unit without a threshold or a combination that is none.
     """
-    settings = settings or EventSettings()
-    blank = blank_units(table)
-    alone = [unit for unit in unit_columns(table) if unit not in blank]
-    missing = [unit for unit in alone if unit not in thresholds]
+    settings, narrower = settings or EventSettings(), narrower or {}
+    wanted = followed(table, combinations)
+    missing = [unit for unit in wanted if unit in unit_columns(table) and unit not in thresholds]
     if missing:
         raise ValueError(f"no threshold of {', '.join(missing)}: expected one per unit, as in the metadata")
-    asked = [(name, _units_of(name, table)) for name in combinations]
-    wanted = [(unit, (unit,)) for unit in alone]
-    wanted += [(name, units) for name, units in asked if not set(units) & set(blank)]
-    eyes = next((unit for unit in _EYES_CLOSE if unit in alone), None)
     found: list[_Event] = []
     for face in faces_of(table):
         if face.num_frames > 1:
-            series = _Series.of(face, settings)
-            for name, units in wanted:
-                events = list(_events_of(series, name, units, thresholds, settings))
-                found += events
-                if name == eyes:
-                    longest = settings.longest_blink_seconds
-                    found += [event._replace(unit=BLINK) for event in events if event.duration <= longest]
+            for name, units in wanted.items():
+                series = Series.of(face, units, narrower)
+                events = _events_of(series, name, thresholds, settings)
+                longest = settings.longest_blink_seconds if name == BLINK else np.inf
+                found += [event for event in events if event.duration <= longest]
     return _frame(found)
 
 
+def followed(table: pd.DataFrame, combinations: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """What a table has events of, and the columns of its units: units, combinations, blinks."""
+    blank = blank_units(table)
+    found = {unit: (unit,) for unit in unit_columns(table) if unit not in blank}
+    eyes = next((unit for unit in _EYES_CLOSE if unit in found), None)
+    asked = {name: units_of(name, unit_columns(table)) for name in combinations}
+    blinks = {} if eyes is None else {BLINK: (eyes,)}
+    return found | {name: units for name, units in asked.items() if not set(units) & set(blank)} | blinks
+
+
 def blank_units(table: pd.DataFrame) -> list[str]:
-    """Columns of the units whose presence is blank wherever a face was seen: those of unproven skill."""
-    seen = table[table["success"] == 1]
-    return [unit for unit in unit_columns(table) if len(seen) and seen[f"{unit}_present"].isna().all()]
+    """Columns of the units whose presence is blank in all rows: of unproven skill, or no face was seen."""
+    shown = units_with_presence(table)
+    return [unit for unit in unit_columns(table) if unit not in shown]
 
 
 def combinations_of(text: str) -> tuple[str, ...]:
     """The combinations of `"6+12,1+2+4"`, each as in `("6+12", "1+2+4")`. ValueError for anything else."""
     return tuple("+".join(str(number) for number in _numbers(part)) for part in text.split(",") if part)
+
+
+def units_of(combination: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a combination's units; ValueError where one is not among a table's `columns`."""
+    units = tuple(f"AU{number:02d}" for number in _numbers(combination))
+    missing = [unit for unit in units if unit not in columns]
+    if missing:
+        raise ValueError(f"combination {combination!r}: there is no {missing[0]}, only {', '.join(columns)}")
+    return units
 
 
 def write_events(events: pd.DataFrame, path: Path, record: Mapping[str, Any]) -> None:
@@ -118,7 +134,7 @@ def record_of(
     return {
         "settings": asdict(settings or EventSettings()),
         "combinations": list(combinations),
-        "units_left_out": dict.fromkeys(blank_units(table), "presence is blank: no proven skill"),
+        "units_left_out": dict.fromkeys(blank_units(table), "presence is blank"),
     }
 
 
@@ -139,49 +155,49 @@ class _Event(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Series:
-    """The usable rows of one face: N of them, in time."""
+class Series:
+    """The usable rows of one face for one unit or combination: N of them, in time."""
 
     face: FaceRows
+    units: tuple[str, ...]
     rows: pd.DataFrame
     time_N: Floats
     shown_N: Floats  # how long each frame is shown
-    breaks_N: NDArray[np.bool_]  # whether too long a gap comes before the row
 
     @classmethod
-    def of(cls, face: FaceRows, settings: EventSettings) -> _Series:
-        keep_N = np.ones(len(face.rows), bool)
-        if "usable" in face.rows:
-            keep_N = face.rows["usable"].to_numpy() == 1
-        rows, shown_N = face.rows[keep_N], face.seconds_N[keep_N]
-        time_N = rows["timestamp"].to_numpy(np.float64)
-        missing_N = time_N[1:] - (time_N + shown_N)[:-1]
-        breaks_N = np.append(True, missing_N > settings.longest_gap_seconds + 1e-6)[: len(rows)]
-        return cls(face, rows, time_N, shown_N, breaks_N)
+    def of(cls, face: FaceRows, units: tuple[str, ...], narrower: Mapping[str, QualitySettings]) -> Series:
+        """Without the rows that are not usable, or not for one of the units."""
+        usable_N = usable_rows(face.rows)
+        for unit in narrower.keys() & set(units):
+            usable_N = usable_N & usable_rows(face.rows, narrower[unit])
+        rows = face.rows[usable_N]
+        return cls(face, units, rows, rows["timestamp"].to_numpy(np.float64), face.seconds_N[usable_N])
 
-    def weakest(self, columns: Sequence[str]) -> Floats:
-        """(N,): the least of the columns; NaN where one is NaN or not there."""
+    def weakest(self, ending: str = "") -> Floats:
+        """(N,): the least of the units' probabilities, or of their columns with that ending; NaN without."""
+        columns = [f"{unit}{ending}" for unit in self.units]
         if not set(columns) <= set(self.rows):
             return np.full(len(self.rows), np.nan)
-        least_N: Floats = self.rows[list(columns)].to_numpy(np.float64).min(axis=1)
+        least_N: Floats = self.rows[columns].to_numpy(np.float64).min(axis=1)
         return least_N
+
+    def breaks(self, longest_gap_seconds: float) -> NDArray[np.bool_]:
+        """(N,): whether too long a time without a row comes before each."""
+        missing_N = self.time_N[1:] - (self.time_N + self.shown_N)[:-1]
+        return np.append(True, missing_N > longest_gap_seconds + 1e-6)[: len(self.rows)]
 
 
 def _events_of(
-    series: _Series,
-    name: str,
-    units: Sequence[str],
-    thresholds: Mapping[str, float],
-    settings: EventSettings,
+    series: Series, name: str, thresholds: Mapping[str, float], settings: EventSettings
 ) -> Iterator[_Event]:
-    scale_U = np.array([thresholds[unit] for unit in units])
-    level_N = (series.rows[list(units)].to_numpy(np.float64) / scale_U).min(axis=1)
-    probability_N = series.weakest(units)
-    intensity_N = series.weakest([f"{unit}_intensity" for unit in units])
-    sides = [series.weakest([f"{unit}_intensity_{side}" for unit in units]) for side in ("left", "right")]
-    for first, last in _spans(level_N, series.breaks_N, settings.leave_share):
+    scale_U = np.array([thresholds[unit] for unit in series.units])
+    level_N = (series.rows[list(series.units)].to_numpy(np.float64) / scale_U).min(axis=1)
+    probability_N, intensity_N = series.weakest(), series.weakest("_intensity")
+    sides = [series.weakest(f"_intensity_{side}") for side in ("left", "right")]
+    breaks_N = series.breaks(settings.longest_gap_seconds)
+    for first, last in _spans(level_N, breaks_N, settings.leave_share):
         span = slice(first, last + 1)
-        onset, offset = _onset(series, level_N, first), _offset(series, level_N, last)
+        onset, offset = _onset(series, level_N, breaks_N, first), _offset(series, level_N, breaks_N, last)
         if offset - onset < settings.shortest_seconds - 1e-9:
             continue
         graded = np.isfinite(intensity_N[span]).any()
@@ -190,7 +206,7 @@ def _events_of(
             input=series.face.input,
             face=series.face.face_id,
             unit=name,
-            side=_side(*(side_N[span] for side_N in sides), settings.one_sided_below),
+            side=_side([side_N[span] for side_N in sides], settings.one_sided_below),
             onset=onset,
             apex=float(series.time_N[apex]),
             offset=offset,
@@ -212,19 +228,17 @@ def _spans(level_N: Floats, breaks_N: NDArray[np.bool_], leave_share: float) -> 
     return list(zip(above[begins].tolist(), above[ends].tolist(), strict=True))
 
 
-def _onset(series: _Series, level_N: Floats, first: int) -> float:
-    if series.breaks_N[first]:
-        return float(series.time_N[first])
-    return _crossing(series, level_N, first - 1)
+def _onset(series: Series, level_N: Floats, breaks_N: NDArray[np.bool_], first: int) -> float:
+    return float(series.time_N[first]) if breaks_N[first] else _crossing(series, level_N, first - 1)
 
 
-def _offset(series: _Series, level_N: Floats, last: int) -> float:
-    if last + 1 == len(level_N) or series.breaks_N[last + 1]:
+def _offset(series: Series, level_N: Floats, breaks_N: NDArray[np.bool_], last: int) -> float:
+    if last + 1 == len(level_N) or breaks_N[last + 1]:
         return float(series.time_N[last] + series.shown_N[last])
     return _crossing(series, level_N, last)
 
 
-def _crossing(series: _Series, level_N: Floats, before: int) -> float:
+def _crossing(series: Series, level_N: Floats, before: int) -> float:
     """When the level crosses 1 between this row and the next, by linear interpolation."""
     (level, next_level), (time, next_time) = (
         values_N[before : before + 2] for values_N in (level_N, series.time_N)
@@ -232,8 +246,8 @@ def _crossing(series: _Series, level_N: Floats, before: int) -> float:
     return float(time + (1 - level) / (next_level - level) * (next_time - time))
 
 
-def _side(left_N: Floats, right_N: Floats, one_sided_below: float) -> str:
-    left, right = (float(np.nanmax(side_N, initial=-1)) for side_N in (left_N, right_N))
+def _side(side_2N: Sequence[Floats], one_sided_below: float) -> str:
+    left, right = (float(np.nanmax(side_N, initial=-1)) for side_N in side_2N)
     if min(left, right) < 0:
         return ""
     if min(left, right) >= one_sided_below * max(left, right):
@@ -259,12 +273,3 @@ def _numbers(text: str) -> list[int]:
     ):
         raise ValueError(f"combination {text!r}: expected different action units joined by +, as 6+12")
     return [int(number) for number in numbers]
-
-
-def _units_of(name: str, table: pd.DataFrame) -> tuple[str, ...]:
-    units = tuple(f"AU{number:02d}" for number in _numbers(name))
-    known = unit_columns(table)
-    missing = [unit for unit in units if unit not in known]
-    if missing:
-        raise ValueError(f"combination {name!r}: no {missing[0]} in the table; there are {', '.join(known)}")
-    return units

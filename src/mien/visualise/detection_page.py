@@ -24,6 +24,8 @@ from mien.detect.statistics import (
     units_with_presence,
 )
 from mien.detect.table import BOX, Detections
+from mien.findings.events import find_events
+from mien.findings.quality import quality_in_words, quality_report, unit_quality
 from mien.io import write_bytes
 from mien.video import VideoError, read_frames, read_image
 from mien.visualise.page_parts import Picture, picture_url, printable, template, unit_name
@@ -49,7 +51,7 @@ def write_detection_page(detections: Detections, media: Path, out: Path) -> Path
         raise ValueError(f"expected the detections of one file, got {found}")
     table = detections.to_pandas()
     frames, faces = _frames_of(table), list(faces_of(table))
-    size, pictures = _face_pictures(media, frames["frame"].to_numpy(), faces)
+    size, pictures = face_pictures(media, frames["frame"].to_numpy(), faces)
     out.parent.mkdir(parents=True, exist_ok=True)
     still = media.suffix.lower() in PICTURE_SUFFIXES
     times_rise = bool((np.diff(frames["timestamp"]) > 0).all())
@@ -72,6 +74,8 @@ def write_detection_page(detections: Detections, media: Path, out: Path) -> Path
             for face in faces
         ],
         summary=unit_statistics(table).to_dict("records"),
+        events=None if still else _events(table, detections.metadata),
+        quality=_quality(table),
         blank=[unit["column"] for unit in data["units"] if unit["blank"]],
         warning=printable(detections.warning),
         facts=[(name.replace("_", " "), _in_words(value)) for name, value in detections.metadata.items()],
@@ -114,6 +118,21 @@ def page_data(
     }
 
 
+def _events(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """Rows of the table of events, by face."""
+    thresholds = metadata.get("thresholds", {})
+    if set(units_with_presence(table)) - set(thresholds):
+        return {}
+    events = find_events(table, thresholds, narrower=unit_quality(metadata))
+    return {int(face): rows.to_dict("records") for face, rows in events.groupby("face")}
+
+
+def _quality(table: pd.DataFrame) -> dict[int, str]:
+    """How much of each face is usable, in words."""
+    report = quality_report(table)
+    return {int(face): quality_in_words(rows) for face, rows in report.groupby("face")}
+
+
 def _frames_of(table: pd.DataFrame) -> pd.DataFrame:
     """One row per frame, in order."""
     return table.drop_duplicates("frame").sort_values("frame")
@@ -145,7 +164,7 @@ def _in_words(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
-def _face_pictures(
+def face_pictures(
     media: Path, frame_F: NDArray[np.int64], faces: Sequence[FaceRows]
 ) -> tuple[dict[str, int], dict[int, Picture]]:
     """Width and height of the file's pictures in px, and a square picture of each face, by its id.

@@ -463,6 +463,14 @@
     $("lane").setAttribute("aria-valuemax", data.duration.toFixed(3));
   }
 
+  document.querySelectorAll("[data-seek]").forEach((button) => button.addEventListener("click", () => {
+    const unit = units.findIndex(({ column }) => column === button.dataset.unit);
+    if (unit >= 0) chooseUnit(unit);
+    if (video) video.pause();
+    seek(Number(button.dataset.seek) - data.offset);
+    $("screen").scrollIntoView({ block: "nearest" });
+  }));
+
   function fitScreen() { // as wide as there is room for, but never taller than half the window
     const tallest = Math.max(220, Math.min(480, window.innerHeight * 0.46)), screen = $("screen");
     screen.style.aspectRatio = `${data.width} / ${data.height}`;

@@ -1,0 +1,243 @@
+"""Events and summaries where the truth is known: timing, a planted difference, a planted null, two hours.
+
+    python benchmarks/findings.py [--people 12] [--studies 100] [--seed 0]
+
+Intensities go in as they are: tables whose probabilities are intensity / 5 and whose thresholds are those of
+presence, FACS B. What comes out is compared with the labels of the shipped clips and, between their frames,
+with the motion that the renderer draws, which is known at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.stats import ttest_rel
+
+from mien.datasets.rendered import Rendered, shipped_clips
+from mien.detect.table import MEASURES, PLACE, Detections
+from mien.facs import ACTION_UNITS
+from mien.findings.events import EventSettings, find_events
+from mien.findings.summary import summarise
+from mien_render.actions import UNIT_NUMBERS
+from mien_render.motion import MotionSettings, draw_motion
+
+PRESENT_FROM = 2.0  # FACS B
+BETWEEN_SECONDS = 0.001
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print("shipped clips, labels per frame:", *timing_on_clips(), sep="\n  ")
+    print("drawn motion, true crossing to the millisecond:", *timing_on_motion(args.seed), sep="\n  ")
+    print("studies:", *studies(args.people, args.studies, args.seed), sep="\n  ")
+    print("two hours:", *two_hours(args.seed), sep="\n  ")
+
+
+def timing_on_clips() -> list[str]:
+    """Events of every labelled clip against the runs of frames labelled as present."""
+    errors: list[tuple[float, float]] = []
+    numbers = np.zeros(3, int)  # true, found of them, invented
+    for part in ("main", "shifted", "pretraining"):
+        labels = pq.read_table(shipped_clips() / part / "labels.parquet").to_pandas()
+        for _, of_clip in labels.groupby("path", observed=True):
+            clip = of_clip.sort_values("frame")
+            units = [ACTION_UNITS[number].column for number in Rendered.action_units]
+            intensity = {
+                unit: clip[[f"{unit}_left", f"{unit}_right"]].max(axis=1).to_numpy(np.float64)
+                for unit in units
+            }
+            table = table_of(intensity, clip["seconds"].to_numpy(np.float64))
+            found = events_of(table)
+            for unit in units:
+                runs = _runs(clip[unit].to_numpy() == 1, clip["seconds"].to_numpy(np.float64))
+                more, counted = compared(runs, found[found["unit"] == unit], length=clip["seconds"].max())
+                errors += more
+                numbers += counted
+    return in_words(errors, numbers)
+
+
+def timing_on_motion(seed: int, *, num_clips: int = 60, seconds: float = 20.0, rate: int = 25) -> list[str]:
+    """Events at 25 frames/s against the crossing of the same motion at 1000 frames/s."""
+    errors: list[tuple[float, float]] = []
+    numbers = np.zeros(3, int)
+    fine = round(1 / BETWEEN_SECONDS)
+    for clip in range(num_clips):
+        random = np.random.default_rng([seed, clip])
+        motion_TA2 = draw_motion(
+            random, MotionSettings(), num_frames=round(seconds * fine), frames_per_second=fine
+        )
+        strongest_TA = motion_TA2.max(axis=2).astype(np.float64)
+        fine_T = np.arange(len(strongest_TA)) / fine
+        coarse_TA, coarse_T = strongest_TA[:: fine // rate], fine_T[:: fine // rate]
+        names = [ACTION_UNITS[number].column for number in UNIT_NUMBERS]
+        found = events_of(table_of(dict(zip(names, coarse_TA.T, strict=True)), coarse_T))
+        for at, name in enumerate(names):
+            runs = _runs(strongest_TA[:, at] > PRESENT_FROM, fine_T)
+            more, counted = compared(runs, found[found["unit"] == name], length=fine_T[-1])
+            errors += more
+            numbers += counted
+    return in_words(errors, numbers)
+
+
+def studies(num_people: int, num_studies: int, seed: int) -> list[str]:
+    """How often a difference in smiles is found, where the second minute has twice as many and where not."""
+    lines = []
+    for name, more in (("planted null", 1.0), ("planted difference, 2.0 times the rate", 2.0)):
+        p_values, intervals = [], []
+        for study in range(num_studies):
+            people = study_of(num_people, more, [seed, study, round(10 * more)])
+            pairs = people[people["unit"] == "AU12"].pivot(
+                index="person", columns="condition", values="share"
+            )
+            test = ttest_rel(pairs["film"], pairs["rest"])
+            p_values.append(test.pvalue)
+            intervals.append([*test.confidence_interval(), float((pairs["film"] - pairs["rest"]).mean())])
+        low, high, mean = np.median(intervals, axis=0)
+        share = np.mean(np.array(p_values) < 0.05)
+        lines.append(
+            f"{name}: p < .05 in {share:.0%} of {num_studies} studies of {num_people} people; difference in "
+            f"share of time, median study: {mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
+    return lines
+
+
+def study_of(num_people: int, more: float, seed: list[int]) -> pd.DataFrame:
+    """The summary of one study: a minute of rest and a minute of film per person, as the renderer moves."""
+    random = np.random.default_rng(seed)
+    tables, rows = [], []
+    for person in range(num_people):
+        rate = 0.15 * random.lognormal(0, 0.4)  # people differ
+        halves = [
+            draw_motion(
+                random,
+                MotionSettings(base_rates={"12": min(0.8, rate * times)}, speech_share=0, still_share=0),
+                num_frames=1500,
+                frames_per_second=25,
+            ).max(axis=2)[:, UNIT_NUMBERS.index(12)]
+            for times in (1.0, more)
+        ]
+        name = f"p{person}.mp4"
+        tables.append(
+            detections_of(table_of({"AU12": np.concatenate(halves)}, np.arange(3000) / 25, name=name))
+        )
+        rows += [(name, "rest", 0, 60), (name, "film", 60, 120)]
+    conditions = pd.DataFrame(rows, columns=["file", "condition", "start", "end"])
+    return summarise(tables, conditions).people
+
+
+def two_hours(seed: int) -> list[str]:
+    """The time and memory of summarising 180 000 rows with 21 units and 200 markers."""
+    random = np.random.default_rng(seed)
+    clip = draw_motion(random, MotionSettings(), num_frames=1500, frames_per_second=25).max(axis=2)
+    whole = np.tile(clip, (120, 1))
+    names = [ACTION_UNITS[number].column for number in UNIT_NUMBERS]
+    seconds = np.arange(len(whole)) / 25
+    table = table_of(dict(zip(names, whole.T, strict=True)), seconds, name="long.mp4", with_intensity=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.parquet"
+        detections_of(table).save(path)
+        markers = pd.DataFrame({"file": "long.mp4", "start": np.arange(200) * 36.0})
+        markers["condition"] = np.where(np.arange(200) % 2, "a", "b")
+        num_rows = len(table)
+        del table, whole
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began, began_cpu = time.perf_counter(), time.process_time()
+        summarise([path], markers, combinations=("6+12",))
+        wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return [
+        f"{num_rows:,} rows, {len(names)} units, 200 markers: {wall:.1f} s ({cpu:.1f} s of processor time)",
+        f"peak memory of the process {peak / 1024:,.0f} MB (before it {before / 1024:,.0f} MB)",
+    ]
+
+
+def table_of(
+    intensity: dict[str, np.ndarray],
+    seconds: np.ndarray,
+    *,
+    name: str = "clip.mp4",
+    with_intensity: bool = False,
+) -> pd.DataFrame:
+    """A table of one face that is always usable; a probability is a fifth of the intensity."""
+    good = dict.fromkeys(PLACE, np.float32(0)) | dict.fromkeys(MEASURES, np.float32(100))
+    good |= {"box_right": np.float32(100), "box_bottom": np.float32(100), "inside": np.float32(1)}
+    probability = {unit: (values / 5).astype(np.float32) for unit, values in intensity.items()}
+    more = {f"{unit}_intensity": values.astype(np.float32) for unit, values in intensity.items()}
+    return pd.DataFrame(
+        {
+            **{"input": name, "frame": np.arange(len(seconds)), "timestamp": seconds},
+            **{"face_id": pd.array(np.zeros(len(seconds), int), "Int64"), "success": np.int8(1)},
+            **{"confidence": np.float32(1), "reason": "", "usable": np.int8(1), **good},
+            **probability,
+            **{
+                f"{unit}_present": (values > PRESENT_FROM).astype(np.int8)
+                for unit, values in intensity.items()
+            },
+            **(more if with_intensity else {}),
+        }
+    )
+
+
+def detections_of(table: pd.DataFrame) -> Detections:
+    """The table as the detector would give it."""
+    thresholds = {name: PRESENT_FROM / 5 for name in table if f"{name}_present" in table}
+    return Detections(pa.Table.from_pandas(table, preserve_index=False), {"thresholds": thresholds})
+
+
+def events_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Events of all units; frames of no interest to timing are as they are."""
+    units = [name for name in table if f"{name}_present" in table]
+    return find_events(table, dict.fromkeys(units, PRESENT_FROM / 5), settings=EventSettings())
+
+
+def compared(
+    runs: list[tuple[float, float]], found: pd.DataFrame, *, length: float
+) -> tuple[list[tuple[float, float]], np.ndarray]:
+    """Errors in seconds of the runs that begin and end within the clip, and counts of `timing_*`.
+
+    A run and an event belong together where they are each other's only overlap.
+    """
+    inside = [(a, b) for a, b in runs if a > 0 and b < length]
+    errors = []
+    for onset, offset in inside:
+        over = found[(found["onset"] < offset) & (found["offset"] > onset)]
+        if len(over) == 1:
+            errors.append((over["onset"].iloc[0] - onset, over["offset"].iloc[0] - offset))
+    invented = sum(
+        not any(a < event.offset and event.onset < b for a, b in runs) for event in found.itertuples()
+    )
+    return errors, np.array([len(inside), len(errors), invented])
+
+
+def in_words(errors: list[tuple[float, float]], numbers: np.ndarray) -> list[str]:
+    """Milliseconds: the median of signed and of absolute errors, and 95 % of the latter."""
+    lines = [
+        f"{numbers[0]:,} events, {numbers[1]:,} matched by one event each, {numbers[2]} without a true one"
+    ]
+    for name, error in zip(("onset", "offset"), 1000 * np.array(errors).T, strict=True):
+        middle, size, most = np.median(error), *np.quantile(np.abs(error), [0.5, 0.95])
+        lines.append(f"{name}: median {middle:+.1f} ms, absolute {size:.1f} ms, 95 % below {most:.1f} ms")
+    return lines
+
+
+def _runs(present: np.ndarray, seconds: np.ndarray) -> list[tuple[float, float]]:
+    """(first, end) of each run: the time of its first frame, and of the first frame after it."""
+    edges = np.diff(np.concatenate([[0], present.astype(int), [0]]))
+    times = np.append(seconds, seconds[-1] + (seconds[1] - seconds[0]))
+    return list(zip(times[edges == 1].tolist(), times[edges == -1].tolist(), strict=True))
+
+
+if __name__ == "__main__":
+    main()

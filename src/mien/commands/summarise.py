@@ -1,0 +1,72 @@
+"""`mien summarise`: tables of a study and its conditions -> a summary per person, and group curves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mien.commands.flags import add_set
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """TABLES... --conditions CSV --out DIR, who is who, and how events are found."""
+    parser.add_argument(
+        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or its folders"
+    )
+    parser.add_argument(
+        "--conditions",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="columns file, condition, and optionally face or person, stimulus, start, end (seconds of the "
+        "file). Without an end a row lasts until the file's next start. The condition `baseline` is each "
+        "person's own baseline",
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="CSV",
+        help="columns file, face, person, as `mien people` writes it (default: every face of every file is a "
+        "person of its own)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for summary.csv, curves.csv, curves.svg and quality.csv",
+    )
+    parser.add_argument(
+        "--events", default="", metavar="COMBINATIONS", help='also these combinations, as "6+12,1+2+4"'
+    )
+    add_set(
+        parser,
+        of="the summary",
+        example="events.shortest_seconds=0.2 quality.max_yaw_degrees=30 baseline=rest",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Summarise everything; 0, or 1 where conditions or people do not fit the tables."""
+    from mien.config import build, override
+    from mien.findings.events import combinations_of
+    from mien.findings.study import tables_in
+    from mien.findings.summary import SummarySettings, summarise
+    from mien.visualise.study_pages import write_curves
+
+    tables = tables_in(args.tables)
+    settings = build(SummarySettings, override({}, args.assignments), where="--set")
+    summary = summarise(
+        tables,
+        args.conditions,
+        people=args.people,
+        combinations=combinations_of(args.events),
+        settings=settings,
+    )
+    summary.save(args.out)
+    write_curves(summary.curves, args.out / "curves.svg")
+    people, conditions = (summary.people[name].nunique() for name in ("person", "condition"))
+    print(f"{args.out}: {len(tables):,} tables, {people:,} people, {conditions:,} conditions")
+    if summary.units_left_out:
+        print(f"left out, as no skill is proven: {', '.join(summary.units_left_out)}")
+    return 0

@@ -1,0 +1,301 @@
+"""A study in numbers: what each person showed under each condition, and mean curves around its start."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.detect.quality import QualitySettings
+from mien.detect.statistics import faces_of
+from mien.detect.table import Detections
+from mien.findings.events import EventSettings, Floats, Series, blank_units, find_events, followed
+from mien.findings.quality import judged, quality_report, unit_quality
+from mien.findings.study import Span, faces_of_study, spans_of, with_people
+from mien.io import write_bytes
+
+GROUP = ["person", "condition", "stimulus", "unit"]
+MEASURES = (
+    *("trials", "seconds", "usable_seconds", "share", "rate", "mean", "peak"),
+    *("mean_intensity", "peak_intensity", "responses", "latency"),
+)
+CHANGES = ("share", "rate", "mean", "mean_intensity")
+
+
+@dataclass(frozen=True)
+class CurveSettings:
+    """Curves around the start of every condition, in bins."""
+
+    before_seconds: float = 1.0
+    after_seconds: float = 3.0
+    bin_seconds: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.before_seconds >= 0 and self.after_seconds > 0 and self.bin_seconds > 0):
+            raise ValueError(f"{self}: expected times above 0 (before_seconds may be 0)")
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Of the bins, in seconds from the start; 0 is one of them."""
+        first = -int(np.ceil(self.before_seconds / self.bin_seconds - 1e-9))
+        last = int(np.ceil(self.after_seconds / self.bin_seconds - 1e-9))
+        return np.arange(first, last + 1, dtype=np.float64) * self.bin_seconds
+
+
+@dataclass(frozen=True)
+class SummarySettings:
+    """How a study is summarised. `quality` None: `usable` as in the tables."""
+
+    events: EventSettings = field(default_factory=EventSettings)
+    quality: QualitySettings | None = None
+    curves: CurveSettings = field(default_factory=CurveSettings)
+    baseline: str = "baseline"  # the condition that holds a person's own baseline
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """`people`: one row per person, condition, stimulus and unit. `curves`: per condition, unit and bin.
+    `quality`: per file and face. `units_left_out`: those whose presence is blank in a table."""
+
+    people: pd.DataFrame
+    curves: pd.DataFrame
+    quality: pd.DataFrame
+    units_left_out: tuple[str, ...]
+
+    def save(self, folder: Path) -> None:
+        """`summary.csv`, `curves.csv`, `quality.csv`. WriteError."""
+        named = {"summary": self.people, "curves": self.curves, "quality": self.quality}
+        for name, table in named.items():
+            content = table.to_csv(index=False, float_format="%.6g").encode("utf-8", "backslashreplace")
+            write_bytes(folder / f"{name}.csv", content)
+
+
+def summarise(
+    tables: Sequence[Path | Detections],
+    conditions: Path | pd.DataFrame,
+    *,
+    people: Path | pd.DataFrame | None = None,
+    combinations: Sequence[str] = (),
+    settings: SummarySettings | None = None,
+) -> Summary:
+    """The study of these tables, one of which is held in memory at a time.
+
+    `conditions` and `people` are CSV files or data frames (`mien.findings.study`). Of the time in which a
+    person's face is usable: `share`, the share in which the unit is present; `rate`, events that begin per
+    minute; `mean` and `peak` of the probability, and of the intensity where there is one. `latency` is the
+    mean time in seconds from the start to the first event that begins after it, over the `responses` of
+    `trials`. The columns `..._change` are differences from the person's own baseline condition; NaN without
+    one. StudyError where conditions or people do not fit the tables.
+    """
+    settings = settings or SummarySettings()
+    study = faces_of_study(_opened(tables))
+    study = study if people is None else with_people(study, people)
+    spans = spans_of(study, conditions)
+    trials: list[dict[str, Any]] = []
+    curves = _Curves(settings.curves)
+    reports: list[pd.DataFrame] = []
+    left_out: dict[str, None] = {}
+    for detections in _opened(tables):
+        table = detections.to_pandas()
+        table = table if settings.quality is None else judged(table, settings.quality)
+        reports.append(quality_report(table))
+        left_out |= dict.fromkeys(blank_units(table) if detections.faces else ())
+        for own, series, events in _followed_faces(table, detections.metadata, spans, combinations, settings):
+            trials += _trials(own, series, events)
+            curves.add(own, series, events.name)
+    of_person = study.set_index(["file", "face"])["person"]
+    report = pd.concat(reports, ignore_index=True)
+    keys = zip(report["input"], report["face"], strict=True)
+    report.insert(2, "person", [of_person.get(key, "") for key in keys])
+    return Summary(
+        _with_changes(_by_person(trials), settings.baseline), curves.over_people(), report, tuple(left_out)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """The events of one unit or combination of a face, in time."""
+
+    name: str
+    onset_E: Floats
+    offset_E: Floats
+
+    def present(self, time_N: Floats) -> NDArray[np.bool_]:
+        """(N,): whether an event is going on."""
+        latest_N = np.searchsorted(self.onset_E, time_N, side="right") - 1
+        ends_N = np.append(self.offset_E, -np.inf)[latest_N]  # -1: before the first
+        return (latest_N >= 0) & (time_N < ends_N)
+
+
+def _opened(tables: Sequence[Path | Detections]) -> Iterator[Detections]:
+    for table in tables:
+        yield table if isinstance(table, Detections) else Detections.load(table)
+
+
+def _followed_faces(
+    table: pd.DataFrame,
+    metadata: Mapping[str, Any],
+    spans: Sequence[Span],
+    combinations: Sequence[str],
+    settings: SummarySettings,
+) -> Iterator[tuple[list[Span], Series, _Events]]:
+    """Every face with conditions, once for every unit and combination: its spans, rows and events."""
+    narrower = unit_quality(metadata)
+    events = find_events(
+        table,
+        metadata.get("thresholds", {}),
+        combinations=combinations,
+        settings=settings.events,
+        narrower=narrower,
+    )
+    of_face = dict(iter(events.groupby(["input", "face", "unit"])))
+    for face in faces_of(table):
+        own = [span for span in spans if (span.input, span.face) == (face.input, face.face_id)]
+        for name, units in followed(table, combinations).items() if own else ():
+            found = of_face.get((face.input, face.face_id, name), events[:0])
+            times = (found[time].to_numpy(np.float64) for time in ("onset", "offset"))
+            yield own, Series.of(face, units, narrower), _Events(name, *times)
+
+
+def _trials(spans: Sequence[Span], series: Series, events: _Events) -> Iterator[dict[str, Any]]:
+    """Sums over each span, for `_by_person`."""
+    probability_N, intensity_N = series.weakest(), series.weakest("_intensity")
+    graded, present_N = np.isfinite(intensity_N).any(), events.present(series.time_N)
+    for span in spans:
+        first, last = np.searchsorted(series.time_N, [span.start, span.end])
+        inside, shown_N = slice(first, last), series.shown_N[first:last]
+        begin_E = events.onset_E[(events.onset_E > span.start) & (events.onset_E < span.end)]
+        yield {
+            **dict(zip(GROUP, (span.person, span.condition, span.stimulus, events.name), strict=True)),
+            "trials": 1,
+            "seconds": span.end - span.start,
+            "usable_seconds": shown_N.sum(),
+            "share": (shown_N * present_N[inside]).sum(),
+            "rate": 60.0 * len(begin_E),
+            "mean": (shown_N * probability_N[inside]).sum(),
+            "mean_intensity": (shown_N * intensity_N[inside]).sum() if graded else np.nan,
+            "peak": probability_N[inside].max(initial=-np.inf),
+            "peak_intensity": intensity_N[inside].max(initial=-np.inf),
+            "responses": int(len(begin_E) > 0),
+            "latency": begin_E[0] - span.start if len(begin_E) else 0.0,
+        }
+
+
+def _by_person(trials: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per person, condition, stimulus and unit; NaN where nothing was usable."""
+    groups = pd.DataFrame(trials, columns=[*GROUP, *MEASURES]).groupby(GROUP, sort=False)
+    table = groups.sum(min_count=1)  # NaN for a model without intensities
+    for name in ("peak", "peak_intensity"):
+        table[name] = groups[name].max()
+    table = table.reset_index()
+    usable = table["usable_seconds"].where(table["usable_seconds"] > 0)
+    for name in ("share", "rate", "mean", "mean_intensity"):
+        table[name] /= usable
+    table["latency"] /= table["responses"].where(table["responses"] > 0)
+    return table.replace(-np.inf, np.nan)
+
+
+def _with_changes(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """With the difference of each of CHANGES from the person's baseline condition."""
+    rows = table[table["condition"] == baseline]
+    keys = ["person", "unit"]
+    # Stimuli within the baseline count by their usable time.
+    weights = rows["usable_seconds"]
+    of_person = pd.concat([rows[keys], weights, rows[list(CHANGES)].mul(weights, axis=0)], axis=1)
+    of_person = of_person.groupby(keys).sum(min_count=1)
+    of_person = of_person[list(CHANGES)].div(of_person["usable_seconds"], axis=0)
+    own = of_person.reindex(pd.MultiIndex.from_frame(table[keys]))
+    for name in CHANGES:
+        table[f"{name}_change"] = table[name] - own[name].to_numpy()
+    return table
+
+
+class _Curves:
+    """Sums of each person's curves under each condition; the trials are not kept."""
+
+    def __init__(self, settings: CurveSettings) -> None:
+        self._edges = settings.edges
+        self._bin_seconds = settings.bin_seconds
+        self._sums: defaultdict[tuple[str, str, str], NDArray[np.float64]] = defaultdict(
+            lambda: np.zeros((2, len(self._edges) - 1))  # of trials' means, and how many trials
+        )
+        self._measure: dict[str, str] = {}
+
+    def add(self, spans: Sequence[Span], series: Series, name: str) -> None:
+        """The trials of one face and unit: intensity where there is one, else probability."""
+        intensity_N = series.weakest("_intensity")
+        graded = bool(np.isfinite(intensity_N).any())
+        value_N = intensity_N if graded else series.weakest()
+        self._measure[name] = "intensity" if graded else self._measure.get(name, "probability")
+        num_bins = len(self._edges) - 1
+        for span in spans:
+            bin_N = np.floor((series.time_N - span.start - self._edges[0]) / self._bin_seconds + 1e-6)
+            inside_N = (bin_N >= 0) & (bin_N < num_bins)
+            bins = bin_N[inside_N].astype(np.int64)
+            count_B = np.bincount(bins, minlength=num_bins)
+            sum_B = np.bincount(bins, value_N[inside_N], minlength=num_bins)
+            with np.errstate(invalid="ignore"):
+                mean_B = sum_B / count_B
+            sums = self._sums[span.condition, name, span.person]
+            sums += np.where(np.isfinite(mean_B), [mean_B, np.ones_like(mean_B)], 0.0)
+
+    def over_people(self) -> pd.DataFrame:
+        """Columns: condition, unit, measure, seconds (of the bin's middle), mean, low, high, people."""
+        persons: defaultdict[tuple[str, str], list[NDArray[np.float64]]] = defaultdict(list)
+        for (condition, name, _person), (sum_B, count_B) in self._sums.items():
+            with np.errstate(invalid="ignore"):
+                persons[condition, name].append(sum_B / count_B)
+        seconds_B = (self._edges[:-1] + self._edges[1:]) / 2
+        tables = []
+        for (condition, name), curves in persons.items():
+            mean_B, half_B, people_B = mean_and_half_interval(np.array(curves))
+            named = {
+                "condition": condition,
+                "unit": name,
+                "measure": self._measure[name],
+                "seconds": seconds_B,
+            }
+            numbers = {"mean": mean_B, "low": mean_B - half_B, "high": mean_B + half_B, "people": people_B}
+            tables.append(pd.DataFrame(named | numbers)[people_B > 0])
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def mean_and_half_interval(values_PB: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Mean over P people, half of its 95 % interval by Student's t, and the number of people, each (B,).
+
+    NaN is a person without a value. The interval of fewer than two people is NaN.
+    """
+    people_B = np.isfinite(values_PB).sum(axis=0)
+    frame = pd.DataFrame(values_PB)
+    error_B = frame.sem().to_numpy()
+    factor_B = np.array([_student(max(1, int(people) - 1)) for people in people_B])
+    return frame.mean().to_numpy(), error_B * factor_B, people_B
+
+
+@cache
+def _student(freedom: int) -> float:
+    """The t that |T| stays below with probability .95, by halving an angle.
+
+    Abramowitz & Stegun, Handbook of Mathematical Functions (1964), 26.7.3 and 26.7.4: with tan(angle) =
+    t / sqrt(freedom), the probability is a finite sum over powers of the cosine. SciPy has the same, and is
+    not among what the detector installs.
+    """
+    odd = freedom % 2
+    steps = np.arange(1 + odd, freedom - 1, 2, dtype=np.float64)
+    weights = np.cumprod(np.append(1.0, steps / (steps + 1)))
+    low, high = 0.0, np.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        cosine = np.cos(angle)
+        inside = np.sin(angle) * (weights * cosine ** (2 * np.arange(len(weights)) + odd)).sum()
+        if odd:
+            inside = 2 / np.pi * (angle + (inside if freedom > 1 else 0.0))
+        low, high = (angle, high) if inside < 0.95 else (low, angle)
+    return float(np.sqrt(freedom) * np.tan(low))
