@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mien.detect.recording import Account
     from mien.detect.run import DetectWork
     from mien.findings.events import EventSettings
+    from mien.visualise.redaction import Redaction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
     parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
     parser.add_argument("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
+    parser.add_argument(
+        "--redact",
+        metavar="all|but:ID,ID",
+        help="also NAME.redacted.mp4: as --video, without sound, all faces blurred, or all but those",
+    )
     parser.add_argument(
         "--events",
         default="",
@@ -101,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         settings=settings.events,
         page=args.page,
         annotated=args.video,
+        redaction=None if args.redact is None else _redaction(args),
     )
     work = DetectWork(make_detector, args.out, args.format, finish)
     listing = list_media(args.media, leave_out=args.out)
@@ -117,6 +124,7 @@ def _finished(
     settings: EventSettings,
     page: bool,
     annotated: bool,
+    redaction: Redaction | None,
 ) -> Account:
     """The account with what was found in the table, and whether it could be shown."""
     from mien.findings.beside import with_findings
@@ -127,11 +135,18 @@ def _finished(
         account = with_findings(account, table, combinations=combinations, settings=settings)
     except WriteError as error:
         return replace(account, not_shown=str(error))
-    if page or annotated:
+    if page or annotated or redaction is not None:
         from mien.visualise.beside_tables import show_medium
 
-        account = replace(account, not_shown=show_medium(medium, out, page=page, annotated=annotated))
+        shown = show_medium(medium, out, page=page, annotated=annotated, redaction=redaction)
+        account = replace(account, not_shown=shown)
     return account
+
+
+def _redaction(args: argparse.Namespace) -> Redaction:
+    from mien.visualise.redaction import Redaction
+
+    return Redaction.parse(args.redact, args.finder)
 
 
 def _warn(detector: Detector) -> None:

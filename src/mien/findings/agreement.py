@@ -173,16 +173,18 @@ def _compared(
     of_a, of_b = a.readings(face, timeline), b.readings(face, timeline)
     for unit in sorted(of_a.keys() & of_b.keys()):
         (a_N, graded_a_N), (b_N, graded_b_N) = of_a[unit], of_b[unit]
-        events = [
-            [run[2:4] for run in runs_of(present_N, time_N) if run.value == 1]
-            if coding.frames
-            else [span[:2] for span in coding.spans(face, unit)]
-            for coding, present_N in ((a, a_N), (b, b_N))
-        ]
-        pairs = paired_events(*events, tolerance_seconds)
-        counts = len(events[0]), len(events[1]), len(pairs)
+        events_a, events_b = _events(a, face, unit, a_N, time_N), _events(b, face, unit, b_N, time_N)
+        pairs = paired_events(events_a, events_b, tolerance_seconds)
+        counts = len(events_a), len(events_b), len(pairs)
         apart = [run for run in runs_of(a_N - b_N, time_N) if run.value != 0]
         yield _Compared(face, unit, _sums(a_N, graded_a_N, b_N, graded_b_N, counts), pairs, apart)
+
+
+def _events(coding: Coding, face: Face, unit: str, present_N: Floats, time_N: Floats) -> list[Span]:
+    """The coding's own; of a coding with frames the runs of frames in which the unit is present."""
+    if coding.frames:
+        return [(run.onset, run.offset) for run in runs_of(present_N, time_N) if run.value == 1]
+    return [span[:2] for span in coding.spans(face, unit)]
 
 
 def _timeline(a: Coding, b: Coding, face: Face, video: pd.DataFrame | None) -> pd.DataFrame:

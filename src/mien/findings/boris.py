@@ -52,7 +52,7 @@ def read_project(path: Path) -> Coding:
             )
             before = float(observation.get("time offset") or 0)  # is in the times of the events
             times = [
-                (float(time) - before, (videos[-1], *map(str, whose[:3])))
+                (float(time) - before, (videos[-1], str(whose[0]), str(whose[1]), str(whose[2])))
                 for time, *whose in observation["events"]
             ]
             events += _paired(path, name, times, types)

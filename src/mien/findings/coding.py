@@ -197,7 +197,7 @@ def in_milliseconds(coding: Coding) -> dict[Tier, list[tuple[int, int, str]]]:
     """
     found: dict[Tier, list[tuple[int, int, str]]] = {tier: [] for tier in sorted(coding.tiers)}
     for *tier, onset, offset, intensity in coding.events.sort_values("onset").itertuples(index=False):
-        spans = found[tuple(tier)]  # type: ignore[index]
+        spans = found[tuple(tier)]
         first, last = round(1000 * onset), round(1000 * offset)
         earliest = spans[-1][1] if spans else 0
         if first < earliest or last <= first:

@@ -99,9 +99,13 @@ def lagged_correlation(
     curve = pd.DataFrame(
         {"lag": lag_L.round(6), "r": np.tanh(mean_L), "low": np.tanh(low_L), "high": np.tanh(high_L)}
     ).assign(surrogate=np.tanh(np.quantile(peaks_R, 0.95)))
+    best = curve.loc[peak]
     return Dyad(
         curve,
-        *(float(curve[name][peak]) for name in ("r", "low", "high", "lag")),
+        r=float(best["r"]),
+        r_low=float(best["low"]),
+        r_high=float(best["high"]),
+        lag_seconds=float(best["lag"]),
         p_value=(1 + int((peaks_R >= mean_L[peak]).sum())) / (1 + num_surrogates),
         num_windows=W,
         num_windows_left_out=int((~whole_W).sum()),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -160,7 +159,7 @@ def _read_detections(path: Path) -> Coding:
     }
     every_frame = table.drop_duplicates(["input", "frame"]).rename(columns=columns)
     limits = {str(name): limits_of(rows) for name, rows in every_frame.groupby("input")}
-    return _of_frames(path, frames, units, limits=limits)
+    return replace(_of_frames(path, frames, units), limits=limits)
 
 
 def _read_labels(path: Path, occurs_at: float | None) -> Coding:
@@ -178,14 +177,12 @@ def _read_labels(path: Path, occurs_at: float | None) -> Coding:
         for name, rows in table.groupby(labels.path_N, sort=False)
     }
     subjects = dict(zip(labels.path_N.tolist(), labels.subject_N.tolist(), strict=True))
-    return _of_frames(path, frames, units, subjects=subjects)
+    return replace(_of_frames(path, frames, units), subjects=subjects)
 
 
-def _of_frames(
-    path: Path, frames: Mapping[Face, pd.DataFrame], units: list[str], **more: Mapping[str, Any]
-) -> Coding:
+def _of_frames(path: Path, frames: Mapping[Face, pd.DataFrame], units: list[str]) -> Coding:
     tiers = [(*face, unit, "") for face in frames for unit in units]
-    return Coding(path, tiers, events_of_frames(frames, units), frames, **more)
+    return Coding(path, tiers, events_of_frames(frames, units), frames)
 
 
 def _read_events(path: Path) -> Coding:

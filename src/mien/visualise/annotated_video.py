@@ -19,6 +19,7 @@ from mien.detect.table import BOX, Detections
 from mien.io import write_bytes
 from mien.video import Frame, VideoError, read_frames, read_image
 from mien.visualise.page_parts import Picture, jpeg, unit_name
+from mien.visualise.redaction import Redaction, Redactor
 from mien.visualise.timed_video import until_damage, write_timed_video
 
 Row = Mapping[str, Any]  # one row of the table: a frame and face
@@ -32,7 +33,9 @@ _ROWS_AT_A_TIME = 1024
 _BANNER_SIZE, _BANNER_LINE_PX = 0.5, 22
 
 
-def write_annotated_video(video: Path, detections: Detections | Path, out: Path) -> int:
+def write_annotated_video(
+    video: Path, detections: Detections | Path, out: Path, *, redaction: Redaction | None = None
+) -> int:
     """`out`, an mp4 with the frames and the sound of `video`; returns how many frames.
 
     Times count from the first frame, which is at 0 whatever its time in the file.
@@ -40,21 +43,28 @@ def write_annotated_video(video: Path, detections: Detections | Path, out: Path)
     480 px in height is enlarged. `detections` is of that one file, or the path of its Parquet file, which is
     read piece by piece, so that memory does not grow with the video. Rows come in the order of frames; a
     frame without any is shown as "not looked at". Of a damaged video the frames that can be decoded are
-    written, then VideoError is raised.
+    written, then VideoError is raised. With `redaction` faces are blurred, and there is no sound: voices
+    identify people.
     """
     overlay, rows_by_frame = _overlay_and_rows(detections)
     problems: list[VideoError] = []
-    frames = _drawn(until_damage(read_frames(video), problems), rows_by_frame, overlay)
-    num_frames = write_timed_video(out, frames, audio_from=video)
+    redactor = None if redaction is None else Redactor(redaction)
+    frames = _drawn(until_damage(read_frames(video), problems), rows_by_frame, overlay, redactor)
+    num_frames = write_timed_video(out, frames, audio_from=video if redaction is None else None)
     for problem in problems:
         raise problem
     return num_frames
 
 
-def write_annotated_picture(picture: Path, detections: Detections, out: Path) -> None:
+def write_annotated_picture(
+    picture: Path, detections: Detections, out: Path, *, redaction: Redaction | None = None
+) -> None:
     """`out`, a JPEG file of the picture with the detections drawn in."""
     overlay, rows_by_frame = _overlay_and_rows(detections)
-    drawn = overlay.draw(read_image(picture), [row for _, rows in rows_by_frame for row in rows])
+    rows, image_HWC = [row for _, rows in rows_by_frame for row in rows], read_image(picture)
+    if redaction is not None:
+        image_HWC = Redactor(redaction)(image_HWC, rows, 0.0)
+    drawn = overlay.draw(image_HWC, rows)
     write_bytes(out, jpeg(drawn, quality=92), temporary_folder=out.parent)
 
 
@@ -130,7 +140,10 @@ def _overlay_and_rows(
 
 
 def _drawn(
-    frames: Iterable[Frame], rows_by_frame: Iterator[tuple[int, list[Row]]], overlay: Overlay
+    frames: Iterable[Frame],
+    rows_by_frame: Iterator[tuple[int, list[Row]]],
+    overlay: Overlay,
+    redactor: Redactor | None,
 ) -> Iterator[tuple[float, Picture]]:
     """Each frame with its rows; both come in the order of frames."""
     number, rows = next(rows_by_frame, (-1, []))
@@ -138,7 +151,10 @@ def _drawn(
         while rows and number < frame.source_frame_index:
             number, rows = next(rows_by_frame, (-1, []))
         of_frame = rows if number == frame.source_frame_index else []
-        yield frame.seconds, overlay.draw(frame.image_HWC, of_frame)
+        picture_HWC = frame.image_HWC
+        if redactor is not None:
+            picture_HWC = redactor(picture_HWC, of_frame, frame.seconds)
+        yield frame.seconds, overlay.draw(picture_HWC, of_frame)
 
 
 def _batches_of_file(path: Path) -> Iterator[pa.RecordBatch]:

@@ -28,16 +28,21 @@ from mien.video import VideoError
 from mien.visualise.annotated_video import write_annotated_picture, write_annotated_video
 from mien.visualise.detection_page import write_detection_page
 from mien.visualise.page_parts import link_to, printable, template
+from mien.visualise.redaction import Redaction
 
 _NAMED = 3  # problems
 _MOST_ROWS = 2000
 
 _Write = Callable[[Path], object]
+_WriteCopy = Callable[..., object]  # also with redaction=
 
 
-def show_medium(medium: Medium, out: Path, *, page: bool, annotated: bool) -> str:
+def show_medium(
+    medium: Medium, out: Path, *, page: bool, annotated: bool, redaction: Redaction | None = None
+) -> str:
     """`NAME.html` and `NAME.annotated.mp4` (`.annotated.jpg` for pictures), where older than the table.
 
+    With `redaction` also `NAME.redacted.mp4` (`.jpg`), always anew: it may be of other faces than before.
     A damaged video is shown as far as it can be decoded. What cannot be written is skipped; returns why.
     """
     problems: list[str] = []
@@ -47,6 +52,9 @@ def show_medium(medium: Medium, out: Path, *, page: bool, annotated: bool) -> st
             path = stem.with_name(f"{stem.name}{end}")
             if wanted and not _is_of(path, table):
                 problems += _problem_of(write, path, table)
+        if redaction is not None:
+            path = stem.with_name(f"{stem.name}{suffix.replace('annotated', 'redacted')}")
+            problems += _problem_of(partial(write_copy, redaction=redaction), path, table)
     more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     return "; ".join(problems[:_NAMED]) + more
 
@@ -105,7 +113,7 @@ def write_overview_page(tables: Iterable[Path], out: Path) -> Path:
     return out
 
 
-def _views(medium: Medium, table: Path) -> Iterator[tuple[Path, _Write, str, _Write]]:
+def _views(medium: Medium, table: Path) -> Iterator[tuple[Path, _Write, str, _WriteCopy]]:
     """For each file of a medium: stem of page and copy, writer of the page, suffix and writer of the copy."""
     if medium.kind == "video":
         video = medium.files[0].path
