@@ -11,6 +11,7 @@ from mien import cli
 from mien.evaluate.metrics import icc_3_1
 from mien.findings.agreement import agree, event_f1, f1, icc, kappa, paired_events
 from mien.findings.coding import CodingError
+from mien.findings.exchange import read_people
 
 
 def frames_of(face_values, unit="AU12"):
@@ -129,6 +130,19 @@ def test_which_face_and_file_is_compared_is_noted_and_nothing_in_common_refused(
     assert "face 1, seen longest" in found.notes[2]
     with pytest.raises(CodingError, match=r"a.parquet and c.eaf: no action unit"):
         agree(a, coding({("v.mp4", "1", "AU01", ""): []}, path="c.eaf"))
+
+
+def test_people_over_files_are_read_from_a_csv(coding, tmp_path):
+    tiers = {(f"{name}.mp4", face, "AU12", ""): [(0, 1)] for name in "uv" for face in ("0", "1")}
+    a = coding(tiers)
+    csv = tmp_path / "people.csv"
+    csv.write_text("file,face,person,minutes\nu.mp4,0,ann,1\nv.mp4,1,ann,1\nv.mp4,0,,1\n")
+    people = read_people(csv, a)
+    assert people == {("u.mp4", "0"): "ann", ("v.mp4", "1"): "ann"}
+    assert agree(a, a, people=people).scores.iloc[0]["people"] == 3
+    assert read_people(csv, coding({("u.mp4", "", "AU12", ""): []})) == {("u.mp4", ""): "ann"}
+    with pytest.raises(CodingError, match=r"people.csv: names nobody in w.mp4"):
+        read_people(csv, coding({("w.mp4", "", "AU12", ""): []}))
 
 
 def test_the_command_writes_scores_disagreements_and_a_page(tmp_path, capsys):

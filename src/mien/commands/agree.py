@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the scores and write them; 0, or 1 where events lie outside their video."""
     from mien.findings.agreement import agree
-    from mien.findings.exchange import beyond, find_videos, known_limits, read_coding
+    from mien.findings.exchange import beyond, find_videos, known_limits, read_coding, read_people
     from mien.io import write_bytes
     from mien.visualise.agreement_page import write_agreement_page
 
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         b,
         tolerance_seconds=args.tolerance,
         timelines={name: video.timeline for name, video in videos.items()},
+        people=read_people(args.people, a) if args.people else None,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     for name, table in (("agreement", found.scores), ("disagreements", found.disagreements)):

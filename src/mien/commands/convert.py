@@ -30,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write every coding in the other format; 0, or 1 where events lie outside their video."""
-    from mien.findings.exchange import beyond, find_videos, known_limits, read_coding, write_coding
+    from mien.findings.exchange import (
+        beyond,
+        find_videos,
+        known_limits,
+        read_coding,
+        read_people,
+        write_coding,
+    )
 
     outside: list[str] = []
     for path in args.codings:
@@ -38,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         videos = find_videos(coding, args.media) if args.media else {}
         limits = known_limits(coding, videos)
         coding = coding.in_file_time(limits)
-        written = write_coding(coding, args.out, args.to, videos=videos)
+        people = read_people(args.people, coding) if args.people else {}
+        subjects = {name: person for (name, _), person in people.items()}
+        written = write_coding(coding, args.out, args.to, videos=videos, subjects=subjects)
         print(f"{path}: {len(coding.events):,} events -> {', '.join(map(str, written))}")
         if coding.left_out:
             print(f"{path}: left out, as no event of an action unit: {', '.join(coding.left_out)}")

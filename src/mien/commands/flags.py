@@ -60,6 +60,13 @@ def add_coding(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="the intensity from which on a unit of a table of labels is present",
     )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="CSV",
+        help="columns file, face, person, as `mien people` writes it (default: the labels' subjects, else "
+        "every face of every file is a person)",
+    )
 
 
 def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> None:

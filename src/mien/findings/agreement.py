@@ -242,7 +242,7 @@ def _scores(sums: Mapping[tuple[str, str], Floats], differences: pd.DataFrame, s
         table[name] = value_A
         table[f"{name}_low"], table[f"{name}_high"] = _interval(drawn_RA)
         low, high = _interval(_mean(drawn_RA)[:, None])
-        means |= {name: _mean(value_A), f"{name}_low": low[0], f"{name}_high": high[0]}
+        means |= {name: float(_mean(value_A)), f"{name}_low": low[0], f"{name}_high": high[0]}
     table["events_a"], table["events_b"], table["events_paired"] = total_AK[:, _EVENTS_A:].astype(int).T
     times = differences.groupby("unit").agg({"onset_ms": "median", "offset_ms": "median", "overlap": "mean"})
     table = table.join(times, on="unit")

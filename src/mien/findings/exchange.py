@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mien.datasets.base import BY_TIME, PICTURE
+from mien.datasets.label_files import read_table, require_columns
 from mien.datasets.table import Table
 from mien.detect.media import list_media
 from mien.detect.statistics import frame_seconds, units_with_presence
@@ -81,6 +82,24 @@ def find_videos(coding: Coding, media: Path) -> dict[str, Video]:
     listed = (file for medium in list_media([media]).media if medium.kind == "video" for file in medium.files)
     paths = {file.shown: file.path for file in listed}
     return {name: Video(paths[found]) for name, found in paired_names(coding.inputs, list(paths)).items()}
+
+
+def read_people(path: Path, coding: Coding) -> dict[Face, str]:
+    """Who is behind each face, from a CSV with the columns file, face, person, as `mien people` writes it.
+
+    A coding that names no face takes the one person of its file. ValueError where the CSV names nobody of it.
+    """
+    table = read_table(path)
+    require_columns(table, ["file", "face", "person"], path=path)
+    found: dict[Face, str] = {}
+    for name, face in coding.units:
+        rows = table[(table["file"] == name) & ((table["face"] == face) | (face == ""))]
+        people = set(rows["person"]) - {""}
+        if len(people) == 1:
+            found[name, face] = people.pop()
+    if not found:
+        raise CodingError(f"{path}: names nobody in {', '.join(coding.inputs[:3])} of {coding.path}")
+    return found
 
 
 def known_limits(coding: Coding, videos: Mapping[str, Video]) -> dict[str, tuple[float, float]]:
