@@ -22,9 +22,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.backbones import build_backbone
-from mien.data.prepare import PrepareSettings, prepare
+from mien.data.prepare import prepare
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
+from mien.data.store_writer import PrepareSettings
 from mien.data.views import FaceViews, ViewSettings
 from mien.evaluate.probe import OccurrenceTargets, ProbeSettings, fit_head
 from mien.faces.track import FaceTracking

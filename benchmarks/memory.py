@@ -20,8 +20,9 @@ import cv2
 import psutil
 
 from mien.data.jobs import FrameProgress
-from mien.data.prepare import PrepareSettings, prepare
+from mien.data.prepare import prepare
 from mien.data.sources import list_sources
+from mien.data.store_writer import PrepareSettings
 from mien.detect.detector import Detector
 from mien.detect.media import list_media
 from mien.detect.recording import record_medium

@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.jobs import Finished, run_jobs
-from mien.data.prepare import PrepareSettings, prepare
+from mien.data.prepare import prepare
 from mien.data.sources import Source, list_sources
+from mien.data.store_writer import PrepareSettings
 from mien.faces.track import FaceTracking
 from mien.video import read_frames, write_video
 

@@ -6,9 +6,9 @@ import pytest
 from planted_tracking import prepare_planted
 
 from mien.data.merge import merge, missing_shards
-from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
+from mien.data.store_writer import PrepareSettings
 from mien.faces.contract import ContractMismatchError
 
 

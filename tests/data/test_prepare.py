@@ -20,11 +20,11 @@ from planted_tracking import PlantedTracking, prepare_planted
 from mien.data.accounts import format_accounts
 from mien.data.jobs import WorkersDieError
 from mien.data.parts import Fingerprint
-from mien.data.prepare import PrepareSettings, StrictError, plan_work
+from mien.data.prepare import StrictError, plan_work
 from mien.data.sources import list_sources
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
-from mien.data.store_writer import JpegSettings, write_video
+from mien.data.store_writer import JpegSettings, PrepareSettings, write_video
 from mien.faces.contract import ContractMismatchError
 
 TABLES = ("manifest.parquet", "frames.parquet", "frames.index.npy", "accounts.parquet", "store.json")

@@ -20,11 +20,12 @@ from planted_tracking import PlantedTracking, prepare_planted
 from mien import cli
 from mien.data import remote
 from mien.data.parts import read_part
-from mien.data.prepare import PrepareSettings, plan_work, prepare
+from mien.data.prepare import plan_work, prepare
 from mien.data.remote import MissingDriverError, RemoteError, list_remote, look_at
 from mien.data.sources import SourceError, list_sources
 from mien.data.store import TrackStore, local_store
 from mien.data.store_layout import StoreError
+from mien.data.store_writer import PrepareSettings
 from mien.io import WriteError
 
 

@@ -12,9 +12,9 @@ import pytest
 from planted_finding import Dying
 
 from mien.data.jobs import WorkersDieError
-from mien.data.prepare import PrepareSettings
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
+from mien.data.store_writer import PrepareSettings
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.evaluate.labelled_faces import (
     labelled_faces,

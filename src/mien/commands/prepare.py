@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
     """Prepare what is not done yet and print the accounts; 0 also where files were skipped."""
     from mien.config import build, override
     from mien.data.accounts import format_accounts
-    from mien.data.prepare import PrepareSettings, prepare
+    from mien.data.prepare import prepare
     from mien.data.progress import FileProgress
     from mien.data.sources import Shard, list_sources
     from mien.data.store import StoreSummary, TrackStore
+    from mien.data.store_writer import PrepareSettings
     from mien.faces.track import FaceTracking
 
     _refuse_url(args.out)

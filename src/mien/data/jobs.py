@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -274,6 +275,29 @@ def end_with_parent(end: Callable[[], object]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=wait_for, args=(parent,), daemon=True).start()
+
+
+def worker_context(preload: str) -> BaseContext:
+    """For a data loader's workers: they are forked from a server without threads that has imported `preload`.
+
+    OpenCV's and OpenMP's pools do not survive a fork of the process itself.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    return context
+
+
+def begin_worker(_worker: int) -> None:
+    """One thread per worker; signals are left to the main process, and the worker ends with it."""
+    import cv2
+    import torch
+
+    end_with_parent(lambda: os._exit(1))
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _how_it_ended(exit_code: int | None) -> str:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.data.clips import ClipDraw, ClipPool, NoClipsError
-from mien.data.jobs import end_with_parent
+from mien.data.jobs import begin_worker, worker_context
 from mien.data.labels import FrameLabels
 from mien.data.store import TrackStore
 
@@ -162,27 +157,10 @@ def clip_loader(
         num_workers=settings.workers,
         prefetch_factor=settings.prefetch_steps if settings.workers else None,
         worker_init_fn=begin_worker,
-        multiprocessing_context=worker_context() if settings.workers else None,
+        multiprocessing_context=worker_context(__name__) if settings.workers else None,
         generator=torch.Generator(),  # otherwise the loader draws from the global state at every start
         pin_memory=pin_memory,
     )
-
-
-def worker_context() -> BaseContext:
-    """Workers are forked from a server without threads: OpenCV's and OpenMP's pools do not survive a fork."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def begin_worker(_worker: int) -> None:
-    """One thread per worker; signals are left to the main process, and the worker ends with it."""
-    end_with_parent(lambda: os._exit(1))
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Steps(Sampler[list[ClipKey]]):

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
@@ -31,6 +31,7 @@ from mien.data.store_layout import (
 )
 from mien.data.store_writer import (
     JpegSettings,
+    PrepareSettings,
     identities_of_tracks,
     skip_for_now,
     skip_unrecorded,
@@ -38,7 +39,7 @@ from mien.data.store_writer import (
     write_video,
 )
 from mien.faces.contract import CropContract
-from mien.faces.tracked import SlotFaces, TrackSettings
+from mien.faces.tracked import SlotFaces
 from mien.io import WriteError, naming_write_errors, require_usable_name
 from mien.video import VideoError, probe
 
@@ -58,21 +59,6 @@ class Tracking(Protocol):
 
     def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
         """The result for each decoded frame, as a stream."""
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """The settings of a store."""
-
-    min_run_frames: int = (
-        17  # shorter runs hold no clip of 9 frames with stride 2; they are counted separately
-    )
-    tracking: TrackSettings = field(default_factory=TrackSettings)
-    jpeg: JpegSettings = field(default_factory=JpegSettings)
-
-    def __post_init__(self) -> None:
-        if self.min_run_frames < 1:
-            raise ValueError(f"min_run_frames = {self.min_run_frames}: at least 1")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import struct
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from mien.data.store_layout import (
     crops_path,
     part_path,
 )
-from mien.faces.tracked import SlotFaces, TrackedFace
+from mien.faces.tracked import SlotFaces, TrackedFace, TrackSettings
 from mien.io import naming_write_errors, replacing
 from mien.video import ImageError, VideoError
 
@@ -55,6 +55,19 @@ class JpegSettings:
             raise ValueError(f"JPEG quality {self.quality}: expected 1 .. 100")
         if self.subsampling not in ("420", "422", "444"):
             raise ValueError(f"JPEG subsampling {self.subsampling!r}: expected 420, 422 or 444")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """The settings of a store."""
+
+    min_run_frames: int = 17  # shorter runs hold no clip of 9 frames with stride 2; counted separately
+    tracking: TrackSettings = field(default_factory=TrackSettings)
+    jpeg: JpegSettings = field(default_factory=JpegSettings)
+
+    def __post_init__(self) -> None:
+        if self.min_run_frames < 1:
+            raise ValueError(f"min_run_frames = {self.min_run_frames}: at least 1")
 
 
 def write_video(

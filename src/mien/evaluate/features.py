@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mien.backbones import Backbone
-from mien.data.loader import begin_worker, worker_context
+from mien.data.jobs import begin_worker, worker_context
 from mien.data.store import TrackStore
 from mien.data.views import Normalisation, evaluation_views
 from mien.faces.contract import InputContract
@@ -108,7 +108,7 @@ def stored_pictures(
         sampler=[rows.numpy() for rows in rows_of_batches],
         num_workers=workers,
         worker_init_fn=begin_worker,
-        multiprocessing_context=worker_context() if workers else None,
+        multiprocessing_context=worker_context(__name__) if workers else None,
     )
     batches_read = zip(rows_of_batches, loader, strict=True)
     return iter(

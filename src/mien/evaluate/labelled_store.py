@@ -25,7 +25,6 @@ from mien.config import to_dict
 from mien.data.accounts import Account, read_accounts
 from mien.data.jobs import Died, Finished, Report, WorkersDieError, run_jobs
 from mien.data.parts import Fingerprint, assemble, read_part
-from mien.data.prepare import PrepareSettings
 from mien.data.sources import Source
 from mien.data.store_layout import (
     ACCOUNTS,
@@ -36,7 +35,7 @@ from mien.data.store_layout import (
     part_path,
     writing_to,
 )
-from mien.data.store_writer import JpegSettings, write_video
+from mien.data.store_writer import JpegSettings, PrepareSettings, write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.contract import CropContract
 from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace

@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.data.prepare import PrepareSettings, prepare
+from mien.data.prepare import prepare
 from mien.data.sources import Shard, list_sources
+from mien.data.store_writer import PrepareSettings
 from mien.faces.contract import CropContract
 from mien.faces.tracked import SlotFaces, TrackedFace
 from mien.video import LostFrame, on_grid, read_all_frames
