@@ -1,10 +1,10 @@
 """How well is what a face does read from frozen features, on real videos without labels?
 
     python benchmarks/real_readout.py STORE face_landmarker.task --targets targets.npz \\
-        [--encoder NAME=ENCODER ...] [--every-frames 6] [--out scores.csv]
+        [--encoder NAME=ENCODER ...] [--every-frames 10] [--out scores.csv]
 
 Targets are the 52 blendshapes of benchmarks/yardstick.py, scored once and kept in `targets.npz`. Features
-of every sixth frame -> ridge regression, five folds by person -> Spearman correlation of prediction and
+of every tenth frame -> ridge regression, five folds by person -> Spearman correlation of prediction and
 target, the mean over the blendshapes that move (standard deviation within a track of MOVES or more): across
 people, and within videos, each track's mean taken from prediction and target. Beside it how often the
 person is named from that person's other videos, and R2 of head pose across people. Floors: grey pixels,
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--targets", type=Path, required=True)
     parser.add_argument("--encoder", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--every-frames", type=int, default=6)
+    parser.add_argument("--every-frames", type=int, default=10)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     named = dict(text.split("=", 1) for text in args.encoder)
