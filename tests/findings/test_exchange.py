@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -199,3 +200,10 @@ def test_events_beyond_the_video_are_counted_and_named(coding, tmp_path, capsys)
     args = [str(tmp_path / "a.eaf"), "--to", "praat", "--out", str(tmp_path), "--media", str(tmp_path)]
     assert cli.main(["convert", *args]) == 1
     assert "1 events lie outside their video" in capsys.readouterr().out
+
+
+def test_without_pympi_the_message_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.eaf").write_text("<ANNOTATION_DOCUMENT/>")
+    monkeypatch.setitem(sys.modules, "pympi", None)
+    with pytest.raises(CodingError, match=r"pip install 'mien\[coders\]'"):
+        read_coding(tmp_path / "a.eaf")
