@@ -83,6 +83,7 @@ def _draw(axes: Any, curves: pd.DataFrame, unit: str) -> None:
     axes.axvline(0, color="0.6", lw=0.8)
     axes.set_title(f"{unit} {unit_name(unit) if unit.startswith('AU') else ''}", loc="left", fontsize=8)
     axes.set_ylabel(curves["measure"].iloc[0])
+    axes.tick_params(labelbottom=True)  # also above a panel that is not there
     axes.spines[["top", "right"]].set_visible(False)
 
 
