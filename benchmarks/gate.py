@@ -4,11 +4,15 @@
 
 `make gate` runs it, and trains anew each time; this alone goes on where it was stopped. It prepares the part
 `pretraining` of the shipped clips, trains what recipes/sweeps/gate.toml names (two seeds each), and exits
-with 1 where a figure, the mean over the seeds, is beyond its margin. Margins lie half way between what was
-measured when they were set and what learning nothing gives; both are in CHECKS. Of temporal contrast only
-collapse is noticed: an untrained network passes that check. The last check is a control
-with a margin of its own: a network that learns nothing passes it, one that learns an order where there is
-none does not. Action units are not read out: in so few steps CLP's lie hardly above the untrained network's.
+with 1 where a figure, the mean over the seeds, is beyond its margin: about five minutes of one core. Margins
+lie half way between what was measured when they were set and what learning nothing gives; both are in CHECKS.
+
+What was broken on purpose: temporal contrast that is always 0 and clips whose frames are shuffled fail. A
+bank that offers each query its own key changes no figure enough to fail; tests/methods/test_clp.py compares
+the step with the equations for that. No check reads labels: in so few steps CLP's action units lie hardly
+above an untrained network's. Of temporal contrast only collapse is noticed: an untrained network passes that
+check. The last check is a control with a margin of its own: a network that learns nothing passes it, one that
+learns an order where there is none does not.
 """
 
 from __future__ import annotations
@@ -98,6 +102,7 @@ CHECKS = (
     Check(
         "temporal contrast does not collapse: its loss in CLP stays below that of frames that coincide",
         partial(logged, run="clp", name="loss_tcl"),
+        at_least=0.24,  # half of what was measured: a loss that nothing reaches any more is broken
         at_most=0.58,
         measured=0.485,
         of_nothing=COLLAPSED / 0.03 * 0.1,  # at the recipe's margin
