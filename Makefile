@@ -16,10 +16,10 @@ demo: $(STAMP)
 	$(BIN)/mien demo --out demo-output
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 gate: $(STAMP)
 	rm -rf gate-output/sweep  # trained by the code as it was

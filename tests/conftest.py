@@ -10,6 +10,8 @@ import signal
 # convolutions of 2 to 6 channels writes outside of its memory (torch 2.13). mien has none; a
 # test's own tiny network may.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
+# pytest-xdist starts one process per core: more threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What is compared bit for bit is a CPU's: a GPU adds in orders of its own.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -18,11 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import simplejpeg
-import torch
 from hypothesis import HealthCheck, settings
 
 from mien import cli
-from mien.backbones import build_backbone
 from mien.data.store import TrackStore
 from mien.data.store_layout import (
     FRAMES,
@@ -34,10 +34,9 @@ from mien.data.store_layout import (
     crops_path,
 )
 from mien.data.store_writer import JpegTar
-from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
-from mien.faces.contract import CropContract, InputContract
-from mien.train.encoder_file import save_encoder
+from mien.faces.contract import CropContract
 from tests.shipped import few_people
+from tests.tiny_encoder import write_encoder
 
 settings.register_profile("no_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_clock")
@@ -80,14 +79,7 @@ def disc_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def disc_encoder(tmp_path_factory):
     """An untrained encoder for the discs: 36 px frames, 32 px pictures, 32 features."""
-    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        backbone = build_backbone("resnet18", width=4)
-    inputs = InputContract(DISC_CONTRACT, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
-    settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
-    save_encoder(path, backbone, inputs=inputs, training={}, **settings)
-    return path
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "encoder.safetensors", DISC_CONTRACT)
 
 
 @pytest.fixture(scope="session")

@@ -149,11 +149,6 @@ def test_the_grid_begins_with_the_first_frame(tmp_path):
     assert [slots for slots, _ in on_grid(read_frames(path))] == [(k,) for k in range(5)]
 
 
-def test_a_raw_stream_without_times_runs_at_its_rate(tmp_path):
-    path = write(tmp_path / "raw.h264", noise(6), range(0, 240, 40), format="h264", options={"bf": "0"})
-    assert np.diff(times(path)) == pytest.approx([0.04] * 5, abs=1e-3)
-
-
 def test_stamps_that_start_again_go_on_growing(tmp_path):
     one = write(tmp_path / "one.ts", noise(30), range(0, 1200, 40), options={"bf": "0"})
     other = write(tmp_path / "other.ts", noise(30, seed=1), range(0, 1200, 40), options={"bf": "0"})
@@ -216,10 +211,6 @@ def test_the_grid_of_a_variable_rate_is_the_nearest_frame_s():
     for _ in range(50):
         seconds = np.concatenate([[0], np.cumsum(generator.choice([0.005, 0.02, 0.033, 0.08], 40))]).tolist()
         assert slots_of(seconds)[:-1] == slots_by_search(seconds)[:-1]
-
-
-def test_25_frames_a_second_give_one_slot_a_frame():
-    assert slots_of(k * 0.04 for k in range(200)) == [(k,) for k in range(200)]
 
 
 def test_a_hole_in_the_source_is_a_gap_in_the_grid():

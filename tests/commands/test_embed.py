@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -14,9 +12,10 @@ from mien.data.store import TrackStore
 from mien.evaluate import embed as embed_module
 from mien.evaluate.embed import FeatureKey, feature_table
 from mien.evaluate.features import embed_frames
-from mien.train.encoder_file import load_encoder, save_encoder
+from mien.train.encoder_file import load_encoder
 from mien.video import write_video
 from tests.shipped import crop_contract_of_finder, face_frames, few_people
+from tests.tiny_encoder import write_encoder
 
 
 def embed(*sources, encoder, out, more=()):
@@ -65,14 +64,10 @@ def videos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory, disc_encoder):
-    """The disc encoder, for faces cropped as the installed finder crops them."""
-    like = load_encoder(disc_encoder)
-    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    inputs = dataclasses.replace(like.inputs, crop=crop_contract_of_finder())
-    settings = {"backbone_name": "resnet18", "backbone_settings": {"width": 4}}
-    save_encoder(path, like.backbone, inputs=inputs, training={}, **settings)
-    return path
+def encoder(tmp_path_factory):
+    return write_encoder(
+        tmp_path_factory.mktemp("encoder") / "encoder.safetensors", crop_contract_of_finder()
+    )
 
 
 def test_videos_become_a_row_a_frame_and_a_broken_one_is_named(videos, encoder, tmp_path, capsys):

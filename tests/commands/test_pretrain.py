@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,47 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from mien import cli
 from mien.train.encoder_file import load_encoder
-
-TINY = """
-[method]
-name = "clp"
-bank_size = 64
-num_candidates = 32
-batch_norm_output = true
-
-[backbone]
-name = "resnet18"
-width = 4
-
-[views]
-output_size_px = 32
-
-[data]
-frame_size_px = 36
-clips_per_step = 4
-workers = 0
-
-[optimiser]
-name = "adam"
-rate_per_64_clips = 0.016
-
-[run]
-steps = 8
-threads = 1
-accelerator = "cpu"
-log_every_steps = 2
-tensorboard = false
-"""
+from tests.tiny_recipe import write_recipe
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY)
-    return recipe
+    method = ("method.bank_size=64", "method.num_candidates=32", "method.batch_norm_output=true")
+    run = ("optimiser.rate_per_64_clips=0.016", "run.steps=8", "run.log_every_steps=2")
+    return write_recipe(tmp_path / "tiny.toml", "clp", *method, *run)
 
 
 def pretrain(recipe, store, out, *more):
@@ -86,10 +60,6 @@ def assert_same_run(out, other):
     for name in left:
         assert torch.equal(left[name], right[name]), name
     assert learnt(out) == learnt(other)
-
-
-def command(recipe, store, out, *more):
-    return [sys.executable, "-m", "mien", *words(recipe, store, out, *more)]
 
 
 def test_a_run_leaves_settings_log_checkpoints_and_an_encoder(tiny, disc_store, tmp_path, capsys):
@@ -259,16 +229,29 @@ def test_going_on_with_another_store_is_refused(tiny, disc_store, tmp_path, caps
     assert "holds other clips, identities or crops than the store" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(tiny, disc_store, tmp_path, number, status):
+def test_a_warning_is_said_where_the_bar_is_off_as_in_a_sweep(
+    tiny, disc_store, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("mien.methods.clp.Clp.warnings", lambda *_: ["something is odd"])
+    monkeypatch.setattr("mien.train.recorder.ProgressBar", functools.partial(tqdm, disable=True))
+    assert pretrain(tiny, disc_store, tmp_path / "run", "run.steps=2") == 0
+    assert "step 2: something is odd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status", "workers"), [(signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 0)])
+@pytest.mark.usefixtures("python_answers_interrupts")
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
+    tiny, disc_store, tmp_path, capsys, *, number, status, workers
+):
     out = tmp_path / "run"
-    started = command(tiny, disc_store, out, "run.steps=100000", "data.workers=1")
-    process = subprocess.Popen(started, stderr=subprocess.PIPE, text=True)
-    _wait_for_a_line(out, process)
-    process.send_signal(number)
-    said = process.communicate(timeout=600)[1]
-    assert process.returncode == status, said
-    assert f"({signal.Signals(number).name}), saved as step-" in said
+
+    def signal_once_it_steps():
+        wait_for_a_line(out)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=signal_once_it_steps, daemon=True).start()
+    assert pretrain(tiny, disc_store, out, "run.steps=100000", f"data.workers={workers}") == status
+    assert f"({signal.Signals(number).name}), saved as step-" in capsys.readouterr().err
     assert (out / "encoder.safetensors").exists()
 
 
@@ -277,9 +260,10 @@ def test_a_run_killed_again_and_again_is_the_unbroken_run(tiny, disc_store, tmp_
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     settings = ("run.steps=40", "data.workers=1", "run.checkpoint_every_steps=5")
     assert pretrain(tiny, disc_store, unbroken, *settings) == 0
+    command = [sys.executable, "-m", "mien", *words(tiny, disc_store, killed, *settings)]
     for attempt in range(2):
-        process = subprocess.Popen(command(tiny, disc_store, killed, *settings), stderr=subprocess.DEVNULL)
-        _wait_for_a_line(killed, process)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_for_a_line(killed, process)
         time.sleep(0.2 + 0.3 * attempt)
         process.kill()
         process.wait()
@@ -287,38 +271,29 @@ def test_a_run_killed_again_and_again_is_the_unbroken_run(tiny, disc_store, tmp_
     assert_same_run(unbroken, killed)
 
 
-@pytest.mark.slow
-def test_a_full_disk_ends_the_run_and_leaves_the_older_checkpoint(tiny, disc_store, tmp_path):
+def test_a_full_disk_ends_the_run_and_leaves_the_older_checkpoint(tiny, disc_store, tmp_path, capsys):
     """A limit on the size of a file stands in for the full disk."""
     out = tmp_path / "run"
     assert pretrain(tiny, disc_store, out, "run.max_minutes=1e-9") == 0
     older = sorted((out / "checkpoints").glob("step-*"))
-    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
-    script += "from mien.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = command(tiny, disc_store, out)[3:]
-    finished = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 1
-    assert "mien pretrain: cannot write" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        assert pretrain(tiny, disc_store, out) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "mien pretrain: cannot write" in capsys.readouterr().err
     assert sorted((out / "checkpoints").iterdir()) == older
     assert pretrain(tiny, disc_store, out) == 0
 
 
-def _wait_for_a_line(out, process, seconds=600.0):
-    """Until the process has added to its log, or has come to its end."""
+def wait_for_a_line(out, process=None, seconds=600.0):
+    """Until there is a new line in the log, or the process has come to its end."""
     log = out / "log.jsonl"
     before = log.stat().st_size if log.exists() else 0
     until = time.monotonic() + seconds
-    while process.poll() is None and not (log.exists() and log.stat().st_size > before):
+    while not (log.exists() and log.stat().st_size > before):
+        if process and process.poll() is not None:
+            return
         assert time.monotonic() < until, "nothing came"
         time.sleep(0.05)
-
-
-@pytest.fixture(autouse=True)
-def quiet_threads():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)

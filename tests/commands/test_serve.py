@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import os
 import re
 import signal
@@ -13,16 +14,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from mien.video import write_video
 from tests.detect.tiny_model import write_tiny_model
 
-pytest.importorskip("gradio", reason="no extra `serve`")
-psutil = pytest.importorskip("psutil")
-
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="no extra `serve`"),
     pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"),
 ]
 

@@ -21,16 +21,13 @@ def saved(tmp_path):
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", width=4)
     backbone(torch.randn(4, 3, 32, 32))  # running statistics move away from their start
-    path = tmp_path / "encoder.safetensors"
-    save_encoder(
-        path,
-        backbone,
-        backbone_name="resnet18",
-        backbone_settings={"width": 4},
-        inputs=INPUTS,
-        training={"steps_done": 3},
-    )
-    return path, backbone.eval()
+    return save(tmp_path / "encoder.safetensors", backbone, {"steps_done": 3}), backbone.eval()
+
+
+def save(path, backbone, training, *, width=4):
+    settings = {"backbone_name": "resnet18", "backbone_settings": {"width": width}}
+    save_encoder(path, backbone, inputs=INPUTS, training=training, **settings)
+    return path
 
 
 def test_a_loaded_encoder_gives_the_saved_ones_features(saved):
@@ -71,31 +68,14 @@ def test_a_torch_checkpoint_is_refused_unopened(tmp_path):
 
 
 def test_weights_of_another_shape_are_refused(saved, tmp_path):
-    torch.manual_seed(0)
-    path = tmp_path / "other.safetensors"
-    save_encoder(
-        path,
-        build_backbone("resnet18", width=4),
-        backbone_name="resnet18",
-        backbone_settings={"width": 8},
-        inputs=INPUTS,
-        training={},
-    )
+    path = save(tmp_path / "other.safetensors", saved[1], {}, width=8)
     with pytest.raises(TensorFileError, match="weights do not fit backbone 'resnet18'"):
         load_encoder(path)
 
 
 @pytest.mark.parametrize("identities", [["anna"], "anna", None, 3, {"people": "anna"}, {"people": [3]}])
 def test_an_odd_record_of_people_is_told_with_the_file(saved, tmp_path, identities):
-    path = tmp_path / "odd.safetensors"
-    save_encoder(
-        path,
-        saved[1],
-        backbone_name="resnet18",
-        backbone_settings={"width": 4},
-        inputs=INPUTS,
-        training={"identities": identities},
-    )
+    path = save(tmp_path / "odd.safetensors", saved[1], {"identities": identities})
     with pytest.raises(TensorFileError, match=r"odd\.safetensors: training\.identities tells of the people"):
         load_encoder(path)
 

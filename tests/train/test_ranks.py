@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -41,8 +42,15 @@ def test_torchrun_that_may_start_again_with_old_addresses_is_spoken_of():
     assert not restart_advice(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
 
 
-def test_two_processes_agree_and_notice_when_they_do_not(tmp_path):
-    results = _in_two_processes(_agree, tmp_path)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each of two processes joined by gloo found."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(_process, args=(str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
+
+
+def test_two_processes_agree_and_notice_when_they_do_not(results):
     for result in results:
         assert result["any"] == [True, False]
         # the answer to the question before; the last is settled without being heard
@@ -51,17 +59,25 @@ def test_two_processes_agree_and_notice_when_they_do_not(tmp_path):
         assert "different values of bank.rows_MD (1 of 2 tensors differ) after step 7" in result["differing"]
 
 
-def test_rows_exchanged_are_the_rows_gathered_and_put_in_order(tmp_path):
-    for result in _in_two_processes(_exchange, tmp_path):
+def test_rows_exchanged_are_the_rows_gathered_and_put_in_order(results):
+    for result in results:
         assert torch.equal(result["exchanged"], result["expected"])
         assert torch.equal(result["drawn"], torch.rand(6, 2, generator=torch.Generator().manual_seed(3)))
-        assert torch.equal(result["mean"], torch.tensor([0.5, 1.0]))
+        assert torch.equal(result["mean_of_rows"], torch.tensor([0.5, 1.0]))
 
 
-def test_a_lost_process_is_noticed_and_what_to_do_is_said(tmp_path):
-    first, _ = _in_two_processes(_lose_the_second, tmp_path)
-    assert "another of the 2 processes is lost" in first["said"]
-    assert first["said"].endswith("go on")
+def test_a_lost_process_is_noticed_and_what_to_do_is_said(results):
+    assert "another of the 2 processes is lost" in results[0]["said"]
+    assert results[0]["said"].endswith("go on")
+
+
+def _process(number, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=WORLD)
+    assert world_size() == WORLD
+    ranks = Ranks()
+    found = _agree(ranks) | _exchange() | (_lose_the_second(ranks) if number == 0 else {})
+    torch.save(found, f"{folder}/{number}.pt")
 
 
 def _agree(ranks):
@@ -78,7 +94,7 @@ def _agree(ranks):
     return said
 
 
-def _exchange(_ranks):
+def _exchange():
     rows = torch.arange(3 * 4, dtype=torch.float32).view(3, 2, 2) + 100 * rank()
     order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
     drawn = draw_rows(3, 2, generator=torch.Generator().manual_seed(3))
@@ -86,13 +102,11 @@ def _exchange(_ranks):
         "exchanged": exchange_rows(rows, order),
         "expected": gather_rows(rows)[order].tensor_split(WORLD)[rank()],
         "drawn": gather_rows(drawn),
-        "mean": mean_over_processes(torch.tensor([0.0, 1.0]) if rank() else torch.tensor([1.0, 1.0])),
+        "mean_of_rows": mean_over_processes(torch.tensor([0.0, 1.0]) if rank() else torch.tensor([1.0, 1.0])),
     }
 
 
 def _lose_the_second(ranks):
-    if rank() == 1:
-        return {}
     try:
         with noticing_lost_ranks(go_on=lambda: "go on"):
             for _ in range(3):
@@ -100,18 +114,3 @@ def _lose_the_second(ranks):
     except LostRankError as error:
         return {"said": str(error)}
     return {"said": "nothing"}
-
-
-def _in_two_processes(work, folder):
-    """The results of `work(Ranks())` in two processes that are joined by gloo."""
-    mp.spawn(_process, args=(work, str(folder)), nprocs=WORLD)
-    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
-
-
-def _process(number, work, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=WORLD)
-    assert world_size() == WORLD
-    torch.save(work(Ranks()), f"{folder}/{number}.pt")
-    if work is not _lose_the_second:
-        dist.barrier()
