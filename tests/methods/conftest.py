@@ -55,23 +55,3 @@ def batch_for():
         return ClipBatch(*pictures, identity_B=clip_B // 2, video_B=1000 * seed + clip_B)
 
     return make
-
-
-@pytest.fixture
-def take_steps(batch_for, plain_views):
-    """`take_steps(method, optimiser, steps)`: whole steps on their own batches; the loss of each."""
-
-    def take(method, optimiser, steps):
-        losses = []
-        for step in steps:
-            generator = torch.Generator().manual_seed(step)
-            method.before_step()
-            output = method.training_step(batch_for(method, seed=step), plain_views, generator)
-            optimiser.zero_grad()
-            output.loss.backward()
-            optimiser.step()
-            method.after_step()
-            losses.append(output.loss.item())
-        return losses
-
-    return take

@@ -21,7 +21,7 @@ from mien.layers.batch_norm import share_batch_statistics
 from mien.layers.memory_bank import MemoryBank
 from mien.train.method import METHODS, ClipBatch
 
-SIDE, NUM_CLIPS, NUM_STEPS = 32, 8, 20
+SIDE, NUM_CLIPS, NUM_STEPS = 32, 8, 10
 CASES = {  # method, its settings, batch statistics over all devices
     "clp": (
         "clp",

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from mien.backbones import build_backbone
-from mien.config import SettingsError, build, to_dict
+from mien.config import SettingsError, build
 from mien.data.views import FaceViews, ViewSettings
 from mien.methods.clp import Clp, ClpSettings
-from mien.train.method import METHODS
 
 
 def count(*modules):
@@ -263,7 +262,7 @@ def test_warm_start_fills_the_bank_without_touching_a_weight(small_clp, batch_fo
     assert all(torch.equal(value, weights[name]) for name, value in method.named_parameters())
 
 
-def test_an_empty_start_waits_for_four_steps_of_keys(small_clp, batch_for, plain_views, take_steps):
+def test_an_empty_start_waits_for_four_steps_of_keys(small_clp, batch_for, plain_views):
     method = small_clp(bank_start="empty", bank_size=64, num_candidates=32)
     assert method.warm_start(batch_for(method), plain_views)
     optimiser = sgd(method)
@@ -341,34 +340,6 @@ def test_shuffled_frames_are_each_clips_own_in_an_order_of_the_step(small_clp, b
     assert orders[2] != orders[0]
 
 
-# 26
-def test_save_load_continue_equals_continue(small_clp, take_steps, batch_for, plain_views):
-    unbroken = small_clp(bank_start="empty", min_fill=8)
-    optimiser = sgd(unbroken)
-    take_steps(unbroken, optimiser, range(6))
-    saved = copy.deepcopy((unbroken.state_dict(), optimiser.state_dict()))
-    expected = take_steps(unbroken, optimiser, range(6, 10))
-
-    resumed = small_clp(bank_start="empty", min_fill=8)
-    with torch.no_grad():
-        for parameter in resumed.parameters():
-            parameter.zero_()
-    optimiser = sgd(resumed)
-    resumed.load_state_dict(saved[0])
-    optimiser.load_state_dict(saved[1])
-    assert take_steps(resumed, optimiser, range(6, 10)) == expected
-    ours, theirs = resumed.state_dict(), unbroken.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def test_nothing_is_drawn_from_the_global_generator(small_clp, batch_for, plain_views):
-    method = small_clp()
-    fill(method, batch_for, plain_views)
-    before = torch.get_rng_state()
-    method.training_step(batch_for(method), plain_views, generator())
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_under_autocast_only_the_trunk_is_in_half_precision(small_clp, batch_for, plain_views):
     method = small_clp()
     fill(method, batch_for, plain_views)
@@ -406,11 +377,6 @@ def test_defaults_are_the_papers():
     assert (settings.triplet_weights, settings.lambda_start, settings.reverse) == ("inv_sqrt", 2, True)
     assert (settings.frames_per_video, settings.hidden_dim, settings.embedding_dim) == (2, 256, 128)
     assert (settings.tau, settings.batch_norm_output) == (0.07, False)
-
-
-def test_settings_survive_being_written_down():
-    settings = ClpSettings(beta=0.0, exclude_same_identity="candidates+negatives", min_fill=9)
-    assert build(METHODS.get("clp").Settings, to_dict(settings), where="method") == settings
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What several processes learn together against what one learns from all their clips, over 20 steps.
+"""What several processes learn together against what one learns from all their clips, over 10 steps.
 
 Exact: the order of the bank, its identities and videos, and everything between the processes of one run.
 Within float tolerance: features, losses and weights, whose sums are taken in another order.

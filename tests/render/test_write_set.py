@@ -43,11 +43,6 @@ def _hashes(out: Path) -> dict[str, str]:
     return hashes
 
 
-def test_two_renders_of_one_seed_are_equal(drawn: Path, tiny_model_path: Path, tmp_path: Path):
-    write_set(SMALL, tiny_model_path, tmp_path, processes=1)
-    assert _hashes(tmp_path) == _hashes(drawn)
-
-
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(drawn: Path, tiny_model_path: Path, tmp_path: Path):
     write_set(SMALL, tiny_model_path, tmp_path, processes=2)

@@ -42,15 +42,6 @@ def test_both_banks_are_filled_before_training(build_method, noise_batch, views)
     assert (method.bank.filled, method.cycle_bank.filled) == (18, 30)
 
 
-def test_keys_enter_both_banks_after_the_step(build_method, noise_batch, views, generator):
-    method = build_method("cvc", **SMALL)
-    method.warm_start(noise_batch(method, seed=1), views)
-    method.training_step(noise_batch(method), views, generator).loss.backward()
-    assert method.bank.filled == method.cycle_bank.filled == 6
-    method.after_step()
-    assert method.bank.filled == method.cycle_bank.filled == 12
-
-
 def test_query_and_key_are_different_frames_in_either_order(build_method, noise_batch, generator):
     class WhichFrame:
         """Views that are all the number of their frame."""

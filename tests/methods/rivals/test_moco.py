@@ -47,23 +47,6 @@ def test_warm_start_fills_the_bank_and_then_wants_no_more(build_method, noise_ba
     torch.testing.assert_close(method.bank.rows_MD.norm(dim=1), torch.ones(24))
 
 
-def test_keys_enter_the_bank_after_the_step_and_not_before(build_method, noise_batch, views, generator):
-    method = build_method("moco", **SMALL)
-    method.training_step(noise_batch(method), views, generator).loss.backward()
-    assert method.bank.filled == 0
-    method.after_step()
-    assert method.bank.filled == 6
-    assert method.bank.video_M[:6].tolist() == list(range(6))
-
-
-def test_no_gradient_reaches_the_momentum_encoder_or_the_bank(build_method, noise_batch, views, generator):
-    method = build_method("moco", **SMALL)
-    method.warm_start(noise_batch(method, seed=1), views)
-    method.training_step(noise_batch(method), views, generator).loss.backward()
-    assert all(parameter.grad is None for parameter in method.momentum.parameters())
-    assert not method.bank.rows_MD.requires_grad
-
-
 def test_v1_has_a_linear_head(build_method):
     heads = build_method("moco", **SMALL, hidden_dims=()).head
     assert [type(layer) for layer in heads] == [torch.nn.Linear]
