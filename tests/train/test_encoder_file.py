@@ -76,7 +76,7 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path):
 @pytest.mark.parametrize("identities", [["anna"], "anna", None, 3, {"people": "anna"}, {"people": [3]}])
 def test_an_odd_record_of_people_is_told_with_the_file(saved, tmp_path, identities):
     path = save(tmp_path / "odd.safetensors", saved[1], {"identities": identities})
-    with pytest.raises(TensorFileError, match=r"odd\.safetensors: training\.identities tells of the people"):
+    with pytest.raises(TensorFileError, match=r"odd\.safetensors: training\.identities records the people"):
         load_encoder(path)
 
 

@@ -56,7 +56,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path):
     with pytest.raises(TensorFileError, match="is not a safetensors file"):
         read_tensors(path, kind="thing")
     save_file({"w": torch.zeros(2)}, path)
-    with pytest.raises(TensorFileError, match="holds tensors, but no record of mien's; expected a thing"):
+    with pytest.raises(TensorFileError, match="holds tensors, but no record of mien; expected a thing"):
         read_tensors(path, kind="thing")
     write_tensors(path, {}, {}, kind="other")
     with pytest.raises(TensorFileError, match="holds a other; expected a thing"):
