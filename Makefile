@@ -10,7 +10,7 @@ export GOMP_SPINCOUNT = 0
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: demo test test-fast gate lint format clean
+.PHONY: demo test test-fast gate model lint format clean
 
 demo: $(STAMP)
 	$(BIN)/mien demo --out demo-output
@@ -24,6 +24,10 @@ test-fast: $(STAMP)
 gate: $(STAMP)
 	rm -rf gate-output/sweep  # trained by the code as it was
 	$(BIN)/python benchmarks/gate.py --out gate-output
+
+# The shipped action-unit model, from the public face model: make model FACE_MODEL=ict_facekit.npz
+model: $(STAMP)
+	$(BIN)/python -m model.make --face-model $(FACE_MODEL) --out model-output
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         content = table.to_csv(index=False, float_format="%.4f").encode("utf-8", "backslashreplace")
         write_bytes(args.out / f"{name}.csv", content, temporary_folder=args.out)
     write_agreement_page(found, args.out / "agreement.html", names=(str(args.a), str(args.b)), videos=videos)
-    print(found.scores[list(_SHOWN)].to_string(index=False, na_rep="-", float_format="{:.3f}".format))
+    shown = found.scores[list(_SHOWN)].round(3)
+    print(shown.to_string(index=False, na_rep="-"))
     notes, outside = list(found.notes), []
     for coding in (a, b):
         limits = known_limits(coding, videos)

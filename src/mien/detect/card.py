@@ -69,7 +69,8 @@ def card_of(model: AuModel) -> Card:
 def warning_of(record: Mapping[str, Any], columns: Sequence[str]) -> str:
     """The sentence at the top of every output: fitted on a toy, or units without presence; "" for neither."""
     unproven = unproven_units(record, columns)
-    parts = [_TOYS.get(str(record.get("training_data", {}).get("name", "")), "")]
+    known_for = _TOYS.get(str(record.get("training_data", {}).get("name", "")), "")
+    parts = [str(record.get("known_for", known_for))]
     if unproven:
         every = len(unproven) == len(columns)
         parts.append(
@@ -221,9 +222,12 @@ def _score_table(model: AuModel) -> ScoreTable:
         f"{scores['num_frames']:,} faces of {scores['num_subjects']:,} people, {scores['num_folds']} folds, "
         "nobody in training and test at once; 95 % intervals draw people. F1: at the chosen thresholds, mean "
         "of the folds. Always on: F1 of saying present everywhere. ECE: calibration error, before by the "
-        "plain sigmoid. ICC: of intensities. Present: coded frames that show it; people: who show it. Each "
-        "fold had a model of its own; the one in this file was fitted in the same way on everybody, and has "
-        "not itself been tested."
+        "plain sigmoid. ICC: of intensities. Present: coded frames that show it; people: who show it. "
+    ) + (
+        "These are the scores of the model in this file."
+        if scores["num_folds"] == 1
+        else "Each fold had a model of its own; the one in this file was fitted in the same way on "
+        "everybody, and has not itself been tested."
     )
     return ScoreTable("Measured on people it had not seen, %", _SCORES, tuple(rows), note)
 
@@ -251,6 +255,7 @@ def _limits(record: Mapping[str, Any], unproven: Sequence[str]) -> tuple[str, ..
             "Not shown to be better than chance (by ROC-AUC), or than saying present everywhere (by F1), so "
             f"presence is left blank: {', '.join(unproven)}."
         )
+    lines += record.get("notes", ())
     known = str((record.get("encoder") or {}).get("warning") or "")
     if known:
         lines.append(known)

@@ -196,6 +196,8 @@ def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) 
         verbose=False,
     )
     if engine == "onnx":
+        if any(array.dtype == np.float16 for array in model.weights.values()):
+            _store_in_halves(whole)
         whole.replace(file)
         return
     quantization = import_onnx("onnxruntime.quantization")
@@ -210,6 +212,21 @@ def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) 
         per_channel=True,
         reduce_range=True,  # AVX2 without VNNI adds products of 8 bits in 16, which overflow; 7 bits do not
     )
+
+
+def _store_in_halves(file: Path) -> None:
+    """Store matrices in 16 bits, as the model's file does; ONNX Runtime widens them again."""
+    onnx = import_onnx("onnx")
+    whole = onnx.load(str(file))
+    casts = []
+    for stored in whole.graph.initializer:
+        values, name = onnx.numpy_helper.to_array(stored), stored.name
+        if values.dtype == np.float32 and values.ndim > 1:
+            stored.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}_16"], [name], to=onnx.TensorProto.FLOAT))
+    for node in casts:
+        whole.graph.node.insert(0, node)
+    onnx.save(whole, str(file))
 
 
 class _CalibrationReader:
