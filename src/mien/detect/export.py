@@ -46,6 +46,7 @@ from mien.registry import nearest
 FEWEST = 8
 _EVERY = 12  # of a video's faces: neighbours look the same
 _BATCH = 32
+_LARGE = 8192  # values of a matrix; smaller ones stay as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +222,7 @@ def _store_in_halves(file: Path) -> None:
     casts = []
     for stored in whole.graph.initializer:
         values, name = onnx.numpy_helper.to_array(stored), stored.name
-        if values.dtype == np.float32 and values.ndim > 1:
+        if values.dtype == np.float32 and values.ndim > 1 and values.size >= _LARGE:
             stored.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
             casts.append(onnx.helper.make_node("Cast", [f"{name}_16"], [name], to=onnx.TensorProto.FLOAT))
     for node in casts:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NUM_POINTS = 468
+INPUT_PX = 64
 LUMA = (0.299, 0.587, 0.114)
 _POINT_SCALE = 20.0  # deviations from the mean mesh are about .05 of the distance between the eyes
 
@@ -48,9 +49,11 @@ class PixelBranch(nn.Module):
     """
 
     num_features = 192
+    near_HH: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("near_HH", _box(INPUT_PX, reach=7), persistent=False)
         self.stem = nn.Sequential(nn.Conv2d(2, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU())
         self.blocks = nn.Sequential(
             Block(24, 48, 1), Block(48, 96, 2), Block(96, 96, 1), Block(96, 160, 2), Block(160, 160, 1)
@@ -62,11 +65,15 @@ class PixelBranch(nn.Module):
         x = grey_N1HW / 255.0
         centred = x - x.mean((2, 3), keepdim=True)
         whole = centred / centred.square().mean((2, 3), keepdim=True).add(1e-4).sqrt()
-        nearby = x - _box_mean(x)
-        local = nearby / (_box_mean(nearby.square()) + 2e-3).sqrt()
+        nearby = x - self._mean_around(x)
+        local = nearby / (self._mean_around(nearby.square()) + 2e-3).sqrt()
         maps = self.blocks(self.stem(torch.cat([whole, local], dim=1)))
         features_ND: Tensor = self.project(F.avg_pool2d(maps, 2).flatten(1))
         return features_ND
+
+    def _mean_around(self, x_N1HW: Tensor) -> Tensor:
+        """Over 15 x 15 pixels, of those inside the picture; two products are far faster than pooling."""
+        return self.near_HH @ x_N1HW @ self.near_HH.T
 
 
 class PointBranch(nn.Module):
@@ -122,6 +129,8 @@ def outputs_of(num_units: int, num_shapes: int) -> int:
     return 3 * num_units + num_shapes + 2
 
 
-def _box_mean(x_N1HW: Tensor) -> Tensor:
-    """Mean over 15 x 15 pixels, of those inside the picture."""
-    return F.avg_pool2d(x_N1HW, 15, 1, 7, count_include_pad=False)
+def _box(size: int, *, reach: int) -> Tensor:
+    """(size, size): rows that average an entry and its neighbours up to `reach` away, of those there are."""
+    at = torch.arange(size)
+    near = ((at[:, None] - at).abs() <= reach).float()
+    return near / near.sum(1, keepdim=True)
