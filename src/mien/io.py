@@ -9,13 +9,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NO_LOCKS_HERE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # errors of file systems without locks
 _ADVICE = {
@@ -108,6 +111,12 @@ def write_bytes(path: Path, content: bytes, *, temporary_folder: Path | None = N
     """`content` as the whole of `path`. WriteError."""
     with replacing(path, temporary_folder=temporary_folder) as temporary:
         temporary.write_bytes(content)
+
+
+def write_csv(path: Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
+    """A data frame as UTF-8 CSV without its index; its folder is made. WriteError."""
+    content = table.to_csv(index=False, float_format=float_format)
+    write_bytes(path, content.encode("utf-8", "backslashreplace"), temporary_folder=path.parent)
 
 
 def kept_arrays(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

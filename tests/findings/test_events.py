@@ -7,13 +7,12 @@ import pandas as pd
 import pytest
 
 import mien
+from mien.detect.statistics import units_left_blank
 from mien.findings.events import (
     COLUMNS,
     EventSettings,
-    blank_units,
     combinations_of,
     find_events,
-    record_of,
     write_events,
 )
 
@@ -113,9 +112,8 @@ def test_units_with_blank_presence_are_left_out_and_listed():
     table = face_table(
         {"AU06": [1, 1, 1.0], "AU12": [1, 1, 1.0]}, AU06_present=pd.array([pd.NA] * 3, "Int64")
     )
-    assert blank_units(table) == ["AU06"]
+    assert units_left_blank(table) == ["AU06"]
     assert set(find_events(table, THRESHOLDS, combinations=("6+12",)).unit) == {"AU12"}
-    assert set(record_of(table)["units_left_out"]) == {"AU06"}
 
 
 def test_faces_and_files_are_kept_apart_and_a_picture_has_no_event():
@@ -164,13 +162,15 @@ def test_combinations_are_parsed_and_refused_by_name():
 
 
 def test_the_written_events_say_how_they_were_found(tmp_path):
-    table = face_table({"AU12": [0.1, 1.0, 1.0]})
+    blank = pd.array([pd.NA] * 3, "Int64")
+    table = face_table({"AU12": [0.1, 1.0, 1.0], "AU06": [1.0] * 3}, AU06_present=blank)
     path = tmp_path / "a.events.csv"
-    write_events(find_events(table, THRESHOLDS), path, record_of(table, ("6+12",)))
+    write_events(find_events(table, THRESHOLDS), path, table, combinations=("6+12",))
     assert pd.read_csv(path).onset.tolist() == [round(0.1 * 4 / 9, 4)]
     record = json.loads(path.with_suffix(".json").read_text())["events"]
     assert record["settings"]["shortest_seconds"] == 0.1
     assert record["combinations"] == ["6+12"]
+    assert record["units_left_out"] == {"AU06": "presence is blank"}
 
 
 def test_detections_give_their_events_by_their_own_thresholds(by_hand_detections):

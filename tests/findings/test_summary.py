@@ -8,7 +8,7 @@ from scipy.stats import t as student
 
 from mien.detect.table import PLACE, Detections
 from mien.findings.study import StudyError, faces_of_study, people_csv, spans_of, tables_in, with_people
-from mien.findings.summary import CurveSettings, SummarySettings, mean_and_half_interval, summarise
+from mien.findings.summary import CurveSettings, SummarySettings, mean_with_interval, summarise
 from tests.findings.test_events import face_table
 
 GOOD = dict.fromkeys(PLACE, 0.0) | {
@@ -157,18 +157,23 @@ def test_curves_are_means_over_people_with_their_interval():
     assert late["low"].isna().all()
 
 
+def intervals(values):
+    """Of each column, a person per row."""
+    return mean_with_interval(pd.DataFrame(values).melt().groupby("variable")["value"])
+
+
 def test_the_interval_over_people_leaves_out_who_has_no_value():
-    values = np.array([[1.0, np.nan], [2, 5], [4, np.nan], [np.nan, np.nan]])
-    mean, half, people = mean_and_half_interval(values)
-    assert people.tolist() == [3, 1]
-    assert mean.tolist() == pytest.approx([7 / 3, 5])
-    assert half[0] == pytest.approx(student.ppf(0.975, 2) * np.std([1, 2, 4], ddof=1) / np.sqrt(3))
-    assert np.isnan(half[1])
+    found = intervals([[1.0, np.nan], [2, 5], [4, np.nan], [np.nan, np.nan]])
+    assert found["people"].tolist() == [3, 1]
+    assert found["mean"].tolist() == pytest.approx([7 / 3, 5])
+    half = student.ppf(0.975, 2) * np.std([1, 2, 4], ddof=1) / np.sqrt(3)
+    assert found["high"][0] - found["mean"][0] == pytest.approx(half)
+    assert found.loc[1, ["low", "high"]].isna().all()
 
 
 @pytest.mark.parametrize("people", [2, 3, 4, 5, 12, 31, 200])
 def test_the_interval_is_students(people):
     values = np.arange(people, dtype=float)[:, None]
-    _, half, _ = mean_and_half_interval(values)
+    (row,) = intervals(values).itertuples()
     expected = student.ppf(0.975, people - 1) * values.std(ddof=1) / np.sqrt(people)
-    assert half[0] == pytest.approx(expected, rel=1e-9)
+    assert (row.mean - row.low, row.high - row.mean) == pytest.approx((expected, expected), rel=1e-9)

@@ -48,6 +48,12 @@ def units_with_presence(table: pd.DataFrame) -> list[str]:
     return [unit for unit in unit_columns(table) if table[f"{unit}_present"].notna().any()]
 
 
+def units_left_blank(table: pd.DataFrame) -> list[str]:
+    """The other units: of unproven skill, or no face was seen."""
+    shown = units_with_presence(table)
+    return [unit for unit in unit_columns(table) if unit not in shown]
+
+
 def presence(rows: pd.DataFrame, units: Sequence[str], *, blank: float) -> NDArray[np.float64]:
     """N x A of 0 and 1, `blank` where presence is left blank."""
     present_NA = rows[[f"{unit}_present" for unit in units]]
@@ -204,7 +210,7 @@ def _rows_of_face(face: FaceRows) -> Iterator[tuple[Any, ...]]:
 
 def _in_words(table: pd.DataFrame) -> str:
     """A line on the units whose presence is left blank; "" without any."""
-    blank = sorted(set(unit_columns(table)) - set(units_with_presence(table)))
+    blank = units_left_blank(table)
     return f"\npresence is left blank: {', '.join(blank)}" if blank else ""
 
 

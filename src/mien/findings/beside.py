@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from mien.detect.quality import QualitySettings
 from mien.detect.recording import Account
-from mien.detect.table import Detections
-from mien.findings.events import EventSettings, find_events, record_of, write_events
+from mien.detect.table import PLACE, Detections
+from mien.findings.events import EventSettings, find_events, write_events
 from mien.findings.quality import quality_in_words, quality_report, unit_quality
+
+_FRAMES = ("input", "frame", "timestamp", "face_id", "success", "confidence", "reason", "usable")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,17 @@ def with_findings(
 ) -> Account:
     """Write the events of a Parquet table beside it; its account with what is usable. WriteError.
 
-    Pictures have no events.
+    Pictures have no events. Only the columns that are needed are read, for tables of long videos.
     """
-    detections = Detections.load(table)
+    header = Detections.load_header(table)
+    narrower = unit_quality(header.metadata)
+    needed = (
+        *_FRAMES,
+        *(PLACE if narrower else ()),
+        *header.columns,
+    )  # and AU01_present, AU01_intensity, ...
+    names = [name for name in header.table.column_names if name.startswith(needed)]
+    detections = replace(header, table=pq.read_table(table, columns=names))
     rows = detections.to_pandas()
     report = quality_report(rows)
     if len(detections.inputs) == 1 and detections.num_frames > 1:
@@ -39,9 +50,10 @@ def with_findings(
             detections.metadata.get("thresholds", {}),
             combinations=combinations,
             settings=settings,
-            narrower=unit_quality(detections.metadata),
+            narrower=narrower,
         )
-        write_events(events, table.with_suffix(".events.csv"), record_of(rows, combinations, settings))
+        path = table.with_suffix(".events.csv")
+        write_events(events, path, rows, combinations=combinations, settings=settings)
     seen = rows["success"] == 1
     share = float(np.mean(rows.loc[seen, "usable"] == 1)) if seen.any() else None
     return replace(account, usable_share=share, quality=quality_in_words(report))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
@@ -22,20 +21,18 @@ from mien.findings.coding import (
     Coding,
     CodingError,
     Tier,
-    events_of,
+    coding_of_tool,
     in_milliseconds,
     intensity_of,
     label_of,
     tier_of,
     who_of,
 )
-from mien.findings.elan import counted
 from mien.io import write_bytes
 
 _NOBODY = "No focal subject"
 
-_Whose = tuple[str, str, str, str]  # video, subject, behaviour, modifiers
-_Event = tuple[float, float, _Whose]  # start and stop, equal for a point event
+_WHOSE = ["input", "subject", "behaviour", "modifiers"]
 
 
 def read_project(path: Path) -> Coding:
@@ -44,21 +41,23 @@ def read_project(path: Path) -> Coding:
         content = path.read_bytes()
         project = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
         types = {each["code"]: each["type"] for each in project["behaviors_conf"].values()}
-        events: list[_Event] = []
-        videos = []
+        videos, rows = [], []
         for name, observation in project["observations"].items():
             videos.append(
-                _video(path, name, [media for player in observation["file"].values() for media in player])
+                _video(path, name, [media for played in observation["file"].values() for media in played])
             )
             before = float(observation.get("time offset") or 0)  # is in the times of the events
-            times = [
-                (float(time) - before, (videos[-1], str(whose[0]), str(whose[1]), str(whose[2])))
-                for time, *whose in observation["events"]
-            ]
-            events += _paired(path, name, times, types)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
+            for time, subject, behaviour, modifiers, *_ in observation["events"]:
+                rows.append(
+                    (name, videos[-1], str(subject), str(behaviour), str(modifiers), float(time) - before)
+                )
+    except CodingError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, EOFError) as error:
         raise CodingError(f"{path}: no BORIS project that can be read: {error!r}") from error
-    return _coding(path, events, types, videos)
+    events = pd.DataFrame(rows, columns=["observation", *_WHOSE, "onset"])
+    is_point_N = [types.get(behaviour, "").startswith("Point") for behaviour in events["behaviour"]]
+    return _coding(path, _paired(path, events, is_point_N), types, videos)
 
 
 def read_export(path: Path) -> Coding:
@@ -68,22 +67,25 @@ def read_export(path: Path) -> Coding:
     missing = {"Observation id", "Subject", "Behavior", "Behavior type", *times} - set(table)
     if missing:
         raise CodingError(f"{path}: exported events of BORIS without the column {min(missing)}")
+    videos = {
+        name: _video(path, str(name), sorted(set(rows.get("Media file name", ())) - {"", "NA"}))
+        for name, rows in table.groupby("Observation id")
+    }
     modifiers = [name for name in table if str(name).startswith("Modifier")]
-    is_point = table["Behavior type"].str.upper().str.startswith("POINT")
-    types = dict.fromkeys(table.loc[is_point, "Behavior"], "Point event")
-    events: list[_Event] = []
-    for name, rows in table.groupby("Observation id", sort=False):
-        video = _video(path, str(name), sorted(set(rows.get("Media file name", ())) - {"", "NA"}))
-        whose = [
-            (video, row["Subject"], row["Behavior"], "|".join(row[modifiers])) for _, row in rows.iterrows()
-        ]
-        seconds = (
-            rows[times].apply(pd.to_numeric, errors="coerce").ffill(axis=1).to_numpy()
-        )  # a point has no stop
-        if len(times) == 1:
-            events += _paired(path, str(name), list(zip(seconds[:, 0], whose, strict=True)), types)
-        else:
-            events += [(*row, who) for row, who in zip(seconds, whose, strict=True)]
+    seconds = table[times].apply(pd.to_numeric, errors="coerce").ffill(axis=1)  # a point has no stop
+    events = pd.DataFrame(
+        {
+            "observation": table["Observation id"],
+            "input": table["Observation id"].map(videos),
+            "subject": table["Subject"],
+            "behaviour": table["Behavior"],
+            "modifiers": ["|".join(row) for row in table[modifiers].to_numpy()],
+            "onset": seconds[times[0]],
+            "offset": seconds[times[-1]],
+        }
+    )
+    if len(times) == 1:
+        events = _paired(path, events, table["Behavior type"].str.upper().str.startswith("POINT"))
     return _coding(path, events, table["Behavior"].unique(), ())
 
 
@@ -160,43 +162,35 @@ def _video(path: Path, name: str, media: Sequence[str]) -> str:
     return PureWindowsPath(media[0]).name if media else name
 
 
-def _paired(
-    path: Path, name: str, times: Sequence[tuple[float, _Whose]], types: Mapping[str, str]
-) -> list[_Event]:
+def _paired(path: Path, events: pd.DataFrame, is_point_N: Sequence[bool]) -> pd.DataFrame:
     """Starts and stops by turns, in the order of time. CodingError for a start without a stop."""
-    begun: dict[_Whose, float] = {}
-    events: list[_Event] = []
-    for time, whose in sorted(times):
-        if types.get(whose[2], "").startswith("Point"):
-            events.append((time, time, whose))
-        elif whose in begun:
-            events.append((begun.pop(whose), time, whose))
-        else:
-            begun[whose] = time
-    for (_, subject, behaviour, _), time in begun.items():
+    is_point_N = np.asarray(is_point_N, bool)
+    states = events[~is_point_N].sort_values("onset", kind="stable")
+    times = states.groupby(["observation", *_WHOSE])["onset"]
+    states = states.assign(offset=times.shift(-1))[times.cumcount() % 2 == 0]
+    for event in states[states["offset"].isna()].itertuples():
         raise CodingError(
-            f"{path}, observation {name!r}: {behaviour} {subject} starts at {time:.3f} s and never stops; "
-            "pair the events in BORIS"
+            f"{path}, observation {event.observation!r}: {event.behaviour} {event.subject} starts at "
+            f"{event.onset:.3f} s and never stops; pair the events in BORIS"
         )
-    return events
+    points = events[is_point_N]
+    return pd.concat([states, points.assign(offset=points["onset"])])
 
 
-def _coding(path: Path, events: Sequence[_Event], behaviours: Iterable[str], videos: Iterable[str]) -> Coding:
+def _coding(path: Path, events: pd.DataFrame, behaviours: Iterable[str], videos: Iterable[str]) -> Coding:
     """A tier per unit for everybody with an event, and for each video without any."""
+    whose = set(zip(events["input"], events["subject"], strict=True))
+    whose |= {(video, "") for video in set(videos) - set(events["input"])}
     behaviours = list(behaviours)
-    whose = {who[:2] for _, _, who in events}
-    whose |= {(video, "") for video in videos if video not in {video for video, _ in whose}}
-    tiers = [_tier(video, who, code) for video, who in sorted(whose) for code in behaviours]
-    rows, left_out = [], Counter[str]()
-    for start, stop, (video, subject, behaviour, modifiers) in events:
-        tier = _tier(video, subject, behaviour)
-        if tier is None or stop <= start:
-            left_out[f"behaviour {behaviour!r}" if tier is None else f"point events {behaviour!r}"] += 1
-        else:
-            intensity = np.fmax.reduce([intensity_of(modifier) for modifier in modifiers.split("|")])
-            rows.append((tier, start, stop, float(intensity)))
-    known = [tier for tier in dict.fromkeys(tiers) if tier is not None]
-    return Coding(path, known, events_of(rows), from_first_frame=True, left_out=counted(left_out))
+    tiers = [_tier(*who, code) for who in sorted(whose) for code in behaviours]
+    found = []
+    for event in events.itertuples():
+        tier, about = _tier(event.input, event.subject, event.behaviour), f"behaviour {event.behaviour!r}"
+        if tier is not None and event.offset <= event.onset:
+            tier, about = None, f"point events {event.behaviour!r}"
+        intensity = np.fmax.reduce([intensity_of(modifier) for modifier in event.modifiers.split("|")])
+        found.append((tier, about, event.onset, event.offset, float(intensity)))
+    return coding_of_tool(path, tiers, found)
 
 
 def _tier(video: str, subject: str, behaviour: str) -> Tier | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,10 @@ from mien.facs import ACTION_UNITS, INTENSITY_LETTERS
 
 Floats = NDArray[np.float64]
 Face = tuple[str, str]  # input, and a face id or a name; "" where the file names nobody
-Tier = tuple[
-    str, str, str, str
-]  # input, face, unit (AU12, a combination as 6+12, blink), side (left, right, "")
+Tier = tuple[str, str, str, str]  # input, face, unit (AU12, as 6+12, or blink), side (left, right, "")
 
 TIER = ["input", "face", "unit", "side"]
+EVENT = [*TIER, "onset", "offset", "intensity"]
 _LABEL = re.compile(
     r"(?:(?P<who>.*?\S)[\s:_/-]+)??"
     r"(?:(?P<mark>[LR]?(?:AU[\s_-]?)?)0*(?P<number>\d{1,2})(?P<end>[LR])?|(?P<other>\d+(?:\+\d+)+|blink))"
@@ -60,9 +60,7 @@ class Coding:
     tiers: Sequence[Tier]
     events: pd.DataFrame
     frames: Mapping[Face, pd.DataFrame] = field(default_factory=dict)
-    limits: Mapping[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # file time of a video's start, end
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # a video's start, end, file time
     subjects: Mapping[str, str] = field(default_factory=dict)  # by input, where the file names them
     from_first_frame: bool = False  # the times, as players count; else file time
     left_out: tuple[str, ...] = ()  # what the file has that is no event of an action unit
@@ -70,21 +68,17 @@ class Coding:
     @cached_property
     def faces(self) -> dict[str, list[str]]:
         """Those of each video, the one with most frames first."""
-        found: dict[str, list[str]] = {}
-        for face in self.units:
-            found.setdefault(face[0], []).append(face[1])
-        return {
-            name: sorted(faces, key=lambda face: -len(self.frames.get((name, face), ())))
-            for name, faces in found.items()
-        }
+        found: dict[str, list[str]] = {name: [] for name, _ in self.units}
+        for name, face in sorted(self.units, key=lambda face: -len(self.frames.get(face, ()))):
+            found[name].append(face)
+        return found
 
     @cached_property
     def units(self) -> dict[Face, list[str]]:
         """The units that were coded for each face."""
         found: dict[Face, list[str]] = {}
-        for name, face, unit, _ in self.tiers:
-            units = found.setdefault((name, face), [])
-            units += [] if unit in units else [unit]
+        for name, face, unit in dict.fromkeys(tier[:3] for tier in self.tiers):
+            found.setdefault((name, face), []).append(unit)
         return found
 
     @property
@@ -102,12 +96,14 @@ class Coding:
         tiers = [(*face_of[tier[:2]], *tier[2:]) for tier in self.tiers if tier[:2] in face_of]
         rows = self.events.itertuples(index=False, name=None)
         events = [((*face_of[row[:2]], *row[2:4]), *row[4:]) for row in rows if row[:2] in face_of]
-        frames = {face_of[face]: rows for face, rows in self.frames.items() if face in face_of}
         name_of = {face[0]: other[0] for face, other in face_of.items()}
-        limits = {name_of[name]: both for name, both in self.limits.items() if name in name_of}
-        subjects = {name_of[name]: who for name, who in self.subjects.items() if name in name_of}
         return replace(
-            self, tiers=tiers, events=events_of(events), frames=frames, limits=limits, subjects=subjects
+            self,
+            tiers=tiers,
+            events=events_of(events),
+            frames={face_of[face]: rows for face, rows in self.frames.items() if face in face_of},
+            limits={name_of[name]: both for name, both in self.limits.items() if name in name_of},
+            subjects={name_of[name]: who for name, who in self.subjects.items() if name in name_of},
         )
 
     def spans(self, face: Face, unit: str) -> list[tuple[float, float, float]]:
@@ -119,33 +115,50 @@ class Coding:
         return found
 
     @cached_property
-    def _spans(self) -> dict[tuple[str, str, str], list[tuple[float, float, float]]]:
-        found: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
-        for name, face, unit, _, *span in self.events.itertuples(index=False):
-            found.setdefault((name, face, unit), []).append(tuple(span))
-        return found
+    def _spans(self) -> dict[Any, list[tuple[float, ...]]]:
+        groups = self.events.groupby(TIER[:3])[["onset", "offset", "intensity"]]
+        return {key: list(rows.itertuples(index=False, name=None)) for key, rows in groups}
 
     def in_file_time(self, limits: Mapping[str, tuple[float, float]]) -> Coding:
         """With the times of a player moved to the video's first frame, where its time is known."""
-        starts = {name: start * self.from_first_frame for name, (start, _) in limits.items()}
-        return replace(self, events=_moved(self.events, starts), from_first_frame=False)
+        return self._moved(limits, 1) if self.from_first_frame else self
 
     def in_player_time(self, limits: Mapping[str, tuple[float, float]]) -> Coding:
         """The other way round."""
-        starts = {name: -start * (not self.from_first_frame) for name, (start, _) in limits.items()}
-        return replace(self, events=_moved(self.events, starts), from_first_frame=True)
+        return self if self.from_first_frame else self._moved(limits, -1)
+
+    def _moved(self, limits: Mapping[str, tuple[float, float]], sign: int) -> Coding:
+        starts = {name: sign * start for name, (start, _) in limits.items()}
+        by = self.events["input"].map(starts).fillna(0.0).astype(float)
+        events = self.events.assign(onset=self.events["onset"] + by, offset=self.events["offset"] + by)
+        return replace(self, events=events, from_first_frame=sign < 0)
 
     def readings(self, face: Face, timeline: pd.DataFrame) -> dict[str, tuple[Floats, Floats]]:
         """Presence (1, 0) and intensity in each row of `timeline` (frame, seconds), by unit; NaN: none."""
         if face in self.frames:
             rows = _rows_at(self.frames[face], timeline)
-            lacking = pd.Series(np.nan, rows.index)
-            return {
-                unit: (_floats(rows[unit]), _floats(rows.get(f"{unit}_intensity", lacking)))
-                for unit in self.units[face]
-            }
+            return {unit: _read(rows, unit) for unit in self.units[face]}
         time_N = _floats(timeline["seconds"]) + _HALF_MILLISECOND  # the tools round to 1 ms
         return {unit: _at(self.spans(face, unit), time_N) for unit in self.units[face]}
+
+
+def coding_of_tool(
+    path: Path,
+    tiers: Iterable[Tier | None],
+    events: Sequence[tuple[Tier | None, str, float, float, float]],
+) -> Coding:
+    """From a tool's tiers, and its events: tier, label, onset, offset, intensity.
+
+    Events of no tier are left out and counted by their label.
+    """
+    left_out = Counter(label for tier, label, *_ in events if tier is None)
+    return Coding(
+        path,
+        [tier for tier in dict.fromkeys(tiers) if tier is not None],
+        events_of((tier, *values) for tier, _, *values in events if tier is not None),
+        from_first_frame=True,
+        left_out=tuple(f"{label} ({count})" for label, count in left_out.items()),
+    )
 
 
 def tier_of(label: str, name: str, who: str = "") -> Tier | None:
@@ -183,11 +196,9 @@ def intensity_of(text: str) -> float:
     return float(text) if re.fullmatch(r"[0-4](\.\d+)?|5(\.0+)?", text) else np.nan
 
 
-def events_of(rows: Iterable[tuple[Tier, float, float, float]]) -> pd.DataFrame:
+def events_of(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     """The table of (tier, onset, offset, intensity)."""
-    return pd.DataFrame(
-        [(*tier, *values) for tier, *values in rows], columns=[*TIER, "onset", "offset", "intensity"]
-    )
+    return pd.DataFrame([(*tier, *values) for tier, *values in rows], columns=EVENT)
 
 
 def in_milliseconds(coding: Coding) -> dict[Tier, list[tuple[int, int, str]]]:
@@ -237,17 +248,10 @@ def events_of_frames(frames: Mapping[Face, pd.DataFrame], units: Sequence[str]) 
     for face, of_face in frames.items():
         seconds_N = _floats(of_face["seconds"])
         for unit in units if not np.isnan(seconds_N).any() else ():
-            graded_N = _floats(of_face.get(f"{unit}_intensity", pd.Series(np.nan, of_face.index)))
-            rows += [
-                (
-                    (*face, unit, ""),
-                    run.onset,
-                    run.offset,
-                    float(np.fmax.reduce(graded_N[run.first : run.last + 1])),
-                )
-                for run in runs_of(_floats(of_face[unit]), seconds_N)
-                if run.value == 1
-            ]
+            present_N, graded_N = _read(of_face, unit)
+            for first, last, *span, value in runs_of(present_N, seconds_N):
+                if value == 1:
+                    rows.append(((*face, unit, ""), *span, float(np.fmax.reduce(graded_N[first : last + 1]))))
     return events_of(rows)
 
 
@@ -273,9 +277,10 @@ def paired_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _moved(events: pd.DataFrame, seconds_by_input: Mapping[str, float]) -> pd.DataFrame:
-    by = events["input"].map(seconds_by_input).fillna(0.0).astype(float)
-    return events.assign(onset=events["onset"] + by, offset=events["offset"] + by)
+def _read(rows: pd.DataFrame, unit: str) -> tuple[Floats, Floats]:
+    """Presence and intensity, NaN without."""
+    lacking = pd.Series(np.nan, rows.index)
+    return _floats(rows[unit]), _floats(rows.get(f"{unit}_intensity", lacking))
 
 
 def _at(spans: Sequence[tuple[float, float, float]], time_N: Floats) -> tuple[Floats, Floats]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -16,7 +15,8 @@ from urllib.parse import unquote
 from mien.findings.coding import (
     Coding,
     CodingError,
-    events_of,
+    Tier,
+    coding_of_tool,
     in_milliseconds,
     intensity_of,
     label_of,
@@ -34,19 +34,16 @@ def read_eaf(path: Path) -> Coding:
     eaf = _read(path, lambda pympi: pympi.Elan.Eaf(str(path), suppress_version_warning=True))
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {"MEDIA_URL": path.stem}
     name = PureWindowsPath(unquote(media.get("RELATIVE_MEDIA_URL") or media["MEDIA_URL"])).name
-    tiers, rows, left_out = [], [], Counter[str]()
+    tiers: dict[str, Tier | None] = {}
+    events = []
     for label in eaf.get_tier_names():
-        tier = tier_of(label, name, eaf.tiers[label][2].get("PARTICIPANT") or "")
-        if tier is not None:
-            tiers.append(tier)
+        tiers[label] = tier_of(label, name, eaf.tiers[label][2].get("PARTICIPANT") or "")
         for onset, offset, text, *_ in eaf.get_annotation_data_for_tier(label):
-            if tier is None or onset is None or offset is None:
-                left_out[
-                    f"tier {label!r}" if tier is None else f"annotations of {label!r} without times"
-                ] += 1
-            else:
-                rows.append((tier, onset / 1000, offset / 1000, intensity_of(text or "")))
-    return Coding(path, tiers, events_of(rows), from_first_frame=True, left_out=counted(left_out))
+            tier, about = tiers[label], f"tier {label!r}"
+            if tier is not None and (onset is None or offset is None):
+                tier, about = None, f"annotations of {label!r} without times"
+            events.append((tier, about, (onset or 0) / 1000, (offset or 0) / 1000, intensity_of(text or "")))
+    return coding_of_tool(path, tiers.values(), events)
 
 
 def write_eaf(coding: Coding, path: Path, *, video: Path | None) -> None:
@@ -68,16 +65,15 @@ def read_textgrid(path: Path) -> Coding:
     """Every interval tier of an action unit; the video is named as the file. CodingError."""
     codec = "utf-16" if path.read_bytes()[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8-sig"
     grid = _read(path, lambda pympi: pympi.Praat.TextGrid(str(path), codec=codec))
-    tiers, rows, left_out = [], [], Counter[str]()
+    tiers: dict[str, Tier | None] = {}
+    events = []
     for each in grid.get_tiers():
         tier = tier_of(each.name, path.stem) if each.tier_type == "IntervalTier" else None
-        texts = [row for row in each.get_intervals(sort=True) if row[-1].strip()]
-        if tier is None:
-            left_out[f"tier {each.name!r}"] += len(texts)
-        else:
-            tiers.append(tier)
-            rows += [(tier, onset, offset, intensity_of(text)) for onset, offset, text in texts]
-    return Coding(path, tiers, events_of(rows), from_first_frame=True, left_out=counted(left_out))
+        tiers[each.name] = tier
+        for onset, offset, text in ((row[0], *row[-2:]) for row in each.get_intervals(sort=True)):
+            if text.strip():
+                events.append((tier, f"tier {each.name!r}", onset, offset, intensity_of(text)))
+    return coding_of_tool(path, tiers.values(), events)
 
 
 def write_textgrid(coding: Coding, path: Path, *, end_seconds: float) -> None:
@@ -89,11 +85,6 @@ def write_textgrid(coding: Coding, path: Path, *, end_seconds: float) -> None:
             written.add_interval(onset / 1000, offset / 1000, letter or tier[2], check=False)
     with replacing(path) as temporary:
         grid.to_file(str(temporary))
-
-
-def counted(left_out: Counter[str]) -> tuple[str, ...]:
-    """`what (how many)`, for each that there is."""
-    return tuple(f"{what} ({count})" for what, count in left_out.items() if count)
 
 
 def _read(path: Path, read: Callable[[Any], Any]) -> Any:

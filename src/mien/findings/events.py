@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mien.detect.quality import QualitySettings
-from mien.detect.statistics import FaceRows, faces_of, unit_columns, units_with_presence
+from mien.detect.statistics import FaceRows, faces_of, unit_columns, units_left_blank, units_with_presence
 from mien.findings.quality import usable_rows
-from mien.io import write_bytes
+from mien.io import write_bytes, write_csv
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def find_events(
 
     Rows that are not `usable`, where the table has that column, count as missing; `narrower` has further
     limits for single units (`mien.findings.quality.unit_quality`). Units whose presence is
-    blank (`blank_units`) are left out, and so are combinations with them. Pictures have no events. ValueError
+    blank are left out, and so are combinations with them. Pictures have no events. ValueError
     for a unit without a threshold or a combination that is none.
     """
     settings, narrower = settings or EventSettings(), narrower or {}
@@ -78,31 +78,25 @@ def find_events(
     missing = [unit for unit in wanted if unit in unit_columns(table) and unit not in thresholds]
     if missing:
         raise ValueError(f"no threshold of {', '.join(missing)}: expected one per unit, as in the metadata")
-    found: list[_Event] = []
-    for face in faces_of(table):
-        if face.num_frames > 1:
-            for name, units in wanted.items():
-                series = Series.of(face, units, narrower)
-                events = _events_of(series, name, thresholds, settings)
-                longest = settings.longest_blink_seconds if name == BLINK else np.inf
-                found += [event for event in events if event.duration <= longest]
-    return _frame(found)
+    faces = [face for face in faces_of(table) if face.num_frames > 1]
+    found = [
+        event
+        for face in faces
+        for name, units in wanted.items()
+        for event in _events_of(Series.of(face, units, narrower), name, thresholds, settings)
+    ]
+    events = pd.DataFrame(found, columns=list(COLUMNS)).astype({"face": np.int64})
+    events = events[(events["unit"] != BLINK) | (events["duration"] <= settings.longest_blink_seconds)]
+    return events.sort_values(["input", "face", "onset"], kind="stable", ignore_index=True)
 
 
 def followed(table: pd.DataFrame, combinations: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
     """What a table has events of, and the columns of its units: units, combinations, blinks."""
-    blank = blank_units(table)
-    found = {unit: (unit,) for unit in unit_columns(table) if unit not in blank}
-    eyes = next((unit for unit in _EYES_CLOSE if unit in found), None)
+    found = {unit: (unit,) for unit in units_with_presence(table)}
     asked = {name: units_of(name, unit_columns(table)) for name in combinations}
-    blinks = {} if eyes is None else {BLINK: (eyes,)}
-    return found | {name: units for name, units in asked.items() if not set(units) & set(blank)} | blinks
-
-
-def blank_units(table: pd.DataFrame) -> list[str]:
-    """Columns of the units whose presence is blank in all rows: of unproven skill, or no face was seen."""
-    shown = units_with_presence(table)
-    return [unit for unit in unit_columns(table) if unit not in shown]
+    blinks = [{BLINK: (unit,)} for unit in _EYES_CLOSE if unit in found]
+    shown = {name: units for name, units in asked.items() if found.keys() >= set(units)}
+    return found | shown | (blinks[0] if blinks else {})
 
 
 def combinations_of(text: str) -> tuple[str, ...]:
@@ -119,39 +113,23 @@ def units_of(combination: str, columns: Sequence[str]) -> tuple[str, ...]:
     return units
 
 
-def write_events(events: pd.DataFrame, path: Path, record: Mapping[str, Any]) -> None:
-    """`NAME.events.csv` and, beside it, `NAME.events.json` with how they were found. WriteError."""
-    content = events.to_csv(index=False, float_format="%.4f").encode("utf-8", "backslashreplace")
-    write_bytes(path, content, temporary_folder=path.parent)
-    text = json.dumps({"events": dict(record)}, indent=2) + "\n"
-    write_bytes(path.with_suffix(".json"), text.encode(), temporary_folder=path.parent)
-
-
-def record_of(
-    table: pd.DataFrame, combinations: Sequence[str] = (), settings: EventSettings | None = None
-) -> dict[str, Any]:
-    """How a table's events are found, and what is left out of them; JSON."""
-    return {
+def write_events(
+    events: pd.DataFrame,
+    path: Path,
+    table: pd.DataFrame,
+    *,
+    combinations: Sequence[str] = (),
+    settings: EventSettings | None = None,
+) -> None:
+    """`NAME.events.csv`, and `NAME.events.json` with how they were found in the table. WriteError."""
+    write_csv(path, events, float_format="%.4f")
+    record = {
         "settings": asdict(settings or EventSettings()),
         "combinations": list(combinations),
-        "units_left_out": dict.fromkeys(blank_units(table), "presence is blank"),
+        "units_left_out": dict.fromkeys(units_left_blank(table), "presence is blank"),
     }
-
-
-class _Event(NamedTuple):
-    """One row, in the order of `COLUMNS`."""
-
-    input: str
-    face: int
-    unit: str
-    side: str
-    onset: float
-    apex: float
-    offset: float
-    duration: float
-    peak: float
-    mean: float
-    intensity: float
+    text = json.dumps({"events": record}, indent=2) + "\n"
+    write_bytes(path.with_suffix(".json"), text.encode(), temporary_folder=path.parent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,67 +160,51 @@ class Series:
         return least_N
 
     def breaks(self, longest_gap_seconds: float) -> NDArray[np.bool_]:
-        """(N,): whether too long a time without a row comes before each."""
+        """(N + 1,): whether too long a time without a row, or an end of the file, comes before each row."""
         missing_N = self.time_N[1:] - (self.time_N + self.shown_N)[:-1]
-        return np.append(True, missing_N > longest_gap_seconds + 1e-6)[: len(self.rows)]
+        inner = missing_N > longest_gap_seconds + 1e-6
+        return np.concatenate([[True], inner, [True]])[-len(self.rows) - 1 :]
 
 
 def _events_of(
     series: Series, name: str, thresholds: Mapping[str, float], settings: EventSettings
-) -> Iterator[_Event]:
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of `COLUMNS`."""
     scale_U = np.array([thresholds[unit] for unit in series.units])
     level_N = (series.rows[list(series.units)].to_numpy(np.float64) / scale_U).min(axis=1)
+    time_N, shown_N = series.time_N, series.shown_N
     probability_N, intensity_N = series.weakest(), series.weakest("_intensity")
     sides = [series.weakest(f"_intensity_{side}") for side in ("left", "right")]
     breaks_N = series.breaks(settings.longest_gap_seconds)
-    for first, last in _spans(level_N, breaks_N, settings.leave_share):
+    for first, last in _spans(level_N, breaks_N[:-1], settings.leave_share):
         span = slice(first, last + 1)
-        onset, offset = _onset(series, level_N, breaks_N, first), _offset(series, level_N, breaks_N, last)
+        onset = time_N[first] if breaks_N[first] else _crossing(time_N, level_N, first - 1)
+        ends = breaks_N[last + 1]
+        offset = time_N[last] + shown_N[last] if ends else _crossing(time_N, level_N, last)
         if offset - onset < settings.shortest_seconds - 1e-9:
             continue
         graded = np.isfinite(intensity_N[span]).any()
-        apex = first + int(np.nanargmax(intensity_N[span] if graded else probability_N[span]))
-        yield _Event(
-            input=series.face.input,
-            face=series.face.face_id,
-            unit=name,
-            side=_side([side_N[span] for side_N in sides], settings.one_sided_below),
-            onset=onset,
-            apex=float(series.time_N[apex]),
-            offset=offset,
-            duration=offset - onset,
-            peak=float(probability_N[span].max()),
-            mean=float(np.average(probability_N[span], weights=series.shown_N[span])),
-            intensity=float(np.nanmax(intensity_N[span])) if graded else np.nan,
+        apex = first + int(np.nanargmax((intensity_N if graded else probability_N)[span]))
+        yield (
+            *(series.face.input, series.face.face_id, name),
+            _side([side_N[span] for side_N in sides], settings.one_sided_below),
+            *(onset, time_N[apex], offset, offset - onset),
+            *(probability_N[span].max(), np.average(probability_N[span], weights=shown_N[span])),
+            np.nanmax(intensity_N[span]) if graded else np.nan,
         )
 
 
 def _spans(level_N: Floats, breaks_N: NDArray[np.bool_], leave_share: float) -> list[tuple[int, int]]:
     """(first, last) row above 1 of each run without a break in which the level stays above `leave_share`."""
     run_N = np.cumsum(~(level_N > leave_share) | breaks_N)
-    above = np.flatnonzero(level_N > 1)
-    if not len(above):
-        return []
-    begins = np.flatnonzero(np.diff(run_N[above], prepend=-1))
-    ends = np.append(begins[1:], len(above)) - 1
-    return list(zip(above[begins].tolist(), above[ends].tolist(), strict=True))
+    above = pd.Series(np.flatnonzero(level_N > 1))
+    rows = above.groupby(run_N[above]).agg(["first", "last"])
+    return list(rows.itertuples(index=False, name=None))
 
 
-def _onset(series: Series, level_N: Floats, breaks_N: NDArray[np.bool_], first: int) -> float:
-    return float(series.time_N[first]) if breaks_N[first] else _crossing(series, level_N, first - 1)
-
-
-def _offset(series: Series, level_N: Floats, breaks_N: NDArray[np.bool_], last: int) -> float:
-    if last + 1 == len(level_N) or breaks_N[last + 1]:
-        return float(series.time_N[last] + series.shown_N[last])
-    return _crossing(series, level_N, last)
-
-
-def _crossing(series: Series, level_N: Floats, before: int) -> float:
+def _crossing(time_N: Floats, level_N: Floats, before: int) -> float:
     """When the level crosses 1 between this row and the next, by linear interpolation."""
-    (level, next_level), (time, next_time) = (
-        values_N[before : before + 2] for values_N in (level_N, series.time_N)
-    )
+    (level, next_level), (time, next_time) = level_N[before : before + 2], time_N[before : before + 2]
     return float(time + (1 - level) / (next_level - level) * (next_time - time))
 
 
@@ -255,21 +217,8 @@ def _side(side_2N: Sequence[Floats], one_sided_below: float) -> str:
     return "left" if left > right else "right"
 
 
-def _frame(found: Sequence[_Event]) -> pd.DataFrame:
-    events = pd.DataFrame(found, columns=list(COLUMNS))
-    return (
-        events.astype({"face": np.int64})
-        .sort_values(["input", "face", "onset"], kind="stable")
-        .reset_index(drop=True)
-    )
-
-
 def _numbers(text: str) -> list[int]:
     numbers = [part.strip() for part in text.split("+")]
-    if (
-        len(numbers) < 2
-        or not all(number.isdecimal() for number in numbers)
-        or len(set(numbers)) < len(numbers)
-    ):
+    if len({*numbers}) < max(2, len(numbers)) or not all(map(str.isdecimal, numbers)):
         raise ValueError(f"combination {text!r}: expected different action units joined by +, as 6+12")
     return [int(number) for number in numbers]

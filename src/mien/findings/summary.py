@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mien.detect.quality import QualitySettings
-from mien.detect.statistics import faces_of
+from mien.detect.statistics import faces_of, units_left_blank
 from mien.detect.table import Detections
-from mien.findings.events import EventSettings, Floats, Series, blank_units, find_events, followed
+from mien.findings.events import EventSettings, Series, find_events, followed
 from mien.findings.quality import judged, quality_report, unit_quality
 from mien.findings.study import Span, faces_of_study, spans_of, with_people
-from mien.io import write_bytes
+from mien.io import write_csv
+
+if TYPE_CHECKING:
+    from pandas.core.groupby import SeriesGroupBy
 
 GROUP = ["person", "condition", "stimulus", "unit"]
 MEASURES = (
@@ -73,8 +75,7 @@ class Summary:
         """`summary.csv`, `curves.csv`, `quality.csv`. WriteError."""
         named = {"summary": self.people, "curves": self.curves, "quality": self.quality}
         for name, table in named.items():
-            content = table.to_csv(index=False, float_format="%.6g").encode("utf-8", "backslashreplace")
-            write_bytes(folder / f"{name}.csv", content)
+            write_csv(folder / f"{name}.csv", table, float_format="%.6g")
 
 
 def summarise(
@@ -99,39 +100,25 @@ def summarise(
     study = study if people is None else with_people(study, people)
     spans = spans_of(study, conditions)
     trials: list[dict[str, Any]] = []
-    curves = _Curves(settings.curves)
+    curves: list[pd.DataFrame] = []
     reports: list[pd.DataFrame] = []
     left_out: dict[str, None] = {}
     for detections in _opened(tables):
         table = detections.to_pandas()
         table = table if settings.quality is None else judged(table, settings.quality)
         reports.append(quality_report(table))
-        left_out |= dict.fromkeys(blank_units(table) if detections.faces else ())
-        for own, series, events in _followed_faces(table, detections.metadata, spans, combinations, settings):
-            trials += _trials(own, series, events)
-            curves.add(own, series, events.name)
-    of_person = study.set_index(["file", "face"])["person"]
+        left_out |= dict.fromkeys(units_left_blank(table) if detections.faces else ())
+        for own, series, name, events in _followed_faces(
+            table, detections.metadata, spans, combinations, settings
+        ):
+            trials += _trials(own, series, name, events)
+            curves.append(_curves(own, series, name, settings.curves))
     report = pd.concat(reports, ignore_index=True)
-    keys = zip(report["input"], report["face"], strict=True)
-    report.insert(2, "person", [of_person.get(key, "") for key in keys])
-    return Summary(
-        _with_changes(_by_person(trials), settings.baseline), curves.over_people(), report, tuple(left_out)
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Events:
-    """The events of one unit or combination of a face, in time."""
-
-    name: str
-    onset_E: Floats
-    offset_E: Floats
-
-    def present(self, time_N: Floats) -> NDArray[np.bool_]:
-        """(N,): whether an event is going on."""
-        latest_N = np.searchsorted(self.onset_E, time_N, side="right") - 1
-        ends_N = np.append(self.offset_E, -np.inf)[latest_N]  # -1: before the first
-        return (latest_N >= 0) & (time_N < ends_N)
+    of_face = study.set_index(["file", "face"])["person"]
+    keys = pd.MultiIndex.from_frame(report[["input", "face"]])
+    report.insert(2, "person", of_face.reindex(keys, fill_value="").to_numpy())
+    people = _with_changes(_by_person(trials), settings.baseline)
+    return Summary(people, _over_people(curves), report, tuple(left_out))
 
 
 def _opened(tables: Sequence[Path | Detections]) -> Iterator[Detections]:
@@ -145,8 +132,8 @@ def _followed_faces(
     spans: Sequence[Span],
     combinations: Sequence[str],
     settings: SummarySettings,
-) -> Iterator[tuple[list[Span], Series, _Events]]:
-    """Every face with conditions, once for every unit and combination: its spans, rows and events."""
+) -> Iterator[tuple[list[Span], Series, str, pd.DataFrame]]:
+    """Every face with conditions, once for every unit and combination: its spans, rows, name and events."""
     narrower = unit_quality(metadata)
     events = find_events(
         table,
@@ -160,20 +147,24 @@ def _followed_faces(
         own = [span for span in spans if (span.input, span.face) == (face.input, face.face_id)]
         for name, units in followed(table, combinations).items() if own else ():
             found = of_face.get((face.input, face.face_id, name), events[:0])
-            times = (found[time].to_numpy(np.float64) for time in ("onset", "offset"))
-            yield own, Series.of(face, units, narrower), _Events(name, *times)
+            yield own, Series.of(face, units, narrower), name, found
 
 
-def _trials(spans: Sequence[Span], series: Series, events: _Events) -> Iterator[dict[str, Any]]:
+def _trials(
+    spans: Sequence[Span], series: Series, name: str, events: pd.DataFrame
+) -> Iterator[dict[str, Any]]:
     """Sums over each span, for `_by_person`."""
     probability_N, intensity_N = series.weakest(), series.weakest("_intensity")
-    graded, present_N = np.isfinite(intensity_N).any(), events.present(series.time_N)
+    graded = np.isfinite(intensity_N).any()
+    onset_E, offset_E = (events[time].to_numpy(np.float64) for time in ("onset", "offset"))
+    latest_N = np.searchsorted(onset_E, series.time_N, side="right")  # 0: before the first event
+    present_N = series.time_N < np.append(-np.inf, offset_E)[latest_N]
     for span in spans:
-        first, last = np.searchsorted(series.time_N, [span.start, span.end])
-        inside, shown_N = slice(first, last), series.shown_N[first:last]
-        begin_E = events.onset_E[(events.onset_E > span.start) & (events.onset_E < span.end)]
+        inside = slice(*np.searchsorted(series.time_N, [span.start, span.end]))
+        shown_N = series.shown_N[inside]
+        begin_E = onset_E[(onset_E > span.start) & (onset_E < span.end)]
         yield {
-            **dict(zip(GROUP, (span.person, span.condition, span.stimulus, events.name), strict=True)),
+            **dict(zip(GROUP, (span.person, span.condition, span.stimulus, name), strict=True)),
             "trials": 1,
             "seconds": span.end - span.start,
             "usable_seconds": shown_N.sum(),
@@ -217,66 +208,47 @@ def _with_changes(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     return table
 
 
-class _Curves:
-    """Sums of each person's curves under each condition; the trials are not kept."""
+def _curves(spans: Sequence[Span], series: Series, name: str, settings: CurveSettings) -> pd.DataFrame:
+    """Per condition and bin of one face and unit: the sum of its trials' means, and how many trials.
 
-    def __init__(self, settings: CurveSettings) -> None:
-        self._edges = settings.edges
-        self._bin_seconds = settings.bin_seconds
-        self._sums: defaultdict[tuple[str, str, str], NDArray[np.float64]] = defaultdict(
-            lambda: np.zeros((2, len(self._edges) - 1))  # of trials' means, and how many trials
+    Of the intensity where there is one, else of the probability.
+    """
+    intensity_N = series.weakest("_intensity")
+    graded = np.isfinite(intensity_N).any()
+    seconds_B = (settings.edges[:-1] + settings.edges[1:]) / 2
+    trials = []
+    for span in spans:
+        from_start_N = series.time_N - span.start - settings.edges[0]
+        bin_N = np.floor(from_start_N / settings.bin_seconds + 1e-6)
+        inside_N = (bin_N >= 0) & (bin_N < len(seconds_B))
+        value_N = (intensity_N if graded else series.weakest())[inside_N]
+        mean = pd.Series(value_N).groupby(seconds_B[bin_N[inside_N].astype(int)]).mean().dropna()
+        trials.append(
+            mean.rename_axis("seconds").rename("value").reset_index().assign(condition=span.condition)
         )
-        self._measure: dict[str, str] = {}
-
-    def add(self, spans: Sequence[Span], series: Series, name: str) -> None:
-        """The trials of one face and unit: intensity where there is one, else probability."""
-        intensity_N = series.weakest("_intensity")
-        graded = bool(np.isfinite(intensity_N).any())
-        value_N = intensity_N if graded else series.weakest()
-        self._measure[name] = "intensity" if graded else self._measure.get(name, "probability")
-        num_bins = len(self._edges) - 1
-        for span in spans:
-            bin_N = np.floor((series.time_N - span.start - self._edges[0]) / self._bin_seconds + 1e-6)
-            inside_N = (bin_N >= 0) & (bin_N < num_bins)
-            bins = bin_N[inside_N].astype(np.int64)
-            count_B = np.bincount(bins, minlength=num_bins)
-            sum_B = np.bincount(bins, value_N[inside_N], minlength=num_bins)
-            with np.errstate(invalid="ignore"):
-                mean_B = sum_B / count_B
-            sums = self._sums[span.condition, name, span.person]
-            sums += np.where(np.isfinite(mean_B), [mean_B, np.ones_like(mean_B)], 0.0)
-
-    def over_people(self) -> pd.DataFrame:
-        """Columns: condition, unit, measure, seconds (of the bin's middle), mean, low, high, people."""
-        persons: defaultdict[tuple[str, str], list[NDArray[np.float64]]] = defaultdict(list)
-        for (condition, name, _person), (sum_B, count_B) in self._sums.items():
-            with np.errstate(invalid="ignore"):
-                persons[condition, name].append(sum_B / count_B)
-        seconds_B = (self._edges[:-1] + self._edges[1:]) / 2
-        tables = []
-        for (condition, name), curves in persons.items():
-            mean_B, half_B, people_B = mean_and_half_interval(np.array(curves))
-            named = {
-                "condition": condition,
-                "unit": name,
-                "measure": self._measure[name],
-                "seconds": seconds_B,
-            }
-            numbers = {"mean": mean_B, "low": mean_B - half_B, "high": mean_B + half_B, "people": people_B}
-            tables.append(pd.DataFrame(named | numbers)[people_B > 0])
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    sums = pd.concat(trials).groupby(["condition", "seconds"])["value"].agg(["sum", "count"]).reset_index()
+    measure = "intensity" if graded else "probability"
+    return sums.assign(unit=name, measure=measure, person=spans[0].person)
 
 
-def mean_and_half_interval(values_PB: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Mean over P people, half of its 95 % interval by Student's t, and the number of people, each (B,).
+def _over_people(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Columns: condition, unit, measure, seconds (of the bin's middle), mean, low, high, people."""
+    if not curves:
+        return pd.DataFrame()
+    keys = ["condition", "unit", "measure", "seconds"]
+    of_people = pd.concat(curves).groupby([*keys, "person"])[["sum", "count"]].sum()
+    return mean_with_interval((of_people["sum"] / of_people["count"]).groupby(keys)).reset_index()
+
+
+def mean_with_interval(values: SeriesGroupBy[Any, Any]) -> pd.DataFrame:
+    """Mean over people, the bounds of its 95 % interval by Student's t, and the number of people, per group.
 
     NaN is a person without a value. The interval of fewer than two people is NaN.
     """
-    people_B = np.isfinite(values_PB).sum(axis=0)
-    frame = pd.DataFrame(values_PB)
-    error_B = frame.sem().to_numpy()
-    factor_B = np.array([_student(max(1, int(people) - 1)) for people in people_B])
-    return frame.mean().to_numpy(), error_B * factor_B, people_B
+    found = values.agg(["mean", "sem", "count"])
+    half = found["sem"] * found["count"].map(lambda people: _student(max(1, people - 1)))
+    mean = found["mean"]
+    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "people": found["count"]})
 
 
 @cache
