@@ -31,9 +31,8 @@ def main(store_path: Path, encoder_path: Path, num_steps: int) -> None:
     pool = ClipPool(store, Clp.clip_request(settings))
     data = DataSettings(clips_per_step=CLIPS, frame_size_px=FRAME_PX, workers=0)
     plan = EpochPlan(pool.num_videos, clips_per_video=CLIPS, clips_per_step=CLIPS, seed=SEED)
-    loader = clip_loader(
-        ClipDataset(store, pool, frame_size_px=FRAME_PX, seed=SEED), plan, steps=None, settings=data
-    )
+    dataset = ClipDataset(store, pool, frame_size_px=FRAME_PX, seed=SEED)
+    loader = clip_loader(dataset, plan, steps=None, settings=data)
     batches = (ClipBatch(*clips) for clips in loader)
     generator = torch.Generator().manual_seed(SEED)
     views = FaceViews(ViewSettings(output_size_px=VIEW_PX), generator)
