@@ -14,47 +14,20 @@ from mien import cli
 from mien.data.store import TrackStore
 from mien.train.encoder_file import load_encoder
 from mien.train.method import METHODS
+from tests.tiny_recipe import write_recipe
 
+FLOW = ["flow_side_px=32", "decoder_width=4", "window_steps=2", "patience_windows=1"]
 SMALL = {
-    "clp": "bank_size = 32\nnum_candidates = 16",
-    "cvc": "bank_size = 32\ncycle_bank_size = 40",
-    "emoco": "bank_size = 32\nnum_emotions = 2",
-    "fabnet": "flow_side_px = 32\ndecoder_width = 4\nwindow_steps = 2\npatience_windows = 1",
-    "moco": "bank_size = 32",
-    "supervised_action_units": "action_units = [1, 12]",
-    "supervised_expression": "num_expressions = 2",
-    "tcae": "flow_side_px = 32\ndecoder_width = 4\nwindow_steps = 2\npatience_windows = 1",
+    "clp": ["bank_size=32", "num_candidates=16"],
+    "cvc": ["bank_size=32", "cycle_bank_size=40"],
+    "emoco": ["bank_size=32", "num_emotions=2"],
+    "fabnet": FLOW,
+    "moco": ["bank_size=32"],
+    "supervised_action_units": ["action_units=[1, 12]"],
+    "supervised_expression": ["num_expressions=2"],
+    "tcae": FLOW,
 }
-
-TINY = """
-[method]
-name = "{name}"
-{method}
-
-[backbone]
-name = "resnet18"
-width = 4
-
-[views]
-output_size_px = 32
-
-[data]
-frame_size_px = 36
-clips_per_step = 6
-workers = 0
-labels = "{labels}"
-
-[optimiser]
-name = "adam"
-
-[run]
-steps = 4
-checkpoint_every_steps = 2
-keep_checkpoints = 2
-threads = 1
-accelerator = "cpu"
-tensorboard = false
-"""
+RUN = ["data.clips_per_step=6", "run.steps=4", "run.checkpoint_every_steps=2", "run.keep_checkpoints=2"]
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +48,8 @@ def labels(disc_store, tmp_path_factory):
 @pytest.fixture
 def recipe(tmp_path, labels):
     def write(name, *, labels=labels):
-        path = tmp_path / f"{name}.toml"
-        path.write_text(TINY.format(name=name, method=SMALL.get(name, ""), labels=labels))
-        return path
+        method = [f"method.{one}" for one in SMALL.get(name, [])]
+        return write_recipe(tmp_path / f"{name}.toml", name, *method, *RUN, f"data.labels='{labels}'")
 
     return write
 

@@ -10,36 +10,9 @@ import pytest
 import torch
 
 from mien import cli
+from tests.tiny_recipe import write_recipe
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "show_warps.py"
-
-RECIPE = """
-[method]
-name = "{name}"
-flow_side_px = 32
-decoder_width = 4
-
-[backbone]
-name = "resnet18"
-width = 4
-
-[views]
-output_size_px = 32
-
-[data]
-frame_size_px = 36
-clips_per_step = 4
-workers = 0
-
-[optimiser]
-name = "adam"
-
-[run]
-steps = 2
-threads = 1
-accelerator = "cpu"
-tensorboard = false
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +25,9 @@ def show_warps():
 
 @pytest.mark.parametrize(("name", "columns"), [("fabnet", 4), ("tcae", 7)])
 def test_a_row_a_pair_with_every_warp_and_flow(show_warps, disc_store, tmp_path, name, columns):
-    recipe, run, out = tmp_path / "recipe.toml", tmp_path / "run", tmp_path / "warps.png"
-    recipe.write_text(RECIPE.format(name=name))
+    run, out = tmp_path / "run", tmp_path / "warps.png"
+    changes = ("method.flow_side_px=32", "method.decoder_width=4", "run.steps=2")
+    recipe = write_recipe(tmp_path / "recipe.toml", name, *changes)
     assert cli.main(["pretrain", str(recipe), "--store", str(disc_store), "--out", str(run)]) == 0
     show_warps.main(run, disc_store, out)
     assert cv2.imread(str(out)).shape == (32 * show_warps.NUM_PAIRS, 32 * columns, 3)
