@@ -133,7 +133,7 @@ def test_presence_is_left_blank_unless_interval_and_f1_are_above_chance_and_the_
     columns = ("AU01", "AU02", "AU04", "AU05", "AU06")  # AU06 was never measured
     assert units_above_chance(record) == ["AU01", "AU05"]
     assert unproven_units(record, columns) == ["AU02", "AU04", "AU05", "AU06"]
-    named = "AU02, AU04, AU05, AU06 better than chance on held-out people, so their presence is left blank."
+    named = "AU02, AU04, AU05, AU06 better than chance, so their presence is left blank."
     assert warning_of(record, columns) == f"This model was not shown to read {named}"
     assert warning_of(record, ("AU01",)) == ""
     assert unproven_units({}, columns) == list(columns)

@@ -74,8 +74,8 @@ def warning_of(record: Mapping[str, Any], columns: Sequence[str]) -> str:
     if unproven:
         every = len(unproven) == len(columns)
         parts.append(
-            f"was not shown to read {'any action unit' if every else ', '.join(unproven)} better than chance "
-            f"on held-out people, so {'' if every else 'their '}presence is left blank"
+            f"was not shown to read {'any action unit' if every else ', '.join(unproven)} better than "
+            f"chance, so {'' if every else 'their '}presence is left blank"
         )
     known = [part for part in parts if part]
     return f"This model {'; it '.join(known)}." if known else ""
@@ -89,11 +89,11 @@ def units_above_chance(record: Mapping[str, Any]) -> list[str]:
 def unproven_units(record: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     """The units of these columns whose presence is left blank in every output.
 
-    They were never measured, their 95 % interval of ROC-AUC on held-out people includes .5, or their F1 is no
-    better than that of saying present everywhere.
+    They were never measured, their 95 % interval of ROC-AUC on held-out people includes .5, their F1 is no
+    better than that of saying present everywhere, or the record lists them as `unproven`.
     """
-    above, units = units_above_chance(record), _units(record)
-    return [name for name in columns if name not in above or _is_always_on(units[name])]
+    above, units, listed = units_above_chance(record), _units(record), record.get("unproven", ())
+    return [name for name in columns if name not in above or name in listed or _is_always_on(units[name])]
 
 
 def shown_thresholds(model: AuModel) -> NDArray[np.float32]:
