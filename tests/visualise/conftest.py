@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mien.detect.table import Detections
+from mien.detect.table import BOX, PLACE, Detections
 from mien.visualise.timed_video import write_timed_video
 
 UNITS = ("AU01", "AU04", "AU12")
@@ -20,7 +20,8 @@ THRESHOLD = 0.5
 def rows_of_frame(name, frame, seconds, faces, *, units, reason="no_face"):
     """One row a (face id, box, probabilities), or one that says why there is none."""
     if not faces:
-        return [{"input": name, "frame": frame, "timestamp": seconds, "success": 0, "reason": reason}]
+        why = {"success": 0, "reason": reason, "usable": 0}
+        return [{"input": name, "frame": frame, "timestamp": seconds, **why}]
     return [
         {
             "input": name,
@@ -30,7 +31,8 @@ def rows_of_frame(name, frame, seconds, faces, *, units, reason="no_face"):
             "success": 1,
             "confidence": 0.9,
             "reason": "",
-            **dict(zip(("box_left", "box_top", "box_right", "box_bottom"), box, strict=True)),
+            "usable": 1,
+            **dict(zip(BOX, box, strict=True)),
             **dict(zip(units, probabilities, strict=True)),
             **{f"{u}_present": int(p >= THRESHOLD) for u, p in zip(units, probabilities, strict=True)},
         }
@@ -39,10 +41,8 @@ def rows_of_frame(name, frame, seconds, faces, *, units, reason="no_face"):
 
 
 def columns(units):
-    points = [f"point{n}_{axis}" for n in range(5) for axis in "xy"]
-    first = ["input", "frame", "timestamp", "face_id", "success", "confidence", "reason"]
-    box = ["box_left", "box_top", "box_right", "box_bottom"]
-    return [*first, *box, *points, "yaw", "pitch", "roll", *units, *(f"{unit}_present" for unit in units)]
+    first = ["input", "frame", "timestamp", "face_id", "success", "confidence", "reason", "usable"]
+    return [*first, *PLACE, *units, *(f"{unit}_present" for unit in units)]
 
 
 def table_of_rows(rows, *, units=UNITS):
