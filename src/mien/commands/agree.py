@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.commands.flags import add_coding
+from mien.commands.flags import add_coding, add_out
 
 _SHOWN = ("unit", "people", "frames", "kappa", "f1", "icc", "event_f1", "onset_ms", "offset_ms")
 
@@ -20,13 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="a table of `mien detect`, of events or of labels, an .eaf, .boris or .TextGrid file, or "
             "events exported from BORIS",
         )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for agreement.csv, disagreements.csv and agreement.html",
-    )
+    add_out(parser, of="for agreement.csv, disagreements.csv and agreement.html")
     add_coding(parser)
     parser.add_argument(
         "--tolerance",
@@ -41,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the scores and write them; 0, or 1 where events lie outside their video."""
     from mien.findings.agreement import agree
     from mien.findings.exchange import beyond, find_videos, known_limits, read_coding, read_people
-    from mien.io import write_bytes
+    from mien.io import write_csv
     from mien.visualise.agreement_page import write_agreement_page
 
     a, b = (read_coding(path, occurs_at=args.occurs_at) for path in (args.a, args.b))
@@ -53,10 +47,8 @@ def run(args: argparse.Namespace) -> int:
         timelines={name: video.timeline for name, video in videos.items()},
         people=read_people(args.people, a) if args.people else None,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, table in (("agreement", found.scores), ("disagreements", found.disagreements)):
-        content = table.to_csv(index=False, float_format="%.4f").encode("utf-8", "backslashreplace")
-        write_bytes(args.out / f"{name}.csv", content, temporary_folder=args.out)
+        write_csv(args.out / f"{name}.csv", table, float_format="%.4f")
     write_agreement_page(found, args.out / "agreement.html", names=(str(args.a), str(args.b)), videos=videos)
     shown = found.scores[list(_SHOWN)].round(3)
     print(shown.to_string(index=False, na_rep="-"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.commands.flags import add_coding
+from mien.commands.flags import add_coding, add_out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["elan", "boris", "praat", "events", "labels"],
         help="labels: the table that `mien fit --dataset table` reads; it needs --media",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files are written")
+    add_out(parser, of="where the files are written")
     add_coding(parser)
 
 

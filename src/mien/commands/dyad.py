@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mien.commands.flags import add_out
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faces", type=int, nargs=2, metavar=("I", "J"), help="face ids (default: those seen longest)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for dyad.csv and dyad.svg")
+    add_out(parser, of="for dyad.csv and dyad.svg")
     parser.add_argument(
         "--window",
         type=float,
@@ -38,19 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the curve, print its highest point."""
-    from mien.findings.dyads import DyadSettings, lagged_correlation, plot_dyad
-    from mien.io import write_bytes
+    from mien.findings.dyads import DyadSettings, lagged_correlation
+    from mien.io import write_csv
+    from mien.visualise.study_pages import write_dyad
 
     if len(args.tables) > 2:
         raise ValueError(f"{len(args.tables)} tables: expected one with two faces, or two with a face each")
     settings = DyadSettings(window=args.window, most_lag=args.max_lag)
     first, second = _signals(args.tables, args.unit, args.faces)
     found = lagged_correlation(first, second, settings=settings)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_bytes(args.out / "dyad.csv", found.curve.to_csv(index=False, float_format="%.4f").encode())
-    plot_dyad(found, title=f"AU{args.unit:02d}, {first.name} and {second.name}").savefig(
-        args.out / "dyad.svg"
-    )
+    write_csv(args.out / "dyad.csv", found.curve, float_format="%.4f")
+    title = f"AU{args.unit:02d}, {first.name} and {second.name}"
+    write_dyad(found, args.out / "dyad.svg", title=title)
     follower = second.name if found.lag_seconds > 0 else first.name
     print(
         f"r = {found.r:.3f} (95 % over {found.num_windows} windows {found.r_low:.3f} to {found.r_high:.3f}), "

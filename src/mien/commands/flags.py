@@ -49,8 +49,30 @@ def add_finder(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_out(parser: argparse._ActionsContainer, *, of: str) -> None:
+    """`--out DIR`, required. `of` says what is written there."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=of)
+
+
+def add_tables(parser: argparse._ActionsContainer) -> None:
+    """`TABLES`, for `mien.findings.study.tables_in`."""
+    parser.add_argument(
+        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or its folders"
+    )
+
+
+def add_people(parser: argparse._ActionsContainer, *, default: str) -> None:
+    """`--people CSV`."""
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="CSV",
+        help=f"columns file, face, person, as `mien people` writes it (default: {default})",
+    )
+
+
 def add_coding(parser: argparse._ActionsContainer) -> None:
-    """`--media` and `--occurs-at`, for `mien.findings.exchange`."""
+    """`--media`, `--occurs-at` and `--people`, for `mien.findings.exchange`."""
     parser.add_argument(
         "--media", type=Path, metavar="DIR|FILE", help="the videos: their frames, times and length"
     )
@@ -60,13 +82,7 @@ def add_coding(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="the intensity from which on a unit of a table of labels is present",
     )
-    parser.add_argument(
-        "--people",
-        type=Path,
-        metavar="CSV",
-        help="columns file, face, person, as `mien people` writes it (default: the labels' subjects, else "
-        "every face of every file is a person)",
-    )
+    add_people(parser, default="the labels' subjects, else every face of every file is a person")
 
 
 def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from mien.commands.flags import add_out, add_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """TABLES... --out DIR."""
-    parser.add_argument(
-        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or its folders"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for people.csv and people.html; names that people.csv already has are kept",
-    )
+    add_tables(parser)
+    add_out(parser, of="for people.csv and people.html; names that people.csv already has are kept")
 
 
 def run(args: argparse.Namespace) -> int:

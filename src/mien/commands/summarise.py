@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.commands.flags import add_set
+from mien.commands.flags import add_out, add_people, add_set, add_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """TABLES... --conditions CSV --out DIR, who is who, and how events are found."""
-    parser.add_argument(
-        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or its folders"
-    )
+    add_tables(parser)
     parser.add_argument(
         "--conditions",
         type=Path,
@@ -22,20 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file). Without an end a row lasts until the file's next start. The condition `baseline` is each "
         "person's own baseline",
     )
-    parser.add_argument(
-        "--people",
-        type=Path,
-        metavar="CSV",
-        help="columns file, face, person, as `mien people` writes it (default: every face of every file is a "
-        "person of its own)",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for summary.csv, curves.csv, curves.svg and quality.csv",
-    )
+    add_people(parser, default="every face of every file is a person of its own")
+    add_out(parser, of="for summary.csv, curves.csv, curves.svg and quality.csv")
     parser.add_argument(
         "--events", default="", metavar="COMBINATIONS", help='also these combinations, as "6+12,1+2+4"'
     )

@@ -103,11 +103,11 @@ def co_occurrence_of_counts(both_AA: NDArray[np.float64]) -> NDArray[np.float64]
 def faces_of(table: pd.DataFrame) -> Iterator[FaceRows]:
     """Every face of every file, files in the table's order, faces by id."""
     for name, of_file in table.groupby("input", sort=False):
-        frames = of_file.drop_duplicates("frame").sort_values("frame")
+        frames = of_file[["frame", "timestamp"]].drop_duplicates("frame").sort_values("frame")
         seconds_F = frame_seconds(frames["timestamp"].to_numpy(np.float64))
-        seen = of_file[of_file["success"] == 1]
-        for face_id, rows in seen.groupby(seen["face_id"].astype(np.int64)):
-            ordered = rows.sort_values("frame")
+        for face_id in sorted(of_file.loc[of_file["success"] == 1, "face_id"].unique()):
+            is_face = (of_file["success"] == 1) & (of_file["face_id"] == face_id)
+            ordered = of_file[is_face.astype(bool)].sort_values("frame")
             place_N = np.searchsorted(frames["frame"].to_numpy(), ordered["frame"].to_numpy())
             yield FaceRows(str(name), int(face_id), len(frames), place_N, seconds_F[place_N], ordered)
 

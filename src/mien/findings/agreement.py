@@ -226,35 +226,21 @@ def _scores(sums: Mapping[tuple[str, str], Floats], differences: pd.DataFrame, s
     weight_RS = np.random.default_rng(seed).multinomial(S, np.full(S, 1 / S), NUM_RESAMPLES)
     total_AK, drawn_RAK = sums_SAK.sum(axis=0), np.tensordot(weight_RS.astype(float), sums_SAK, axes=1)
     frames_A = total_AK[:, :4].sum(axis=1)
-    table = pd.DataFrame(
-        {
-            "unit": units,
-            "people": (sums_SAK[..., :4].sum(axis=2) > 0).sum(axis=0),
-            "frames": frames_A.astype(int),
-        }
-    )
+    table = pd.DataFrame(index=units)
+    table["people"] = (sums_SAK[..., :4].sum(axis=2) > 0).sum(axis=0)
+    table["frames"] = frames_A
     for name, alone in (("share_a", _ONLY_A), ("share_b", _ONLY_B)):
         table[name] = _ratio(total_AK[:, _BOTH] + total_AK[:, alone], frames_A)
-    means: dict[str, Any] = {"unit": "mean", "people": S}
+    table = table.reindex([*units, "mean"]).fillna({"people": S}).astype({"people": int})
     for name, score in SCORES.items():
-        drawn_RA = score(drawn_RAK) if S > 1 else np.full((1, len(units)), np.nan)
-        value_A = score(total_AK)
-        table[name] = value_A
-        table[f"{name}_low"], table[f"{name}_high"] = _interval(drawn_RA)
-        low, high = _interval(_mean(drawn_RA)[:, None])
-        means |= {name: float(_mean(value_A)), f"{name}_low": low[0], f"{name}_high": high[0]}
-    table["events_a"], table["events_b"], table["events_paired"] = total_AK[:, _EVENTS_A:].astype(int).T
+        value_A, drawn_RA = score(total_AK), score(drawn_RAK)
+        drawn = pd.DataFrame(np.column_stack([drawn_RA, _mean(drawn_RA)]))
+        table[name] = [*value_A, _mean(value_A)]
+        bounds = drawn.quantile([0.025, 0.975]).to_numpy() if S > 1 else (np.nan, np.nan)
+        table[f"{name}_low"], table[f"{name}_high"] = bounds
+    table[["events_a", "events_b", "events_paired"]] = np.vstack([total_AK[:, _EVENTS_A:], [[np.nan] * 3]])
     times = differences.groupby("unit").agg({"onset_ms": "median", "offset_ms": "median", "overlap": "mean"})
-    table = table.join(times, on="unit")
-    return pd.concat([table, pd.DataFrame([means])], ignore_index=True)
-
-
-def _interval(drawn_RA: Floats) -> tuple[Floats, Floats]:
-    """(A,) bounds of the 95 % percentile interval over the resamples in which the score is defined."""
-    defined_A = ~np.isnan(drawn_RA).all(axis=0)
-    bounds_2A = np.full((2, drawn_RA.shape[1]), np.nan)
-    bounds_2A[:, defined_A] = np.nanquantile(drawn_RA[:, defined_A], [0.025, 0.975], axis=0)
-    return bounds_2A[0], bounds_2A[1]
+    return table.join(times).rename_axis("unit").reset_index()
 
 
 def _mean(values: Floats) -> Floats:

@@ -41,13 +41,12 @@ def with_findings(
         *header.columns,
     )  # and AU01_present, AU01_intensity, ...
     names = [name for name in header.table.column_names if name.startswith(needed)]
-    detections = replace(header, table=pq.read_table(table, columns=names))
-    rows = detections.to_pandas()
+    rows = pq.read_table(table, columns=names).to_pandas(split_blocks=True, self_destruct=True)
     report = quality_report(rows)
-    if len(detections.inputs) == 1 and detections.num_frames > 1:
+    if rows["input"].nunique() == 1 and rows["frame"].nunique() > 1:
         events = find_events(
             rows,
-            detections.metadata.get("thresholds", {}),
+            header.metadata.get("thresholds", {}),
             combinations=combinations,
             settings=settings,
             narrower=narrower,

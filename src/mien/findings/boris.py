@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mien.findings.coding import (
     Coding,
@@ -56,7 +57,7 @@ def read_project(path: Path) -> Coding:
     except (KeyError, TypeError, AttributeError, ValueError, EOFError) as error:
         raise CodingError(f"{path}: no BORIS project that can be read: {error!r}") from error
     events = pd.DataFrame(rows, columns=["observation", *_WHOSE, "onset"])
-    is_point_N = [types.get(behaviour, "").startswith("Point") for behaviour in events["behaviour"]]
+    is_point_N = np.array([types.get(code, "").startswith("Point") for code in events["behaviour"]], bool)
     return _coding(path, _paired(path, events, is_point_N), types, videos)
 
 
@@ -85,7 +86,8 @@ def read_export(path: Path) -> Coding:
         }
     )
     if len(times) == 1:
-        events = _paired(path, events, table["Behavior type"].str.upper().str.startswith("POINT"))
+        is_point = table["Behavior type"].str.upper().str.startswith("POINT")
+        events = _paired(path, events, is_point.to_numpy(bool))
     return _coding(path, events, table["Behavior"].unique(), ())
 
 
@@ -135,7 +137,12 @@ def _observation(
         for *times, letter in spans
         for time in times
     ]
-    about = {"length": length_seconds, "fps": frames_per_second, "hasVideo": True, "hasAudio": False}
+    about = {
+        "length": round(length_seconds, 3),
+        "fps": frames_per_second,
+        "hasVideo": True,
+        "hasAudio": False,
+    }
     return {
         "file": {"1": [media], **{str(player): [] for player in range(2, 9)}},
         "type": "MEDIA",
@@ -162,9 +169,8 @@ def _video(path: Path, name: str, media: Sequence[str]) -> str:
     return PureWindowsPath(media[0]).name if media else name
 
 
-def _paired(path: Path, events: pd.DataFrame, is_point_N: Sequence[bool]) -> pd.DataFrame:
+def _paired(path: Path, events: pd.DataFrame, is_point_N: NDArray[np.bool_]) -> pd.DataFrame:
     """Starts and stops by turns, in the order of time. CodingError for a start without a stop."""
-    is_point_N = np.asarray(is_point_N, bool)
     states = events[~is_point_N].sort_values("onset", kind="stable")
     times = states.groupby(["observation", *_WHOSE])["onset"]
     states = states.assign(offset=times.shift(-1))[times.cumcount() % 2 == 0]

@@ -7,16 +7,12 @@ Moulder et al., Psychological Methods 23 (2018).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mien.findings.coding import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NUM_RESAMPLES = 1000
 
@@ -110,24 +106,6 @@ def lagged_correlation(
         num_windows=W,
         num_windows_left_out=int((~whole_W).sum()),
     )
-
-
-def plot_dyad(dyad: Dyad, *, title: str) -> Figure:
-    """The curve with its interval, and the level that 95 % of the surrogates stay below."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    curve = dyad.curve
-    axes.fill_between(curve["lag"], curve["low"], curve["high"], alpha=0.25, label="95 % over windows")
-    axes.plot(curve["lag"], curve["r"], label="mean over windows")
-    axes.axhline(curve["surrogate"].iloc[0], linestyle="--", color="grey", label="95 % of surrogates below")
-    axes.axvline(dyad.lag_seconds, linewidth=0.8, color="grey")
-    axes.set_xlabel("lag of the second face, s")
-    axes.set_ylabel("correlation")
-    axes.set_title(title, loc="left", fontsize="medium")
-    axes.legend(frameon=False, fontsize="small")
-    return figure
 
 
 def _sampled(first: pd.Series, second: pd.Series, settings: DyadSettings) -> tuple[Floats, Floats]:

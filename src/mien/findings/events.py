@@ -148,7 +148,8 @@ class Series:
         usable_N = usable_rows(face.rows)
         for unit in narrower.keys() & set(units):
             usable_N = usable_N & usable_rows(face.rows, narrower[unit])
-        rows = face.rows[usable_N]
+        columns = [name for name in face.rows if name.startswith(("timestamp", *units))]
+        rows = face.rows.loc[usable_N, columns]
         return cls(face, units, rows, rows["timestamp"].to_numpy(np.float64), face.seconds_N[usable_N])
 
     def weakest(self, ending: str = "") -> Floats:

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mien.datasets.base import BY_TIME, PICTURE
-from mien.datasets.label_files import read_table, require_columns
 from mien.datasets.table import Table
 from mien.detect.media import list_media
 from mien.detect.statistics import frame_seconds, units_with_presence
@@ -21,6 +20,7 @@ from mien.detect.table import Detections
 from mien.facs import ACTION_UNITS
 from mien.findings.boris import read_export, read_project, write_project
 from mien.findings.coding import (
+    EVENT,
     TIER,
     Coding,
     CodingError,
@@ -31,10 +31,10 @@ from mien.findings.coding import (
 )
 from mien.findings.elan import read_eaf, read_textgrid, write_eaf, write_textgrid
 from mien.findings.events import COLUMNS
-from mien.io import write_bytes
+from mien.findings.study import read_rows
+from mien.io import write_csv
 from mien.video import read_frames
 
-FORMATS = ("elan", "boris", "praat", "events", "labels")
 _SLACK_SECONDS = 0.05  # players round
 
 
@@ -54,6 +54,11 @@ class Video:
     def limits(self) -> tuple[float, float]:
         """File time of the first frame, and of the end of the last."""
         return limits_of(self.timeline)
+
+    @property
+    def frames_per_second(self) -> float:
+        """By the usual distance of two frames."""
+        return round(1 / float(frame_seconds(self.timeline["seconds"].to_numpy(np.float64))[-1]), 3)
 
 
 def read_coding(path: Path, *, occurs_at: float | None = None) -> Coding:
@@ -89,8 +94,7 @@ def read_people(path: Path, coding: Coding) -> dict[Face, str]:
 
     A coding that names no face takes the one person of its file. ValueError where the CSV names nobody of it.
     """
-    table = read_table(path)
-    require_columns(table, ["file", "face", "person"], path=path)
+    table, _ = read_rows(path, needed=("file", "face", "person"))
     found: dict[Face, str] = {}
     for name, face in coding.units:
         rows = table[(table["file"] == name) & ((table["face"] == face) | (face == ""))]
@@ -128,29 +132,29 @@ def write_coding(
     videos: Mapping[str, Video],
     subjects: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """The files written to the folder `out` in one of `FORMATS`; one per video for ELAN, Praat and events.
+    """The files written to the folder `out`; one per video for ELAN and Praat.
 
-    The coding is in file time. `subjects`: who each input shows, for labels. CodingError where the coding
-    does not fit the format.
+    `kind`: elan, boris, praat, events or labels. The coding is in file time. `subjects`: who each input
+    shows, for labels. CodingError where the coding does not fit the format.
     """
     stem = coding.path.name.removesuffix(".gz").rpartition(".")[0].removesuffix(".events")
     if kind in ("events", "labels"):
         path = out / f"{stem}.{kind}.csv"
         table = (
-            _events_table(coding) if kind == "events" else _labels_table(coding, out, videos, subjects or {})
+            _labels_table(coding, out, videos, subjects or {}) if kind == "labels" else _events_table(coding)
         )
-        write_bytes(path, table.to_csv(index=False).encode(), temporary_folder=out)
+        write_csv(path, table)
         return [path]
-    limits = known_limits(coding, videos)
-    paths = {name: videos[name].path if name in videos else None for name in coding.inputs}
-    last = coding.events.groupby("input")["offset"].max()
-    lengths = {
-        name: np.subtract(*limits.get(name, (0.0, last.get(name, 1.0)))[::-1]) for name in coding.inputs
-    }
+    limits, last = known_limits(coding, videos), coding.events.groupby("input")["offset"].max()
+    known: dict[str, tuple[Path | None, float, float]] = {}
+    for name in coding.inputs:
+        start, end = limits.get(name, (0.0, last.get(name, 1.0)))
+        video = videos.get(name)
+        known[name] = (
+            (video.path, end - start, video.frames_per_second) if video else (None, end - start, 25.0)
+        )
     coding = coding.in_player_time(limits)
     if kind == "boris":
-        rates = {name: _rate(videos[name].timeline) if name in videos else 25.0 for name in coding.inputs}
-        known = {name: (paths[name], round(float(lengths[name]), 3), rates[name]) for name in coding.inputs}
         write_project(coding, out / f"{stem}.boris", known)
         return [out / f"{stem}.boris"]
     suffix = ".eaf" if kind == "elan" else ".TextGrid"
@@ -159,9 +163,9 @@ def write_coding(
         raise CodingError(f"{coding.path}: two of its videos have one file name; convert them one by one")
     for name, path in written.items():
         if kind == "elan":
-            write_eaf(coding.of_input(name), path, video=paths[name])
+            write_eaf(coding.of_input(name), path, video=known[name][0])
         else:
-            write_textgrid(coding.of_input(name), path, end_seconds=float(lengths[name]))
+            write_textgrid(coding.of_input(name), path, end_seconds=known[name][1])
     return list(written.values())
 
 
@@ -217,7 +221,7 @@ def _read_events(path: Path) -> Coding:
         intensity=events.get("intensity", pd.Series(np.nan, events.index)),
     )
     tiers = list(events[TIER].drop_duplicates().itertuples(index=False, name=None))
-    return Coding(path, tiers, events[[*TIER, "onset", "offset", "intensity"]])
+    return Coding(path, tiers, events[EVENT])
 
 
 def _events_table(coding: Coding) -> pd.DataFrame:
@@ -257,7 +261,3 @@ def _columns(path: Path) -> set[str]:
         return set(pq.read_schema(path).names)
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     return set(pd.read_csv(path, sep=separator, nrows=0).columns.str.strip())
-
-
-def _rate(timeline: pd.DataFrame) -> float:
-    return round(1 / float(frame_seconds(timeline["seconds"].to_numpy(np.float64))[-1]), 3)

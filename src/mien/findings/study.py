@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mien.detect.statistics import faces_of, frame_seconds
 from mien.detect.table import Detections
-from mien.io import write_bytes
+from mien.io import write_csv
 
 PEOPLE = ("file", "face", "person", "seconds")
 _MOST_NAMED = 10
+_FIRST_ROW = 2  # of a CSV, after its header
 _TOLERANCE_SECONDS = 0.001
 
 
@@ -53,22 +55,17 @@ def faces_of_study(tables: Iterable[Detections]) -> pd.DataFrame:
     A file without faces has one row with face -1. StudyError where two tables hold a file of the same name.
     """
     rows: list[tuple[str, int, float, float, float]] = []
-    taken: set[str] = set()
     for detections in tables:
-        twice = taken & set(detections.inputs)
+        twice = {name for name, *_ in rows} & set(detections.inputs)
         if twice:
             raise StudyError(f"two tables have rows of {min(twice)}: give each file's table once")
-        taken |= set(detections.inputs)
-        table = detections.to_pandas()
-        seen = {(face.input, face.face_id): float(face.seconds_N.sum()) for face in faces_of(table)}
-        for name, times in table.groupby("input", sort=False)["timestamp"]:
-            frames = np.unique(times)
+        for name, of_file in detections.to_pandas().groupby("input", sort=False):
+            frames = np.unique(of_file["timestamp"])
             ends = float(frames[-1] + frame_seconds(frames)[-1])
-            of_file = {face: seconds for (file, face), seconds in seen.items() if file == name} or {-1: 0.0}
-            rows += [(str(name), face, seconds, float(frames[0]), ends) for face, seconds in of_file.items()]
+            seen = {face.face_id: float(face.seconds_N.sum()) for face in faces_of(of_file)} or {-1: 0.0}
+            rows += [(str(name), face, seconds, float(frames[0]), ends) for face, seconds in seen.items()]
     study = pd.DataFrame(rows, columns=["file", "face", "seconds", "begins", "ends"])
-    study["person"] = [f"{file}:{face}" for file, face in zip(study["file"], study["face"], strict=True)]
-    return study
+    return study.assign(person=[f"{file}:{face}" for file, face, *_ in rows])
 
 
 def with_people(study: pd.DataFrame, people: Path | pd.DataFrame) -> pd.DataFrame:
@@ -77,31 +74,32 @@ def with_people(study: pd.DataFrame, people: Path | pd.DataFrame) -> pd.DataFram
     Faces with an empty name are left out; faces that are not in the CSV keep their default. StudyError for
     files and faces that are not in the study, and for a face that is named twice.
     """
-    named, where = _read(people, needed=("file", "face", "person"))
+    named, where = read_rows(people, needed=("file", "face", "person"))
     problems: list[str] = []
-    name_of: dict[tuple[str, int], str] = {}
-    for row, (file, face, person) in enumerate(named[["file", "face", "person"]].to_numpy().tolist(), 2):
-        found, problem = _faces(study, file, face)
-        problem = problem or ("named twice" if name_of.keys() & {(found[0], found[1][0])} else "")
-        if problem:
-            problems.append(f"row {row}: {problem}")
-        else:
-            name_of[found[0], found[1][0]] = person
+    name_of: dict[int, str] = {}
+    for number, row in enumerate(named.itertuples(), _FIRST_ROW):
+        try:
+            face = _faces(study, row.file, row.face).index[0]
+            if face in name_of:
+                raise StudyError("named twice")
+            name_of[face] = row.person
+        except StudyError as error:
+            problems.append(f"row {number}: {error}")
     _refuse(problems, where)
-    keys = zip(study["file"], study["face"], study["person"], strict=True)
-    renamed = study.assign(person=[name_of.get((file, face), default) for file, face, default in keys])
+    persons = [name_of.get(face, default) for face, default in study["person"].items()]
+    renamed = study.assign(person=persons)
     return renamed[renamed["person"] != ""].reset_index(drop=True)
 
 
 def people_csv(study: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Write `path`, a CSV to name and merge people in; names that it already has are kept. WriteError."""
     if path.is_file():
-        known, _ = _read(path, needed=("file", "face", "person"))
+        known, _ = read_rows(path, needed=("file", "face", "person"))
         names = dict(zip(zip(known["file"], known["face"], strict=True), known["person"], strict=True))
         keys = zip(study["file"], study["face"].astype(str), study["person"], strict=True)
         study = study.assign(person=[names.get((file, face), default) for file, face, default in keys])
     people = study.loc[study["face"] >= 0, list(PEOPLE)].round({"seconds": 1})
-    write_bytes(path, people.to_csv(index=False).encode("utf-8", "backslashreplace"))
+    write_csv(path, people)
     return people
 
 
@@ -114,26 +112,43 @@ def spans_of(study: pd.DataFrame, conditions: Path | pd.DataFrame) -> list[Span]
     names every row with a file, face or person that is not there, a time outside the file or that is no
     number, and every row that overlaps another one of the same face.
     """
-    rows, where = _read(conditions, needed=("file", "condition"))
-    starts = _next_starts(study, rows)
+    rows, where = read_rows(conditions, needed=("file", "condition"))
+    starts: dict[str, list[float]] = {}
+    for file, start in zip(rows["file"], pd.to_numeric(rows["start"], errors="coerce"), strict=True):
+        for name in _called(study, file):
+            starts.setdefault(name, []).append(float(start))
     problems: list[str] = []
     spans: list[tuple[int, Span]] = []
-    for at, row in enumerate(rows.to_dict("records")):
-        found, problem = _faces(study, row["file"], row["face"], row["person"])
-        if not problem:
-            about = study[(study["file"] == found[0]) & study["face"].isin(found[1])]
-            begins, ends = float(about["begins"].iloc[0]), float(about["ends"].iloc[0])
-            start, end, problem = _times(row, begins, ends, starts[found[0]])
-        if not problem and not row["condition"]:
-            problem = "no condition"
-        if problem:
-            problems.append(f"row {at + 2}: {problem}")
+    for number, row in enumerate(rows.itertuples(), _FIRST_ROW):
+        try:
+            faces = _faces(study, row.file, row.face, row.person)
+            name, begins, ends = faces.iloc[0][["file", "begins", "ends"]]
+            start, end = _times(row, begins, ends, starts[name])
+            if not row.condition:
+                raise StudyError("no condition")
+        except StudyError as error:
+            problems.append(f"row {number}: {error}")
             continue
-        for face, person in zip(about["face"], about["person"], strict=True):
-            span = Span(found[0], int(face), person, row["condition"], row["stimulus"], start, end)
-            spans.append((at + 2, span))
+        for face, person in zip(faces["face"], faces["person"], strict=True):
+            spans.append((number, Span(name, int(face), person, row.condition, row.stimulus, start, end)))
     _refuse([*problems, *_overlaps(spans)], where)
     return [span for _, span in spans]
+
+
+def read_rows(csv: Path | pd.DataFrame, *, needed: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """The CSV as text, with every column that may be left out, and its name."""
+    where = "the table given" if isinstance(csv, pd.DataFrame) else str(csv)
+    # A data frame takes the same way as a file, so that both mean the same.
+    source = io.StringIO(csv.to_csv(index=False)) if isinstance(csv, pd.DataFrame) else csv
+    try:
+        rows = pd.read_csv(source, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise StudyError(f"{where}: not a CSV that can be read: {error}") from error
+    missing = [name for name in needed if name not in rows]
+    if missing:
+        raise StudyError(f"{where}: no column {missing[0]}; expected {', '.join(needed)}")
+    optional = {name: "" for name in ("face", "person", "stimulus", "start", "end") if name not in rows}
+    return rows.assign(**optional).apply(lambda column: column.str.strip()), where
 
 
 def _overlaps(spans: Sequence[tuple[int, Span]]) -> list[str]:
@@ -148,69 +163,43 @@ def _overlaps(spans: Sequence[tuple[int, Span]]) -> list[str]:
     return [problems[row] for row in sorted(problems)]
 
 
-def _read(csv: Path | pd.DataFrame, *, needed: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """The CSV as text, with every column that may be left out, and its name."""
-    where = "the table given" if isinstance(csv, pd.DataFrame) else str(csv)
-    # A data frame takes the same way as a file, so that both mean the same.
-    source = io.StringIO(csv.to_csv(index=False)) if isinstance(csv, pd.DataFrame) else csv
-    try:
-        rows = pd.read_csv(source, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise StudyError(f"{where}: not a CSV that can be read: {error}") from error
-    missing = [name for name in needed if name not in rows]
-    if missing:
-        raise StudyError(f"{where}: no column {missing[0]}; expected {', '.join(needed)}")
-    for name in ("face", "person", "stimulus", "start", "end"):
-        if name not in rows:
-            rows[name] = ""
-    return rows.apply(lambda column: column.str.strip()), where
+def _called(study: pd.DataFrame, file: str) -> list[str]:
+    """The files of that name; without one, those of that name without folders or suffix."""
+    names = list(study["file"].unique())
+    paths = [PurePosixPath(name) for name in names]
+    alike = [str(path) for path in paths if file in (str(path.with_suffix("")), path.name)]
+    return [file] if file in names else alike
 
 
-def _faces(study: pd.DataFrame, file: str, face: str, person: str = "") -> tuple[tuple[str, list[int]], str]:
-    """The file as the tables name it and the faces that a row is about; or what is wrong."""
-    names = study["file"].unique()
-    alike = [name for name in names if name == file] or [
-        name for name in names if file in (str(PurePosixPath(name).with_suffix("")), PurePosixPath(name).name)
-    ]
-    if len(alike) != 1:
-        wrong = f"{len(alike)} files are called" if alike else "no table has rows of"
-        return ("", []), f"{wrong} {file!r}; files: {_listed(names)}"
-    of_file = study[(study["file"] == alike[0]) & (study["face"] >= 0)]
-    if face:
-        of_file = of_file[of_file["face"].astype(str) == face]
-    if person:
-        of_file = of_file[of_file["person"] == person]
-    if of_file.empty:
+def _faces(study: pd.DataFrame, file: str, face: str, person: str = "") -> pd.DataFrame:
+    """The rows of the study that a row is about. StudyError, without the row's number."""
+    called = _called(study, file)
+    if len(called) != 1:
+        wrong = f"{len(called)} files are called" if called else "no table has rows of"
+        raise StudyError(f"{wrong} {file!r}; files: {_listed(study['file'].unique())}")
+    of_file = study[study["file"] == called[0]]
+    chosen = of_file[of_file["face"] >= 0]
+    chosen = chosen[(chosen["face"].astype(str) == face) | (face == "")]
+    chosen = chosen[(chosen["person"] == person) | (person == "")]
+    if chosen.empty:
         asked = f"face {face} " * bool(face) + f"person {person!r} " * bool(person) or "face "
-        there = study.loc[study["file"] == alike[0], "face" if face else "person"]
-        return ("", []), f"no {asked}in {alike[0]}; there are: {_listed(there)}"
-    return (alike[0], of_file["face"].tolist()), ""
+        there = of_file["face" if face else "person"]
+        raise StudyError(f"no {asked}in {called[0]}; there are: {_listed(there)}")
+    return chosen
 
 
-def _next_starts(study: pd.DataFrame, rows: pd.DataFrame) -> dict[str, list[float]]:
-    """The starts of each file's rows, ascending."""
-    starts: dict[str, list[float]] = {name: [] for name in study["file"]}
-    for file, start in zip(rows["file"], pd.to_numeric(rows["start"], errors="coerce"), strict=True):
-        found, _ = _faces(study, file, "")
-        starts.setdefault(found[0], []).append(float(start))
-    return {name: sorted(of_file) for name, of_file in starts.items()}
-
-
-def _times(
-    row: dict[str, str], begins: float, ends: float, starts: Sequence[float]
-) -> tuple[float, float, str]:
-    """Start and end in seconds, or what is wrong with them."""
+def _times(row: Any, begins: float, ends: float, starts: Sequence[float]) -> tuple[float, float]:
+    """Start and end in seconds. StudyError, without the row's number."""
     try:
-        start = float(row["start"]) if row["start"] else begins
-        later = [other for other in starts if other > start]
-        end = float(row["end"]) if row["end"] else (later[0] if later else ends)
+        start = float(row.start or begins)
+        end = float(row.end or min((later for later in starts if later > start), default=ends))
     except ValueError:
-        return 0, 0, f"start {row['start']!r}, end {row['end']!r}: expected seconds"
+        raise StudyError(f"start {row.start!r}, end {row.end!r}: expected seconds") from None
     if not start < end:
-        return 0, 0, f"start {start:g} is not before end {end:g}"
+        raise StudyError(f"start {start:g} is not before end {end:g}")
     if start < begins - _TOLERANCE_SECONDS or end > ends + _TOLERANCE_SECONDS:
-        return 0, 0, f"{start:g} to {end:g} s is outside {row['file']}, which has {begins:g} to {ends:g} s"
-    return start, end, ""
+        raise StudyError(f"{start:g} to {end:g} s is outside {row.file}, which has {begins:g} to {ends:g} s")
+    return start, end
 
 
 def _refuse(problems: Sequence[str], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -108,15 +108,22 @@ def summarise(
         table = table if settings.quality is None else judged(table, settings.quality)
         reports.append(quality_report(table))
         left_out |= dict.fromkeys(units_left_blank(table) if detections.faces else ())
-        for own, series, name, events in _followed_faces(
-            table, detections.metadata, spans, combinations, settings
-        ):
-            trials += _trials(own, series, name, events)
-            curves.append(_curves(own, series, name, settings.curves))
+        narrower, thresholds = unit_quality(detections.metadata), detections.metadata.get("thresholds", {})
+        events = find_events(
+            table, thresholds, combinations=combinations, settings=settings.events, narrower=narrower
+        )
+        of_face = dict(iter(events.groupby(["input", "face", "unit"])))
+        for face in faces_of(table):
+            own = [span for span in spans if (span.input, span.face) == (face.input, face.face_id)]
+            for name, units in followed(table, combinations).items() if own else ():
+                series = Series.of(face, units, narrower)
+                found = of_face.get((face.input, face.face_id, name), events[:0])
+                trials += _trials(own, series, name, found)
+                curves.append(_curves(own, series, name, settings.curves))
     report = pd.concat(reports, ignore_index=True)
-    of_face = study.set_index(["file", "face"])["person"]
+    person_of = study.set_index(["file", "face"])["person"]
     keys = pd.MultiIndex.from_frame(report[["input", "face"]])
-    report.insert(2, "person", of_face.reindex(keys, fill_value="").to_numpy())
+    report.insert(2, "person", person_of.reindex(keys, fill_value="").to_numpy())
     people = _with_changes(_by_person(trials), settings.baseline)
     return Summary(people, _over_people(curves), report, tuple(left_out))
 
@@ -124,30 +131,6 @@ def summarise(
 def _opened(tables: Sequence[Path | Detections]) -> Iterator[Detections]:
     for table in tables:
         yield table if isinstance(table, Detections) else Detections.load(table)
-
-
-def _followed_faces(
-    table: pd.DataFrame,
-    metadata: Mapping[str, Any],
-    spans: Sequence[Span],
-    combinations: Sequence[str],
-    settings: SummarySettings,
-) -> Iterator[tuple[list[Span], Series, str, pd.DataFrame]]:
-    """Every face with conditions, once for every unit and combination: its spans, rows, name and events."""
-    narrower = unit_quality(metadata)
-    events = find_events(
-        table,
-        metadata.get("thresholds", {}),
-        combinations=combinations,
-        settings=settings.events,
-        narrower=narrower,
-    )
-    of_face = dict(iter(events.groupby(["input", "face", "unit"])))
-    for face in faces_of(table):
-        own = [span for span in spans if (span.input, span.face) == (face.input, face.face_id)]
-        for name, units in followed(table, combinations).items() if own else ():
-            found = of_face.get((face.input, face.face_id, name), events[:0])
-            yield own, Series.of(face, units, narrower), name, found
 
 
 def _trials(
@@ -215,20 +198,20 @@ def _curves(spans: Sequence[Span], series: Series, name: str, settings: CurveSet
     """
     intensity_N = series.weakest("_intensity")
     graded = np.isfinite(intensity_N).any()
-    seconds_B = (settings.edges[:-1] + settings.edges[1:]) / 2
-    trials = []
-    for span in spans:
-        from_start_N = series.time_N - span.start - settings.edges[0]
-        bin_N = np.floor(from_start_N / settings.bin_seconds + 1e-6)
-        inside_N = (bin_N >= 0) & (bin_N < len(seconds_B))
-        value_N = (intensity_N if graded else series.weakest())[inside_N]
-        mean = pd.Series(value_N).groupby(seconds_B[bin_N[inside_N].astype(int)]).mean().dropna()
-        trials.append(
-            mean.rename_axis("seconds").rename("value").reset_index().assign(condition=span.condition)
-        )
-    sums = pd.concat(trials).groupby(["condition", "seconds"])["value"].agg(["sum", "count"]).reset_index()
+    value_N = intensity_N if graded else series.weakest()
+    edges, seconds_B = settings.edges, (settings.edges[:-1] + settings.edges[1:]) / 2
+    rows = []
+    for trial, span in enumerate(spans):
+        near = slice(*np.searchsorted(series.time_N, span.start + edges[[0, -1]] + [-0.001, 0.001]))
+        bin_N = np.floor((series.time_N[near] - span.start - edges[0]) / settings.bin_seconds + 1e-6)
+        columns = {"condition": span.condition, "trial": trial, "bin": bin_N, "value": value_N[near]}
+        rows.append(pd.DataFrame(columns))
+    inside = pd.concat(rows)[lambda frames: frames["bin"].between(0, len(seconds_B) - 1)]
+    means = inside.groupby(["condition", "trial", "bin"])["value"].mean().dropna()
+    sums = means.groupby(["condition", "bin"]).agg(["sum", "count"]).reset_index()
+    seconds = seconds_B[sums.pop("bin").to_numpy(np.int64)]
     measure = "intensity" if graded else "probability"
-    return sums.assign(unit=name, measure=measure, person=spans[0].person)
+    return sums.assign(seconds=seconds, unit=name, measure=measure, person=spans[0].person)
 
 
 def _over_people(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -236,8 +219,12 @@ def _over_people(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not curves:
         return pd.DataFrame()
     keys = ["condition", "unit", "measure", "seconds"]
-    of_people = pd.concat(curves).groupby([*keys, "person"])[["sum", "count"]].sum()
-    return mean_with_interval((of_people["sum"] / of_people["count"]).groupby(keys)).reset_index()
+    every = pd.concat(curves, ignore_index=True)
+    for name in ("condition", "unit"):  # in their order, not the alphabet's
+        every[name] = pd.Categorical(every[name], categories=every[name].unique())
+    sums = every.groupby([*keys, "person"], observed=True)[["sum", "count"]].sum()
+    found = mean_with_interval((sums["sum"] / sums["count"]).groupby(keys, observed=True))
+    return found.reset_index().astype({"condition": str, "unit": str})
 
 
 def mean_with_interval(values: SeriesGroupBy[Any, Any]) -> pd.DataFrame:
@@ -255,19 +242,17 @@ def mean_with_interval(values: SeriesGroupBy[Any, Any]) -> pd.DataFrame:
 def _student(freedom: int) -> float:
     """The t that |T| stays below with probability .95, by halving an angle.
 
-    Abramowitz & Stegun, Handbook of Mathematical Functions (1964), 26.7.3 and 26.7.4: with tan(angle) =
-    t / sqrt(freedom), the probability is a finite sum over powers of the cosine. SciPy has the same, and is
-    not among what the detector installs.
+    With T = sqrt(freedom) tan(angle) the density of the angle is proportional to cos(angle) ** (freedom - 1);
+    Gauss-Legendre quadrature gives its integral. SciPy has the same, and is not among what the detector
+    installs.
     """
-    odd = freedom % 2
-    steps = np.arange(1 + odd, freedom - 1, 2, dtype=np.float64)
-    weights = np.cumprod(np.append(1.0, steps / (steps + 1)))
+    node_Q, weight_Q = np.polynomial.legendre.leggauss(200)
+
+    def below(angle: float) -> float:
+        return float(angle * (weight_Q * np.cos(angle / 2 * (1 + node_Q)) ** (freedom - 1)).sum())
+
     low, high = 0.0, np.pi / 2
     for _ in range(60):
         angle = (low + high) / 2
-        cosine = np.cos(angle)
-        inside = np.sin(angle) * (weights * cosine ** (2 * np.arange(len(weights)) + odd)).sum()
-        if odd:
-            inside = 2 / np.pi * (angle + (inside if freedom > 1 else 0.0))
-        low, high = (angle, high) if inside < 0.95 else (low, angle)
+        low, high = (angle, high) if below(angle) < 0.95 * below(np.pi / 2) else (low, angle)
     return float(np.sqrt(freedom) * np.tan(low))

@@ -1,4 +1,4 @@
-"""A study's faces on a page, and its group curves as a drawing."""
+"""A study's faces on a page, and its curves as drawings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from mien.detect.statistics import faces_of
 from mien.detect.table import Detections
+from mien.findings.dyads import Dyad
 from mien.io import replacing, write_bytes
 from mien.video import ImageError, VideoError
 from mien.visualise.charts import SYSTEMS
@@ -72,6 +73,23 @@ def write_curves(curves: pd.DataFrame, out: Path) -> None:
             figure.supxlabel("seconds from the start of the condition", fontsize=8)
         with replacing(out) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def write_dyad(dyad: Dyad, out: Path, *, title: str) -> None:
+    """`out`, an SVG: the curve with its interval, and the level that 95 % of the surrogates stay below."""
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    curve = dyad.curve
+    axes.fill_between(curve["lag"], curve["low"], curve["high"], alpha=0.25, label="95 % over windows")
+    axes.plot(curve["lag"], curve["r"], label="mean over windows")
+    axes.axhline(curve["surrogate"].iloc[0], linestyle="--", color="grey", label="95 % of surrogates below")
+    axes.axvline(dyad.lag_seconds, linewidth=0.8, color="grey")
+    axes.set_xlabel("lag of the second face, s")
+    axes.set_ylabel("correlation")
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.legend(frameon=False, fontsize="small")
+    with replacing(out) as temporary:
+        figure.savefig(temporary, format="svg")
 
 
 def _draw(axes: Any, curves: pd.DataFrame, unit: str) -> None:
