@@ -59,14 +59,19 @@ def dying(detector, *, at):
     """The detector, interrupted at the call of its network with this number."""
     network, calls = detector._engine, itertools.count()
 
-    def run(crops):
+    def run(*faces):
         if next(calls) == at:
             raise KeyboardInterrupt
-        return network(crops)
+        return network(*faces)
 
-    run.name = network.name
-    detector._engine = run
+    detector._engine = in_place_of(network, run)
     return detector
+
+
+def in_place_of(network, run):
+    """The function as an engine of the network's name and device."""
+    run.name, run.device = network.name, network.device
+    return run
 
 
 def contents(folder):
@@ -122,7 +127,7 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
     first, second = detector_of(beside_model), detector_of(beside_model)
     network, calls, refused = first._engine, itertools.count(), []
 
-    def interrupted_by_another_run(crops):
+    def interrupted_by_another_run(*faces):
         if next(calls) == 5:
             os.utime(video, (0, 0))
             before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -130,10 +135,9 @@ def test_a_second_run_touches_nothing_of_one_under_way(video, beside_model, tmp_
                 record(video, second, tmp_path / "out")
             refused.append(str(error.value))
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-        return network(crops)
+        return network(*faces)
 
-    interrupted_by_another_run.name = network.name
-    first._engine = interrupted_by_another_run
+    first._engine = in_place_of(network, interrupted_by_another_run)
     assert record(video, first, tmp_path / "out") == whole
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     (said,) = refused
@@ -246,12 +250,11 @@ def test_a_sound_file_has_no_video_in_it(beside_model, tmp_path):
 
 
 def _counted(network, seen):
-    def counting(crops):
-        seen.append(len(crops))
-        return network(crops)
+    def counting(*faces):
+        seen.append(len(faces[0]))
+        return network(*faces)
 
-    counting.name = network.name
-    return counting
+    return in_place_of(network, counting)
 
 
 def test_a_neutral_that_the_end_of_the_video_cut_short_is_told(beside_model, tmp_path):
