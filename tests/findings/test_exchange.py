@@ -109,6 +109,17 @@ def test_an_eaf_of_a_coder_is_read_and_the_rest_of_it_named(tmp_path):
     assert coding.left_out == ("tier 'Speech' (1)",)
 
 
+def test_points_of_praat_are_left_out_beside_a_tier_of_the_same_name(tmp_path):
+    grid = pympi.Praat.TextGrid(xmax=2.0)
+    grid.add_tier("AU12").add_interval(0.5, 1.0, "B")
+    grid.add_tier("AU12", tier_type="TextTier").add_point(1.5, "x")
+    grid.to_file(str(tmp_path / "a.TextGrid"))
+    coding = read_coding(tmp_path / "a.TextGrid")
+    assert coding.spans(("a", ""), "AU12") == [(0.5, 1.0, 2.0)]
+    assert coding.units == {("a", ""): ["AU12"]}
+    assert coding.left_out == ("tier 'AU12' (1)",)
+
+
 def test_exported_events_of_boris_are_read_in_both_layouts(tmp_path):
     whose = "Observation id,Media file name,Subject,Behavior,Modifier #1,Behavior type"
     (tmp_path / "aggregated.csv").write_text(

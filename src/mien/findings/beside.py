@@ -35,12 +35,8 @@ def with_findings(
     """
     header = Detections.load_header(table)
     narrower = unit_quality(header.metadata)
-    needed = (
-        *_FRAMES,
-        *(PLACE if narrower else ()),
-        *header.columns,
-    )  # and AU01_present, AU01_intensity, ...
-    names = [name for name in header.table.column_names if name.startswith(needed)]
+    needed = (*_FRAMES, *(PLACE if narrower else ()), *header.columns)
+    names = [name for name in header.table.column_names if name.startswith(needed)]  # also AU01_present, ...
     rows = pq.read_table(table, columns=names).to_pandas(split_blocks=True, self_destruct=True)
     report = quality_report(rows)
     if rows["input"].nunique() == 1 and rows["frame"].nunique() > 1:

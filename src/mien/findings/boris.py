@@ -137,12 +137,8 @@ def _observation(
         for *times, letter in spans
         for time in times
     ]
-    about = {
-        "length": round(length_seconds, 3),
-        "fps": frames_per_second,
-        "hasVideo": True,
-        "hasAudio": False,
-    }
+    length = round(length_seconds, 3)
+    about = {"length": length, "fps": frames_per_second, "hasVideo": True, "hasAudio": False}
     return {
         "file": {"1": [media], **{str(player): [] for player in range(2, 9)}},
         "type": "MEDIA",

@@ -34,16 +34,16 @@ def read_eaf(path: Path) -> Coding:
     eaf = _read(path, lambda pympi: pympi.Elan.Eaf(str(path), suppress_version_warning=True))
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {"MEDIA_URL": path.stem}
     name = PureWindowsPath(unquote(media.get("RELATIVE_MEDIA_URL") or media["MEDIA_URL"])).name
-    tiers: dict[str, Tier | None] = {}
+    tiers: list[Tier | None] = []
     events = []
     for label in eaf.get_tier_names():
-        tiers[label] = tier_of(label, name, eaf.tiers[label][2].get("PARTICIPANT") or "")
+        tiers.append(tier_of(label, name, eaf.tiers[label][2].get("PARTICIPANT") or ""))
         for onset, offset, text, *_ in eaf.get_annotation_data_for_tier(label):
-            tier, about = tiers[label], f"tier {label!r}"
+            tier, about = tiers[-1], f"tier {label!r}"
             if tier is not None and (onset is None or offset is None):
                 tier, about = None, f"annotations of {label!r} without times"
             events.append((tier, about, (onset or 0) / 1000, (offset or 0) / 1000, intensity_of(text or "")))
-    return coding_of_tool(path, tiers.values(), events)
+    return coding_of_tool(path, tiers, events)
 
 
 def write_eaf(coding: Coding, path: Path, *, video: Path | None) -> None:
@@ -65,15 +65,14 @@ def read_textgrid(path: Path) -> Coding:
     """Every interval tier of an action unit; the video is named as the file. CodingError."""
     codec = "utf-16" if path.read_bytes()[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8-sig"
     grid = _read(path, lambda pympi: pympi.Praat.TextGrid(str(path), codec=codec))
-    tiers: dict[str, Tier | None] = {}
+    tiers: list[Tier | None] = []
     events = []
     for each in grid.get_tiers():
-        tier = tier_of(each.name, path.stem) if each.tier_type == "IntervalTier" else None
-        tiers[each.name] = tier
+        tiers.append(tier_of(each.name, path.stem) if each.tier_type == "IntervalTier" else None)
         for onset, offset, text in ((row[0], *row[-2:]) for row in each.get_intervals(sort=True)):
             if text.strip():
-                events.append((tier, f"tier {each.name!r}", onset, offset, intensity_of(text)))
-    return coding_of_tool(path, tiers.values(), events)
+                events.append((tiers[-1], f"tier {each.name!r}", onset, offset, intensity_of(text)))
+    return coding_of_tool(path, tiers, events)
 
 
 def write_textgrid(coding: Coding, path: Path, *, end_seconds: float) -> None:

@@ -113,15 +113,14 @@ def known_limits(coding: Coding, videos: Mapping[str, Video]) -> dict[str, tuple
 
 def beyond(coding: Coding, limits: Mapping[str, tuple[float, float]]) -> list[str]:
     """The events, of a coding in file time, that begin before their video or end after it, in words."""
-    found = []
-    for event in coding.events.itertuples():
-        start, end = limits.get(event.input, (-np.inf, np.inf))
-        if event.onset < start - _SLACK_SECONDS or event.offset > end + _SLACK_SECONDS:
-            found.append(
-                f"{event.input}, {event.unit}: {event.onset:.3f} to {event.offset:.3f} s, outside the "
-                f"video's {start:.3f} to {end:.3f} s"
-            )
-    return found
+    unknown = (-np.inf, np.inf)
+    return [
+        f"{event.input}, {event.unit}: {event.onset:.3f} to {event.offset:.3f} s, outside the video's "
+        f"{start:.3f} to {end:.3f} s"
+        for event in coding.events.itertuples()
+        for start, end in [limits.get(event.input, unknown)]
+        if event.onset < start - _SLACK_SECONDS or event.offset > end + _SLACK_SECONDS
+    ]
 
 
 def write_coding(
@@ -140,19 +139,17 @@ def write_coding(
     stem = coding.path.name.removesuffix(".gz").rpartition(".")[0].removesuffix(".events")
     if kind in ("events", "labels"):
         path = out / f"{stem}.{kind}.csv"
-        table = (
-            _labels_table(coding, out, videos, subjects or {}) if kind == "labels" else _events_table(coding)
+        events = kind == "events"
+        write_csv(
+            path, _events_table(coding) if events else _labels_table(coding, out, videos, subjects or {})
         )
-        write_csv(path, table)
         return [path]
     limits, last = known_limits(coding, videos), coding.events.groupby("input")["offset"].max()
     known: dict[str, tuple[Path | None, float, float]] = {}
     for name in coding.inputs:
         start, end = limits.get(name, (0.0, last.get(name, 1.0)))
-        video = videos.get(name)
-        known[name] = (
-            (video.path, end - start, video.frames_per_second) if video else (None, end - start, 25.0)
-        )
+        video, rate = (videos[name].path, videos[name].frames_per_second) if name in videos else (None, 25.0)
+        known[name] = (video, end - start, rate)
     coding = coding.in_player_time(limits)
     if kind == "boris":
         write_project(coding, out / f"{stem}.boris", known)
@@ -210,9 +207,8 @@ def _of_frames(path: Path, frames: Mapping[Face, pd.DataFrame], units: list[str]
 
 def _read_events(path: Path) -> Coding:
     """`NAME.events.csv`, or any table with input, face, unit, onset and offset."""
-    events = pd.read_csv(
-        path, dtype=dict.fromkeys(TIER, str), keep_default_na=False, na_values={"intensity": ""}
-    )
+    types = dict.fromkeys(TIER, str)
+    events = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"intensity": ""})
     missing = {"input", "face", "unit", "onset", "offset"} - set(events)
     if missing:
         raise CodingError(f"{path}: a table of events without the column {min(missing)}")

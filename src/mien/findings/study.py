@@ -166,9 +166,8 @@ def _overlaps(spans: Sequence[tuple[int, Span]]) -> list[str]:
 def _called(study: pd.DataFrame, file: str) -> list[str]:
     """The files of that name; without one, those of that name without folders or suffix."""
     names = list(study["file"].unique())
-    paths = [PurePosixPath(name) for name in names]
-    alike = [str(path) for path in paths if file in (str(path.with_suffix("")), path.name)]
-    return [file] if file in names else alike
+    short = {name: (str(PurePosixPath(name).with_suffix("")), PurePosixPath(name).name) for name in names}
+    return [file] if file in names else [name for name in names if file in short[name]]
 
 
 def _faces(study: pd.DataFrame, file: str, face: str, person: str = "") -> pd.DataFrame:
