@@ -115,10 +115,11 @@ def frames_of(store: TrackStore, bundle: Path, targets: Path, *, every: int) -> 
     person_N, video_N = (np.array(store.tracks[name].to_pylist())[track_N] for name in ("identity", "video"))
     return Frames(
         faces,
+        track_N,
         person_N,
         video_N,
-        targets_of(faces, bundle, targets),
-        measured[first_row[track_N] + position_N],
+        target_NK=targets_of(faces, bundle, targets),
+        pose_N2=measured[first_row[track_N] + position_N],
     )
 
 
