@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
-from mien.detect.persons import PersonLinker
+from mien.detect.persons import PersonLinker, best_pairs
 from mien.faces.track import track_frames
 from mien.faces.tracked import TrackSettings
 from mien.video import Frame
@@ -139,3 +140,13 @@ def test_however_people_walk_no_id_passes_on_and_none_is_there_twice(seed):
     frames = [[Planted(k, *places[t, k]) for k in range(people) if present[t, k]] for t in range(60)]
     seen = ids_of(frames)  # a dict a frame: an id that stood twice in one would be one entry short
     assert all(len(of_id) == 1 for of_id in people_of_ids(seen).values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pairs_have_the_largest_sum_that_scipy_finds(seed):
+    generator = np.random.default_rng(seed)
+    gain_RC = np.maximum(0, generator.normal(size=generator.integers(1, 12, 2)))
+    pairs = best_pairs(gain_RC)
+    rows, columns = (list(part) for part in zip(*pairs, strict=True))
+    assert len(set(rows)) == len(set(columns)) == min(gain_RC.shape)
+    assert gain_RC[rows, columns].sum() == pytest.approx(gain_RC[linear_sum_assignment(-gain_RC)].sum())

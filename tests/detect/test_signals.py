@@ -185,3 +185,14 @@ def test_smoothed_intensities_that_the_model_does_not_give_stay_away():
 def test_a_time_that_makes_no_sense_is_refused(seconds):
     with pytest.raises(ValueError, match="smoothing over"):
         Smoothing(seconds)
+
+
+def test_gaze_is_averaged_and_has_no_neutral_and_no_bounds():
+    layout = TableLayout((1,), np.zeros(1, np.float32), None, (), ("gaze_yaw",))
+    rows = [face_row(t / 25, [0.5, -20.0 - 20.0 * (t % 2)]) for t in range(50)]
+    neutral = neutral_of_file(rows, Baseline.parse("file"), layout=layout)
+    first = list(without_first_seconds_neutral(rows, Baseline.parse("first:1"), layout=layout))
+    for found in (first, [without_neutral(row, neutral, layout=layout) for row in rows]):
+        assert [row.values_V[1] for row in found] == [row.values_V[1] for row in rows]
+    smoothed = list(smooth(rows, Smoothing(0.08), layout=layout))
+    assert smoothed[20].values_V[1] == pytest.approx((-20 - 2 * 40) / 3)
