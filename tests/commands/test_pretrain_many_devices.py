@@ -21,6 +21,7 @@ name = "clp"
 bank_size = 64
 num_candidates = 32
 min_fill = 16
+key_batch_norm_rows = 8  # two groups, on one device and on two
 
 [backbone]
 name = "resnet18"
@@ -106,10 +107,11 @@ def of_rank(process, number):
 
 
 def test_two_devices_learn_what_one_learns_when_they_share_batch_statistics(pretrain):
+    """Four steps: in float32, rounding grows tenfold every few; test_several_processes.py has float64."""
+    short = ("run.batch_norm=all_devices", "run.steps=4", "run.log_every_steps=1")
     runs = {}
     for devices in (1, 2):
-        shared = ("run.batch_norm=all_devices", f"run.devices={devices}")
-        runs[devices], process = pretrain(f"shared{devices}", *shared)
+        runs[devices], process = pretrain(f"shared{devices}", *short, f"run.devices={devices}")
         assert process.wait(timeout=900) == 0
     one, two = newest(runs[1]), newest(runs[2])
     assert one.keys() == two.keys()
@@ -117,10 +119,9 @@ def test_two_devices_learn_what_one_learns_when_they_share_batch_statistics(pret
         if "identity_M" in name or "video_M" in name or "extra_state" in name:
             assert torch.equal(one[name], two[name]), name
         elif name.startswith("method/") and "running" not in name and "num_batches" not in name:
-            # float32: rounding has grown for 20 steps; test_several_processes.py has it in float64
-            torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=1e-2, msg=name)
+            torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-4, msg=name)
     # the mean of the two devices, not the first's
-    assert logged(runs[1], "loss") == pytest.approx(logged(runs[2], "loss"), rel=5e-3)
+    assert logged(runs[1], "loss") == pytest.approx(logged(runs[2], "loss"), rel=2e-3)
 
 
 def test_two_devices_stop_together_and_continue_to_the_uninterrupted_run(pretrain, on_two):

@@ -27,8 +27,10 @@ def test_the_demo_ends_with_a_report_on_people_never_pretrained_on(tmp_path, mon
     settings = [word for value in SHORT for word in ("--set", value)]
     assert cli.main(["demo", "--out", str(out), "--workers", "1", *settings]) == 0
     said = capsys.readouterr().out
-    assert said.count("$ mien ") == 3
+    assert said.count("$ mien ") == 5
     assert "have names of people that the encoder was pretrained on" not in said
+    for name in ("detections/overview.html", "agreement/agreement.html"):
+        assert (out / name).exists()
     page = (out / "evaluation" / "report.html").read_text()
     assert "These faces are rendered" in page
     assert "CLP: pretrained on 12 clips in 3 steps" in page  # 3 steps of 4 clips
