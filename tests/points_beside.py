@@ -84,6 +84,6 @@ class PointsTracking:
     def look(self, path):
         return PointsLook(path).look
 
-    def picture(self, path):
+    def picture(self, path, *, min_face_px=None):
         image_HWC = read_image(path)
         return PointsLook(path).look(Frame(0.0, 0, lambda: image_HWC))

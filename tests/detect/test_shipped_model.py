@@ -73,3 +73,16 @@ def test_a_grey_picture_and_one_of_half_the_size_read_much_the_same():
 def probabilities(detector, frames):
     table = detector.layout.table(list(detector.stream(frames))).to_pandas()
     return table[list(detector.model.columns)].to_numpy()
+
+
+def test_small_faces_of_pictures_are_read_and_marked_as_small(tmp_path):
+    import cv2
+
+    clip = sorted((shipped_clips() / "main").rglob("*.mp4"))[4]
+    frame = next(iter(read_frames(clip))).image_HWC
+    small = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "small.png"), small[..., ::-1])
+    found = Detector().detect(tmp_path / "small.png").to_pandas()
+    assert found["success"].tolist() == [1]
+    assert 24 <= (found["box_bottom"] - found["box_top"])[0] < 48
+    assert found["reason"].tolist() == ["small"]

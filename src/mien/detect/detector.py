@@ -49,6 +49,7 @@ Images = NDArray[np.uint8]
 _FRAMES_AHEAD = 64
 _MAX_FRAMES_PER_BLOCK = 256  # frames without a face are not held back for longer
 _TRACKING = TrackSettings(detect_every_frames=12)  # twice as often as for clips: nobody is to be missed
+_MIN_FACE_IN_PICTURES_PX = 24  # less than in videos: nothing has to be followed. Such faces are not usable
 
 
 class Detector:
@@ -268,7 +269,7 @@ class Detector:
     def _picture(self, path: Path, problems: list[str]) -> FrameFaces:
         """A picture as a frame; one that cannot be read has no face and says so."""
         try:
-            faces, reason = self._tracking.picture(path)
+            faces, reason = self._tracking.picture(path, min_face_px=_MIN_FACE_IN_PICTURES_PX)
         except (ImageError, OSError) as error:
             problems.append(str(error))
             return FrameFaces(0, 0.0, (), UNREADABLE)

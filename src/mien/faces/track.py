@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -64,9 +65,12 @@ class FaceTracking:
         """Finds the faces in frames of one file that the caller chooses, given in order."""
         return FaceFollower(self.finder, self.settings).look
 
-    def picture(self, path: Path) -> tuple[tuple[TrackedFace, ...], str]:
-        """`faces_in_picture` of a file. OSError, ImageError."""
-        return faces_in_picture(read_image(path), finder=self.finder, settings=self.settings)
+    def picture(self, path: Path, *, min_face_px: float | None = None) -> tuple[tuple[TrackedFace, ...], str]:
+        """`faces_in_picture` of a file, with another limit if one is given. OSError, ImageError."""
+        settings = self.settings
+        if min_face_px is not None:
+            settings = dataclasses.replace(settings, min_face_px=min_face_px)
+        return faces_in_picture(read_image(path), finder=self.finder, settings=settings)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _face_tracking, (self.settings, self.models)
