@@ -106,6 +106,13 @@ def test_a_coding_by_a_player_is_compared_on_the_clock_of_the_file(coding):
     assert agree(a, b).scores.iloc[0]["kappa"] == agree(b, a).scores.iloc[0]["kappa"] == 1
 
 
+def test_a_unit_that_was_coded_for_one_person_alone_has_no_interval(coding):
+    a = coding({(v, "0", u, ""): [(0, 1)] for v, u in (("u", "AU12"), ("v", "AU12"), ("v", "AU04"))})
+    low = agree(a, a).scores.set_index("unit")["event_f1_low"]
+    assert np.isnan(low["AU04"])
+    assert low["AU12"] == low["mean"] == 1
+
+
 def test_labels_by_frame_number_meet_detections_with_times(coding):
     values = np.array([0, 1, 1, 0, 0.0])
     a = coding({("v.mp4", "0", "AU12", ""): []}, frames=frames_of({("v.mp4", "0"): values}))
@@ -157,4 +164,5 @@ def test_the_command_writes_scores_disagreements_and_a_page(tmp_path, capsys):
     assert pd.read_csv(out / "disagreements.csv").values.tolist() == [["<b>.mp4", 0, "AU12", 1.0, 2.0, "a"]]
     page = (out / "agreement.html").read_text()
     assert "&lt;b&gt;.mp4" in page and "<b>.mp4" not in page
+    assert "<td>–</td>" in page and "[–" not in page  # one person, no intensities
     assert "1 disagreements" in capsys.readouterr().out

@@ -235,8 +235,9 @@ def _scores(sums: Mapping[tuple[str, str], Floats], differences: pd.DataFrame, s
     for name, score in SCORES.items():
         value_A, drawn_RA = score(total_AK), score(drawn_RAK)
         drawn = pd.DataFrame(np.column_stack([drawn_RA, _mean(drawn_RA)]))
-        table[name] = [*value_A, _mean(value_A)]
-        bounds = drawn.quantile([0.025, 0.975]).to_numpy() if S > 1 else (np.nan, np.nan)
+        table[name] = np.append(value_A, _mean(value_A))
+        bounds = drawn.loc[:, (table["people"] > 1).to_numpy()].quantile([0.025, 0.975])
+        bounds = bounds.reindex(columns=drawn.columns).to_numpy()
         table[f"{name}_low"], table[f"{name}_high"] = bounds
     table[["events_a", "events_b", "events_paired"]] = np.vstack([total_AK[:, _EVENTS_A:], [[np.nan] * 3]])
     times = differences.groupby("unit").agg({"onset_ms": "median", "offset_ms": "median", "overlap": "mean"})
