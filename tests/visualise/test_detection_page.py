@@ -99,6 +99,15 @@ def test_a_missing_probability_stays_missing(two_faces):
     assert unpacked(face["probability"], "u1").reshape(3, 3)[1, 1] == 255
 
 
+def test_left_and_right_are_kept_for_the_units_that_have_them(two_faces):
+    sides = {"AU12_intensity_left": 5.0, "AU12_intensity_right": 1.0}
+    table = two_faces(num_frames=3).assign(**sides)
+    table.loc[1, "AU12_intensity_right"] = np.nan
+    data = page_data(table, {})
+    assert [unit["sides"] for unit in data["units"]] == [None, None, 0]
+    assert unpacked(data["faces"][0]["sides"], "u1").tolist() == [254, 254, 254, 51, 255, 51]
+
+
 def test_the_page_is_well_formed_and_asks_no_other_address_for_anything(page):
     found = parsed(page.read_text())
     policy = next(tag for tag in found.tags if tag[1].get("http-equiv") == "Content-Security-Policy")

@@ -195,6 +195,26 @@ def test_colours_may_have_the_threshold_in_the_middle(page):
     assert page.evaluate(pixel) == plain
 
 
+def test_left_and_right_of_the_chosen_unit_are_two_lines(opened, two_faces, write_grey_video, tmp_path):
+    table = two_faces().assign(AU12_intensity_left=5.0, AU12_intensity_right=0.0)
+    page = opened(
+        write_detection_page(
+            detections_of(table), write_grey_video(tmp_path / "two.mp4"), tmp_path / "s.html"
+        )
+    )
+    assert page.is_hidden("#sideslane")  # of AU01
+    page.click("#unit2")
+    assert "AU12, intensity 0 to 5" in page.inner_text("#sideslabel")
+    colours = """y => new Set([...new Uint32Array(document.getElementById('sides').getContext('2d')
+        .getImageData(10, y, 120, 1).data.buffer)]).size"""
+    assert page.evaluate(colours, 5) == 1  # one line without a break: the left side, at the top
+    assert page.evaluate(colours, 35) == 1  # between the sides
+    assert page.evaluate(colours, 65) > 1  # dashes of the right side
+    box = page.locator("#sideslane").bounding_box()
+    page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 40)
+    assert page.evaluate(NOW) == pytest.approx(1.0, abs=0.01)
+
+
 def test_zooming_in_shows_less_of_the_file(page):
     page.keyboard.press("+")
     assert page.inner_text("#spanlabel") == "1.0 s shown"

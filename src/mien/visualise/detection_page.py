@@ -31,8 +31,9 @@ from mien.video import VideoError, read_frames, read_image
 from mien.visualise.page_parts import Picture, picture_url, printable, template, unit_name
 from mien.visualise.timed_video import page_video
 
-_LEVELS = 254  # a probability p is kept as round(254 p): within 0.002
+_LEVELS = 254  # a probability p is kept as round(254 p): within 0.002; an intensity p of 5 likewise
 _MISSING = 255
+_GREATEST_INTENSITY = 5.0
 _MARGIN = 0.25  # of the box's longer side, on each side
 _MOST_FACES = 48  # of which pictures are taken: those seen longest
 _FACE_PX = 96
@@ -91,10 +92,13 @@ def page_data(
 
     Arrays are little-endian base64: `frame` uint32, `seconds` float64, `reason` uint8 (0: a face, else one
     more than the place in `reasons`); of each face `place` uint32, `probability` uint8 (A x N, of 254; 255
-    for a missing one), `present` bits (A rows of N bits, each begins a byte), `box` uint16 (N x 4).
-    `threshold`: null where it is not known or presence is left blank.
+    for a missing one), `sides` uint8 (2 x N, left and right, for each unit that has them: 254 is intensity
+    5), `present` bits (A rows of N bits, each begins a byte), `box` uint16 (N x 4). `threshold`: null where
+    it is not known or presence is left blank. A unit's `sides`: its place among those that have them, else
+    null.
     """
     frames, units, with_presence = _frames_of(table), unit_columns(table), units_with_presence(table)
+    sided = [unit for unit in units if {*_side_columns(unit)} <= {*table}]
     seconds_F = rising_times(frames["timestamp"].to_numpy(np.float64))
     reason_F = frames["reason"].replace("", "no_face").where(frames["success"] != 1, "")
     reasons = sorted(set(reason_F) - {""})
@@ -111,10 +115,11 @@ def page_data(
                 "name": unit_name(unit),
                 "threshold": thresholds.get(unit) if unit in with_presence else None,
                 "blank": unit not in with_presence,
+                "sides": sided.index(unit) if unit in sided else None,
             }
             for unit in units
         ],
-        "faces": [_face_data(face, units) for face in faces_of(table)],
+        "faces": [_face_data(face, units, sided) for face in faces_of(table)],
     }
 
 
@@ -138,17 +143,28 @@ def _frames_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates("frame").sort_values("frame")
 
 
-def _face_data(face: FaceRows, units: list[str]) -> dict[str, Any]:
-    probability_NA = face.rows[units].to_numpy(np.float64)
-    level_NA = np.where(np.isfinite(probability_NA), np.round(probability_NA * _LEVELS), _MISSING)
+def _face_data(face: FaceRows, units: list[str], sided: list[str]) -> dict[str, Any]:
     present_NA = presence(face.rows, units, blank=0.0) == 1
+    sides = face.rows[[column for unit in sided for column in _side_columns(unit)]]
     return {
         "id": face.face_id,
         "place": _packed(face.place_N, "<u4"),
-        "probability": _packed(level_NA.T, "u1"),  # a unit's row lies together
+        "probability": _packed(_levels(face.rows[units], 1.0), "u1"),
+        "sides": _packed(_levels(sides, _GREATEST_INTENSITY), "u1"),
         "present": _packed(np.packbits(present_NA.T, axis=1), "u1"),
         "box": _packed(np.clip(np.round(face.rows[list(BOX)]), 0, 65535), "<u2"),
     }
+
+
+def _levels(columns: pd.DataFrame, greatest: float) -> NDArray[np.float64]:
+    """Of N rows and A columns, (A, N): a unit's levels lie together."""
+    values_NA = columns.to_numpy(np.float64)
+    level_NA = np.round(values_NA / greatest * _LEVELS)
+    return np.where(np.isfinite(values_NA), level_NA, _MISSING).T
+
+
+def _side_columns(unit: str) -> tuple[str, str]:
+    return f"{unit}_intensity_left", f"{unit}_intensity_right"
 
 
 def _packed(values: Any, dtype: str) -> str:

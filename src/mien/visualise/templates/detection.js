@@ -18,7 +18,7 @@
     const place = new Uint32Array(bytes(about.place).buffer);
     const rowOf = new Int32Array(numFrames).fill(-1);
     place.forEach((where, row) => { rowOf[where] = row; });
-    return { id: about.id, place, rowOf, level: bytes(about.probability), bits: bytes(about.present),
+    return { id: about.id, place, rowOf, level: bytes(about.probability), sides: bytes(about.sides), bits: bytes(about.present),
              stride: (place.length + 7) >> 3, box: new Uint16Array(bytes(about.box).buffer) };
   });
   const levelOf = (face, unit, row) => face.level[unit * face.place.length + row]; // of 254; 255: missing
@@ -226,6 +226,34 @@
     $("curvelabel").textContent = `${unitName(state.unit)}, probability 0 to ${greatest}`;
   }
 
+  function drawSides() { // the highest intensity of each column; the right side is dashed
+    if (!$("sides")) return;
+    const of = face(), { column, sides } = units[state.unit];
+    for (const part of [$("sideslane"), $("sideslabel")]) part.hidden = sides === null;
+    const area = sides === null ? null : sized($("sides"));
+    if (!area) return;
+    const { pen, width, height } = area, columns = Math.max(1, Math.floor(width));
+    $("sidesname").textContent = `${column}, intensity 0 to 5`;
+    pen.fillStyle = colours.card; pen.fillRect(0, 0, width, height);
+    if (!of) return;
+    [["accent", []], ["heat2", [5, 4]]].forEach(([colour, dashes], side) => {
+      const levels = of.sides.subarray((2 * sides + side) * of.place.length);
+      pen.strokeStyle = colours[colour]; pen.setLineDash(dashes); pen.lineWidth = 1.8; pen.beginPath();
+      let drawing = false;
+      eachColumn(columns, state.from, state.to, (x, first, last) => {
+        let most = -1;
+        for (let p = first; p <= last; p++) {
+          const level = of.rowOf[p] < 0 ? 255 : levels[of.rowOf[p]];
+          if (level <= 254 && level > most) most = level;
+        }
+        const at = (x + 0.5) * width / columns, y = height - 5 - (height - 10) * (most / 254);
+        if (most >= 0) drawing ? pen.lineTo(at, y) : pen.moveTo(at, y);
+        drawing = most >= 0;
+      });
+      pen.stroke();
+    });
+  }
+
   const STEPS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
   function drawAxis() {
     const area = sized($("axis"));
@@ -313,13 +341,13 @@
     $("clock").textContent = `${clock(state.time)} / ${clock(end)} · frame ${frames[state.place]}`;
     const at = `${(100 * (state.time - state.from)) / (state.to - state.from)}%`;
     const within = state.time >= state.from && state.time <= state.to;
-    for (const head of [$("playhead"), $("curvehead")]) { head.style.left = at; head.hidden = !within; }
+    for (const head of [$("playhead"), $("curvehead"), $("sideshead")].filter(Boolean)) { head.style.left = at; head.hidden = !within; }
     $("overviewhead").style.left = `${(100 * (state.time - start)) / data.duration}%`;
     const slider = $("lane");
     slider.setAttribute("aria-valuenow", (state.time - start).toFixed(3));
     if (units.length) slider.setAttribute("aria-valuetext", `${clock(state.time)}, frame ${frames[state.place]}, ${unitName(state.unit)}: ${told(state.unit, state.place)}`);
   }
-  function showView() { if (video) { drawOverview(); drawAxis(); drawHeat(); drawCurve(); } }
+  function showView() { if (video) { drawOverview(); drawAxis(); drawHeat(); drawCurve(); drawSides(); } }
   function showAll() { showView(); showTime(); }
 
   // ---- what a person does --------------------------------------------------------------------------------
@@ -447,6 +475,7 @@
     $("sound").addEventListener("change", (event) => { video.muted = !event.target.checked; });
     draggable($("lane"), () => [state.from, state.to], (event) => chooseUnit(unitAt(event)));
     draggable($("curvelane"), () => [state.from, state.to]);
+    if ($("sideslane")) draggable($("sideslane"), () => [state.from, state.to]);
     draggable($("overviewlane"), () => [start, end]);
     for (const lane of [$("lane"), $("curvelane")]) {
       lane.addEventListener("pointermove", (event) => {
