@@ -58,7 +58,6 @@ PARTS = ("train", "held_out", "shifted")
 POINTS = Training(rows=5_000_000, dropout=0.1)
 PIXELS = Training(rows=200_000)
 
-
 LEFT_OUT = {5: "read in rendered people hardly better than chance"}
 KNOWN_FOR = (
     "was trained on rendered faces alone, and checked on real ones against landmarks and by eye, never "

@@ -67,8 +67,7 @@ def _join(found: Path, labels: Path, *, table: Path, truth: Path) -> None:
     from mien.detect.table import Detections
 
     parts = [Detections.load(path) for path in sorted(found.rglob("*.parquet"))]
-    tables = [part.table.combine_chunks() for part in parts]
-    Detections(pa.concat_tables(tables), parts[0].metadata).save(table)
+    Detections(pa.concat_tables([part.table for part in parts]), parts[0].metadata).save(table)
     rendered = pq.read_table(labels).to_pandas()
     units = [name for name in rendered if re.fullmatch(r"AU\d\d", name)]
     rows = pd.DataFrame({"path": rendered["path"].astype(str).str.removeprefix("mp4/")})

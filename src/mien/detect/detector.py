@@ -285,13 +285,14 @@ class Detector:
         """One row per face, and one for every frame without."""
         faces = [face for _, frame in block for face in frame.faces]
         values = iter(self._values(faces) if faces else ())
-        reasons = iter(_reasons(faces, self.quality))
+        places = [_place(face) for face in faces]
+        described = iter(zip(places, _reasons(places, faces, self.quality), strict=True))
         rows: list[FaceRow] = []
         for name, frame in block:
             at = (name, frame.frame_index, frame.seconds)
             for face in frame.faces:
-                why = next(reasons)
-                rows.append(FaceRow(*at, face.track_number, face.score, why, _place(face), next(values)))
+                place_21, why = next(described)
+                rows.append(FaceRow(*at, face.track_number, face.score, why, place_21, next(values)))
             if not frame.faces:
                 rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))
         return rows
@@ -423,10 +424,12 @@ def _place(face: TrackedFace) -> NDArray[np.float32]:
     return np.array([*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose, *measures], np.float32)
 
 
-def _reasons(faces: Sequence[TrackedFace], quality: QualitySettings) -> list[str]:
+def _reasons(
+    places: Sequence[NDArray[np.float32]], faces: Sequence[TrackedFace], quality: QualitySettings
+) -> list[str]:
     """Why each face is not usable; "" where it is."""
     if not faces:
         return []
     score_N = np.array([face.score for face in faces], np.float32)
-    reasons: list[str] = why_not_usable(np.stack([_place(face) for face in faces]), score_N, quality).tolist()
+    reasons: list[str] = why_not_usable(np.stack(places), score_N, quality).tolist()
     return reasons
