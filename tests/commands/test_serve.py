@@ -72,8 +72,8 @@ def test_a_dropped_video_gives_its_page_and_its_tables(served, client, tmp_path)
     assert inside.status == 200
     assert inside.read() == page.read_bytes()
     assert "default-src 'self'" in inside.headers["Content-Security-Policy"]
-    media = re.findall(r'src="([^"]+\.mp4)"', page.read_text()) or ["media.mp4"]
-    assert _get(served[1], f"{inside.path.rpartition('/')[0]}/{media[0]}").status == 200
+    (media,) = re.findall(r'src="([^"]+\.mp4)"', page.read_text())
+    assert _get(served[1], f"{inside.path.rpartition('/')[0]}/{media}").status == 200
 
 
 def test_a_recording_of_the_camera_gives_its_tables_without_ffmpeg(client, tmp_path):

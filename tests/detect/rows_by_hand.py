@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from mien.detect.table import FaceRow
+from mien.detect.writing import TableWriter
 
 
 def face_row(seconds, values, *, face_id=0, frame=None, name="clip.mp4"):
@@ -18,6 +21,15 @@ def no_face_row(seconds, *, frame=None, name="clip.mp4"):
     """A row of a frame without a face."""
     number = round(seconds * 25) if frame is None else frame
     return FaceRow(name, number, seconds, None, 0.0, "no_face", None, None)
+
+
+def write_tables(folder, layout, rows, csv_format="mien", *, metadata=None):
+    """`t.csv` and `t.parquet` of the rows, written one by one; the path of the CSV."""
+    with closing(TableWriter(folder / "t.csv", folder / "t.parquet", layout, csv_format)) as table:
+        for row in rows:
+            table.write([row])
+        table.finish(metadata or {})
+    return folder / "t.csv"
 
 
 def sigmoid(logit):

@@ -24,7 +24,7 @@ from mien.detect.camera import CameraError
 from mien.detect.detector import Detector
 from mien.detect.table import Detections
 from mien.findings.events import EventSettings
-from mien.video import Frame, read_frames
+from mien.video import read_frames
 from tests.detect.beside_video import write_beside, write_points
 from tests.detect.rows_by_hand import face_row
 from tests.detect.tiny_model import write_tiny_model
@@ -40,7 +40,7 @@ using_points = pytest.mark.usefixtures("points_beside", "in_this_process")
 def in_this_process(monkeypatch):
     """Files are read where the given points are known, not in processes of their own."""
     monkeypatch.setattr(
-        "mien.detect.run.run_jobs", lambda work, media, *, workers: run_jobs(work, media, workers=0)
+        "mien.commands.detect.run_jobs", lambda work, media, *, workers: run_jobs(work, media, workers=0)
     )
 
 
@@ -162,11 +162,12 @@ def camera(monkeypatch, python_answers_interrupts):
         for number in range(40):
             if number == 30:
                 end()
-            yield Frame(number / 25, number, lambda: np.zeros((48, 64, 3), np.uint8))
+            yield number / 25, np.zeros((48, 64, 3), np.uint8)
 
     def stream(detector, frames, **more):
-        values = np.full(detector.layout.num_values, 0.5, np.float32)
-        rows = (face_row(frame.seconds, values) for frame in frames)
+        num_values = detector.layout.end_of_levels + len(detector.layout.other_columns)
+        values = np.full(num_values, 0.5, np.float32)
+        rows = (face_row(seconds, values) for seconds, _ in frames)
         yield from detector.finish(rows, list, **more)
 
     def make(end):

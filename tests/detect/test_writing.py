@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mien.detect.table import TableLayout
-from mien.detect.writing import CsvTable
-from tests.detect.rows_by_hand import face_row, no_face_row
+from tests.detect.rows_by_hand import face_row, no_face_row, write_tables
 
 UNITS, THRESHOLD = (12, 4), np.array([0.2, 0.5], np.float32)  # not in order
 WITH = TableLayout(UNITS, THRESHOLD, np.array([True, False]))
@@ -22,12 +22,10 @@ ROWS = [
 ]
 
 
-def write(path, name, layout):
-    table = CsvTable(path, layout, name)
-    values = layout.num_values
-    table.write([row if row.values_V is None else row.with_values(row.values_V[:values]) for row in ROWS])
-    table.close()
-    return path
+def write(folder, name, layout):
+    values = layout.end_of_levels
+    rows = [row if row.values_V is None else replace(row, values_V=row.values_V[:values]) for row in ROWS]
+    return write_tables(folder, layout, rows, name)
 
 
 def read_openface(path):
@@ -38,12 +36,12 @@ def read_openface(path):
 
 
 def test_openface_s_header_is_separated_by_comma_and_space(tmp_path):
-    header = write(tmp_path / "t.csv", "openface", WITH).read_text().splitlines()[0]
+    header = write(tmp_path, "openface", WITH).read_text().splitlines()[0]
     assert header == "frame, face_id, timestamp, confidence, success, AU12_r, AU04_c, AU12_c"
 
 
 def test_openface_s_r_is_the_intensity_and_c_the_presence(tmp_path):
-    found = read_openface(write(tmp_path / "t.csv", "openface", WITH))
+    found = read_openface(write(tmp_path, "openface", WITH))
     assert found["frame"].tolist() == [1, 2, 3]
     assert found["face_id"].tolist() == [3, 0, 0]
     assert found["success"].tolist() == [1, 0, 1]
@@ -56,21 +54,21 @@ def test_openface_s_r_is_the_intensity_and_c_the_presence(tmp_path):
 
 def test_openface_s_c_is_empty_in_every_line_where_presence_is_left_blank(tmp_path):
     layout = TableLayout(UNITS, np.array([0.2, np.nan], np.float32), np.array([True, False]))
-    found = read_openface(write(tmp_path / "t.csv", "openface", layout))
+    found = read_openface(write(tmp_path, "openface", layout))
     assert found["AU04_c"].isna().all()
     assert found["AU12_c"].tolist() == [1, 0, 0]
     assert found["AU12_r"].tolist() == [2.5, 0, 0]
 
 
 def test_without_intensities_there_is_no_r_at_all(tmp_path):
-    found = read_openface(write(tmp_path / "t.csv", "openface", WITHOUT))
+    found = read_openface(write(tmp_path, "openface", WITHOUT))
     assert not [name for name in found if name.endswith("_r")]
     assert set(np.unique(found[["AU04_c", "AU12_c"]])) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("layout", [WITH, WITHOUT])
 def test_py_feat_s_columns_are_a_box_a_pose_probabilities_and_a_person(tmp_path, layout):
-    found = pd.read_csv(write(tmp_path / "t.csv", "pyfeat", layout))
+    found = pd.read_csv(write(tmp_path, "pyfeat", layout))
     assert list(found) == [
         *("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore", "Pitch", "Roll", "Yaw"),
         *("AU12", "AU04", "input", "frame", "approx_time", "Identity"),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mien.commands.flags import add_device, add_finder, add_model, add_set, add_workers
+from mien.data.jobs import Died, Progress, Report, Work, run_jobs
 
 if TYPE_CHECKING:
+    from mien.data.progress import FileProgress
     from mien.detect.detector import Detector
-    from mien.detect.media import MediaListing, Medium
+    from mien.detect.media import Medium
     from mien.detect.quality import QualitySettings
     from mien.detect.recording import Account
-    from mien.detect.run import DetectWork
-    from mien.findings.events import EventSettings
-    from mien.visualise.redaction import Redaction
+
+    Find: TypeAlias = Callable[[Account, Path], Account]
+    Show: TypeAlias = Callable[[Medium, Path], str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for NAME.csv and NAME.parquet; the same command started again goes on where it stopped",
     )
     parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
-    parser.add_argument("--seconds", type=float, help="how long to read the camera (default: until Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="how long to read the camera (default: until Ctrl-C)"
+    )
     add_device(parser)
     add_workers(parser, of="read a file each")
     parser.add_argument(
@@ -75,12 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
     from mien.config import build, override
-    from mien.detect.camera import record_camera
-    from mien.detect.media import list_media
-    from mien.detect.recording import WHOLE, Account
-    from mien.detect.run import DetectWork
     from mien.findings.beside import FindingsSettings, with_findings
-    from mien.findings.events import combinations_of
+    from mien.findings.events import combinations_of, units_of
 
     if (args.camera is None) == (not args.media):
         raise ValueError("expected videos, pictures or folders, or --camera N; not both")
@@ -89,78 +90,17 @@ def run(args: argparse.Namespace) -> int:
     settings = build(FindingsSettings, override({}, args.assignments), where="--set")
     combinations = combinations_of(args.events)
     make_detector = _detector_maker(args, settings.quality)
-    if args.camera is not None:
-        stem = args.out / f"camera{args.camera}"
-        detector = make_detector()
-        _require_units(combinations, detector)
-        num_rows = record_camera(detector, args.camera, stem, seconds=args.seconds, csv_format=args.format)
-        account = Account(stem.name, WHOLE)
-        with_findings(
-            account, stem.with_suffix(".parquet"), combinations=combinations, settings=settings.events
-        )
-        print(f"{stem}.csv: {num_rows:,} rows")
-        _warn(detector)
-        return 0
-    finish = partial(
-        _finished,
-        combinations=combinations,
-        settings=settings.events,
-        page=args.page,
-        annotated=args.video,
-        redaction=None if args.redact is None else _redaction(args),
-    )
-    work = DetectWork(make_detector, args.out, args.format, finish)
-    listing = list_media(args.media, leave_out=args.out)
-    _require_units(combinations, work.detector)
-    return _detect_media(work, listing, args)
-
-
-def _finished(
-    account: Account,
-    medium: Medium,
-    out: Path,
-    *,
-    combinations: Sequence[str],
-    settings: EventSettings,
-    page: bool,
-    annotated: bool,
-    redaction: Redaction | None,
-) -> Account:
-    """The account with what was found in the table, and whether it could be shown."""
-    from mien.findings.beside import with_findings
-    from mien.io import WriteError
-
-    table = out / f"{medium.name}.parquet"
-    try:
-        account = with_findings(account, table, combinations=combinations, settings=settings)
-    except WriteError as error:
-        return replace(account, not_shown=str(error))
-    if page or annotated or redaction is not None:
-        from mien.visualise.beside_tables import show_medium
-
-        shown = show_medium(medium, out, page=page, annotated=annotated, redaction=redaction)
-        account = replace(account, not_shown=shown)
-    return account
-
-
-def _redaction(args: argparse.Namespace) -> Redaction:
-    from mien.visualise.redaction import Redaction
-
-    return Redaction.parse(args.redact, args.finder)
-
-
-def _warn(detector: Detector) -> None:
-    """The last line: what the model is not good for."""
-    if warning := detector.metadata["model"]["warning"]:
-        print(f"warning: {warning}")
-
-
-def _require_units(combinations: Sequence[str], detector: Detector) -> None:
-    """ValueError, before any work, where the model lacks a unit of a combination."""
-    from mien.findings.events import units_of
-
-    for combination in combinations:
+    detector = _detector(make_detector)
+    for combination in combinations:  # an error before any work
         units_of(combination, detector.model.columns)
+    find = partial(with_findings, combinations=combinations, settings=settings.events)
+    if args.camera is None:
+        is_well = _detect_media(args, make_detector, find)
+    else:
+        is_well = _detect_camera(args, detector, find)
+    if warning := detector.metadata["model"]["warning"]:
+        print(f"warning: {warning}")  # the last line: what the model is not good for
+    return 0 if is_well else 1
 
 
 def _detector_maker(args: argparse.Namespace, quality: QualitySettings) -> Callable[[], Detector]:
@@ -168,6 +108,7 @@ def _detector_maker(args: argparse.Namespace, quality: QualitySettings) -> Calla
     from mien.detect.detector import Detector
     from mien.detect.signals import Baseline, Smoothing
 
+    kind: Literal["centred", "causal"] = "centred" if args.camera is None else "causal"
     return partial(
         Detector,
         args.model,
@@ -175,9 +116,7 @@ def _detector_maker(args: argparse.Namespace, quality: QualitySettings) -> Calla
         device=args.device,
         batch_size=args.batch,
         baseline=None if args.baseline is None else Baseline.parse(args.baseline),
-        smoothing=None
-        if args.smooth is None
-        else Smoothing(args.smooth, "centred" if args.camera is None else "causal"),
+        smoothing=None if args.smooth is None else Smoothing(args.smooth, kind),
         faces=args.faces,
         blendshapes=args.blendshapes,
         gaze=args.gaze,
@@ -186,25 +125,54 @@ def _detector_maker(args: argparse.Namespace, quality: QualitySettings) -> Calla
     )
 
 
-def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namespace) -> int:
-    from mien.data.progress import FileProgress
-    from mien.detect.recording import num_finished
-    from mien.detect.run import detect_each, summary_of, write_accounts
+@lru_cache(1)
+def _detector(make_detector: Callable[[], Detector]) -> Detector:
+    """The detector of this process."""
+    return make_detector()
 
+
+def _detect_camera(args: argparse.Namespace, detector: Detector, find: Find) -> bool:
+    from mien.detect.camera import record_camera
+    from mien.detect.recording import WHOLE, Account
+
+    stem = args.out / f"camera{args.camera}"
+    num_rows = record_camera(detector, args.camera, stem, seconds=args.seconds, csv_format=args.format)
+    find(Account(stem.name, WHOLE), stem.with_suffix(".parquet"))
+    print(f"{stem}.csv: {num_rows:,} rows")
+    return True
+
+
+def _detect_media(args: argparse.Namespace, make_detector: Callable[[], Detector], find: Find) -> bool:
+    """Whether all is well."""
+    import pandas as pd
+
+    from mien.data.progress import FileProgress
+    from mien.detect.media import list_media
+    from mien.detect.recording import num_finished, summary_of
+    from mien.io import write_csv
+
+    show = None
+    if args.page or args.video or args.redact is not None:
+        from mien.visualise.beside_tables import show_medium
+        from mien.visualise.redaction import Redaction
+
+        redaction = None if args.redact is None else Redaction.parse(args.redact, args.finder)
+        show = partial(show_medium, page=args.page, annotated=args.video, redaction=redaction)
+    listing = list_media(args.media, leave_out=args.out)
     media = listing.media
     num_videos = sum(medium.kind == "video" for medium in media)
     num_pictures = sum(len(medium.files) for medium in media if medium.kind == "pictures")
     others = f"; other files left aside: {listing.num_other_files:,}" if listing.num_other_files else ""
     print(f"{num_videos:,} videos, {num_pictures:,} pictures{others}")
-    finished = num_finished(media, work.detector, args.out, csv_format=args.format)
-    if finished:
+    if finished := num_finished(media, _detector(make_detector), args.out, csv_format=args.format):
         print(f"{finished:,} of {len(media):,} tables were finished by an earlier run")
+    work = partial(
+        _detect_one, make_detector=make_detector, out=args.out, csv_format=args.format, find=find, show=show
+    )
     accounts = []
     with FileProgress() as progress:
         progress.begins({medium.name: medium.num_bytes for medium in media})
-        for account in detect_each(
-            work, media, workers=args.workers, report=lambda medium, at: progress.is_at(medium.name, at)
-        ):
+        for account in _detect_each(work, media, args.workers, progress):
             accounts.append(account)
             progress.has(account.name, num_frames=account.num_frames, troubled=not account.is_well)
     accounts.sort(key=lambda account: account.name)
@@ -213,9 +181,55 @@ def _detect_media(work: DetectWork, listing: MediaListing, args: argparse.Namesp
         from mien.visualise.beside_tables import show_overview
 
         problem = show_overview(media, args.out)
-    print(summary_of(accounts, args.out))
-    if problem:
-        print(problem)
-    write_accounts(args.out / "account.csv", accounts)
-    _warn(work.detector)
-    return 0 if not problem and all(account.is_well for account in accounts) else 1
+    print("\n".join(filter(None, [summary_of(accounts, args.out), problem])))
+    write_csv(args.out / "account.csv", pd.DataFrame(map(asdict, accounts)))
+    return not problem and all(account.is_well for account in accounts)
+
+
+def _detect_each(
+    work: Work[Medium, Account], media: Sequence[Medium], workers: int, progress: FileProgress
+) -> Iterator[Account]:
+    """The account of each medium as it ends.
+
+    Several media are read in processes of their own, so that a decoder that crashes costs its file alone.
+    """
+    from mien.detect.recording import DIED, Account
+
+    if len(media) == 1:
+        yield work(media[0], partial(progress.is_at, media[0].name))
+        return
+    for event in run_jobs(work, media, workers=min(workers, len(media))):
+        if isinstance(event, Progress):
+            progress.is_at(event.job.name, event.report)
+        elif isinstance(event, Died):
+            yield Account(event.job.name, DIED, message=f"the process died over it: {event.how}")
+        else:
+            yield event.result
+
+
+def _detect_one(
+    medium: Medium,
+    report: Report,
+    *,
+    make_detector: Callable[[], Detector],
+    out: Path,
+    csv_format: str,
+    find: Find,
+    show: Show | None,
+) -> Account:
+    """One medium into its tables and what is beside them; a file that cannot be written costs it alone."""
+    from mien.detect.recording import NOT_WRITTEN, Account, record_medium
+    from mien.io import WriteError
+
+    detector = _detector(make_detector)
+    try:
+        account = record_medium(medium, detector, out, csv_format=csv_format, report=report)
+    except WriteError as error:
+        return Account(medium.name, NOT_WRITTEN, message=str(error))
+    if not account.num_frames:
+        return account
+    try:
+        account = find(account, out / f"{medium.name}.parquet")
+    except WriteError as error:
+        return replace(account, not_shown=str(error))
+    return account if show is None else replace(account, not_shown=show(medium, out))

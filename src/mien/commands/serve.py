@@ -11,6 +11,7 @@ import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from mien.commands.flags import add_device, add_finder, add_model
 
@@ -80,7 +81,7 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
             files, statistics = detect_file(detector, Path(upload), pages, progress)
         except (ValueError, OSError) as error:
             raise gr.Error(str(error).replace(str(folder), ""), duration=None) from error
-        address = f"/{secret}/pages/{files[0].parent.name}/{files[0].name}"
+        address = f"/{secret}/pages/{files[0].parent.name}/{quote(files[0].name)}"
         frame = f'<iframe src="{address}" style="width: 100%; height: 85vh; border: 0"></iframe>'
         return frame, statistics, [str(file) for file in files]
 
@@ -125,13 +126,13 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
     )  # fmt: skip
 
 
-def detect_file(
-    detector: Detector, upload: Path, pages: Path, progress: Any = None
-) -> tuple[list[Path], Any]:
+def detect_file(detector: Detector, upload: Path, pages: Path, progress: Any) -> tuple[list[Path], Any]:
     """The page and the tables of one file in a new folder of `pages`, page first; and `unit_statistics`.
 
     ValueError or OSError for a file that cannot be read.
     """
+    from mien.detect.media import list_media
+    from mien.detect.recording import record_medium
     from mien.detect.statistics import unit_statistics
     from mien.detect.table import Detections
     from mien.visualise.detection_page import write_detection_page
@@ -140,23 +141,18 @@ def detect_file(
         shutil.rmtree(old)
     folder = pages / secrets.token_urlsafe(8)
     folder.mkdir()
-    media = folder / f"media{upload.suffix.lower()}"
+    media = folder / upload.name
     media.hardlink_to(upload)
-    problems: list[str] = []
-    rows = []
-    for row in detector.rows(upload, problems=problems):
-        rows.append(row)
-        if progress is not None and row.frame % 25 == 0:
-            progress((row.frame, None), unit="frames")
-    if not rows:
-        raise ValueError(problems[-1] if problems else f"{upload.name}: no frame in it")
-    more = {"problems": problems} if problems else {}
-    detections = Detections(detector.layout.table(rows), detector.metadata | more)
-    page = write_detection_page(detections, media, folder / "page.html")
-    tables = [folder / "detections.csv", folder / "detections.parquet"]
-    for table in tables:
-        detections.save(table)
-    return [page, *tables], unit_statistics(detections.to_pandas())
+    (medium,) = list_media([media]).media
+    account = record_medium(
+        medium, detector, folder, report=lambda at: progress((at.num_frames, None), unit="frames")
+    )
+    if not account.num_frames:
+        raise ValueError(account.message.replace(str(media), media.name))
+    csv, parquet, page = (folder / f"{medium.name}.{end}" for end in ("csv", "parquet", "html"))
+    detections = Detections.load(parquet)
+    write_detection_page(detections, media, page)
+    return [page, csv, parquet], unit_statistics(detections.to_pandas())
 
 
 def _listening(port: int) -> socket.socket:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import threading
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
-from queue import Full, Queue
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -26,7 +24,6 @@ from mien.decoding import Clock
 from mien.detect.au_model import BLENDSHAPE, GAZE, AuModel, load_au_model, shipped_model
 from mien.detect.card import shown_thresholds, unproven_units, warning_of
 from mien.detect.engines import open_engine
-from mien.detect.journal import Journal
 from mien.detect.media import Medium, list_media
 from mien.detect.persons import PersonLinker
 from mien.detect.quality import QualitySettings, why_not_usable
@@ -116,32 +113,34 @@ class Detector:
         out in reading videos.
         """
         given = [Path(media)] if isinstance(media, Path | str) else [Path(path) for path in media]
-        rows: list[FaceRow] = []
         problems: list[str] = []
         notes: list[str] = []
+        tables = []
         for medium in list_media(given).media:
-            found = list(_with_bar(self.rows(medium, problems=problems), medium))
-            if not found:
+            rows = self.rows(medium, problems=problems)
+            tables.append(self.layout.table(tqdm(rows, unit=" rows", delay=10, desc=medium.name)))
+            if not tables[-1].num_rows:
                 raise VideoError(problems[-1])
-            rows += found
             notes += probe(medium.files[0].path).notes if medium.kind == "video" else ()
         for problem in problems:
             warnings.warn(problem, stacklevel=2)
         more = {name: lines for name, lines in (("problems", problems), ("notes", notes)) if lines}
-        return Detections(self.layout.table(rows), self.metadata | more)
+        return Detections(pa.concat_tables(tables), self.metadata | more)
 
     def rows(self, source: Path | str | Medium, *, problems: list[str] | None = None) -> Iterator[FaceRow]:
         """One video's or one picture's rows as they come, in constant memory.
 
         A damaged video ends early: what is wrong is appended to `problems`, or raised as VideoError after
-        the last row where no list is given. With a baseline over the whole file the rows wait in a temporary
-        file until the last one is there.
+        the last row where no list is given. With a baseline over the whole file the rows wait in memory until
+        the last one is there.
         """
-        medium = source if isinstance(source, Medium) else _medium(Path(source))
+        medium = source if isinstance(source, Medium) else list_media([Path(source)]).media[0]
         found: list[str] = [] if problems is None else problems
-        with TemporaryDirectory(prefix="mien-") as folder, closing(Journal(Path(folder) / "rows")) as kept:
-            raw = self._raw_rows(medium, found, kept)
-            yield from self.finish(raw, kept.rows, is_video=medium.kind == "video")
+        with closing(self.blocks(medium, problems=found)) as blocks:
+            rows: Iterable[FaceRow] = chain.from_iterable(blocks)
+            if self.baseline is not None and self.baseline.kind == "file":
+                rows = list(rows)
+            yield from self.finish(rows, lambda: rows, is_video=medium.kind == "video")
         if problems is None and found:
             raise VideoError(found[0])
 
@@ -200,7 +199,7 @@ class Detector:
 
     def stream(
         self,
-        frames: Iterable[Images | tuple[float, Images] | Frame],
+        frames: Iterable[Images | tuple[float, Images]],
         *,
         cut_short: dict[int, float] | None = None,
     ) -> Iterator[FaceRow]:
@@ -231,7 +230,7 @@ class Detector:
             "mien_version": __version__,
             "units": list(self.model.units),
             "thresholds": self.layout.thresholds,
-            "has_intensities": self.layout.with_intensity,
+            "has_intensities": self.layout.coded_A is not None,
             "crop_contract": self.model.contract.digest,
             "engine": self._engine.name,
             "device": self._engine.device,
@@ -244,14 +243,6 @@ class Detector:
             "baseline": None if self.baseline is None else self.baseline.record(),
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
-
-    def _raw_rows(self, medium: Medium, problems: list[str], kept: Journal) -> Iterator[FaceRow]:
-        """The rows, put into `kept` first where the baseline will read them again."""
-        with closing(self.blocks(medium, problems=problems)) as blocks:
-            for block in blocks:
-                if self.baseline is not None and self.baseline.kind == "file":
-                    kept.write(block)
-                yield from block
 
     def _seen(
         self, medium: Medium, problems: list[str], skip_frames: int, refused: Counter[str]
@@ -283,19 +274,22 @@ class Detector:
 
     def _rows_of(self, block: Sequence[tuple[str, FrameFaces]]) -> list[FaceRow]:
         """One row per face, and one for every frame without."""
-        faces = [face for _, frame in block for face in frame.faces]
-        values = iter(self._values(faces) if faces else ())
-        places = [_place(face) for face in faces]
-        described = iter(zip(places, _reasons(places, faces, self.quality), strict=True))
+        described = self._described([face for _, frame in block for face in frame.faces])
         rows: list[FaceRow] = []
         for name, frame in block:
             at = (name, frame.frame_index, frame.seconds)
-            for face in frame.faces:
-                place_21, why = next(described)
-                rows.append(FaceRow(*at, face.track_number, face.score, why, place_21, next(values)))
+            rows += [FaceRow(*at, face.track_number, face.score, *next(described)) for face in frame.faces]
             if not frame.faces:
                 rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))
         return rows
+
+    def _described(self, faces: Sequence[TrackedFace]) -> Iterator[tuple[str, Any, Any]]:
+        """Of each face: why it is not usable, or ""; the columns PLACE; the values of the layout."""
+        if faces:
+            place_N21 = np.array([_place(face) for face in faces], np.float32)
+            score_N = np.array([face.score for face in faces], np.float32)
+            why_N = why_not_usable(place_N21, score_N, self.quality).tolist()
+            yield from zip(why_N, place_N21, self._values(faces), strict=True)
 
     def _values(self, faces: Sequence[TrackedFace]) -> NDArray[np.float32]:
         """(N, V) values of the layout."""
@@ -313,68 +307,17 @@ def in_background(items: Iterator[T], *, ahead: int) -> Generator[T]:
 
     Closing the generator ends the thread and closes `items`.
     """
-    made: Queue[tuple[str, Any]] = Queue(maxsize=ahead)
-    stop = threading.Event()
-
-    def put(kind: str, thing: Any) -> None:
-        while not stop.is_set():
-            with suppress(Full):
-                made.put((kind, thing), timeout=0.1)
-                return
-
-    def make() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if stop.is_set():
-                    break
-            put("end", None)
-        except BaseException as error:  # noqa: BLE001 -- raised again where the items are used
-            put("error", error)
-        finally:
-            if isinstance(items, Generator):
-                items.close()
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
+    nothing: Any = object()
+    pool = ThreadPoolExecutor(1)
     try:
-        while True:
-            kind, thing = made.get()
-            if kind == "error":
-                raise thing
-            if kind == "end":
-                return
-            yield thing
+        made = deque(pool.submit(next, items, nothing) for _ in range(ahead))
+        while (item := made.popleft().result()) is not nothing:
+            made.append(pool.submit(next, items, nothing))
+            yield item
     finally:
-        stop.set()
-        thread.join()
-
-
-def _with_bar(rows: Iterator[FaceRow], medium: Medium) -> Iterator[FaceRow]:
-    """The rows; after ten seconds a progress bar counts their frames."""
-    at = None
-    with tqdm(total=_num_frames(medium), unit=" frames", delay=10, desc=medium.name) as bar:
-        for row in rows:
-            bar.update(at != (row.input, row.frame))
-            at = row.input, row.frame
-            yield row
-
-
-def _num_frames(medium: Medium) -> int | None:
-    """By the file's header; None where it does not say."""
-    if medium.kind == "pictures":
-        return len(medium.files)
-    try:
-        info = probe(medium.files[0].path)
-    except (VideoError, OSError):  # reported when its frames are read
-        return None
-    num_frames = info.duration_seconds * info.frames_per_second
-    return None if math.isnan(num_frames) else round(num_frames)
-
-
-def _medium(path: Path) -> Medium:
-    (medium,) = list_media([path]).media
-    return medium
+        pool.shutdown(cancel_futures=True)
+        if isinstance(items, Generator):
+            items.close()
 
 
 def _until_damage(
@@ -388,28 +331,21 @@ def _until_damage(
         problems.append(str(error))
 
 
-def _timed(frames: Iterable[Images | tuple[float, Images] | Frame]) -> Iterator[Frame]:
+def _timed(frames: Iterable[Images | tuple[float, Images]]) -> Iterator[Frame]:
     """Frames of a program; ValueError where a picture is not (H, W, 3) uint8.
 
     Times that do not increase are continued, as those of a file are.
     """
     clock = Clock(1 / SLOTS_PER_SECOND)
     for number, given in enumerate(frames):
-        if isinstance(given, Frame):
-            yield replace(given, seconds=clock.seconds(given.seconds))
-            continue
         seconds, image_HWC = given if isinstance(given, tuple) else (number / SLOTS_PER_SECOND, given)
-        image_HWC = np.asarray(image_HWC)
+        image_HWC = np.ascontiguousarray(image_HWC)
         if image_HWC.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] != 3:
             raise ValueError(
                 f"frame {number}: expected a (height, width, 3) uint8 RGB picture, got "
                 f"{image_HWC.dtype} {image_HWC.shape}"
             )
-        yield _frame(clock.seconds(float(seconds)), number, np.ascontiguousarray(image_HWC))
-
-
-def _frame(seconds: float, number: int, image_HWC: Images) -> Frame:
-    return Frame(seconds, number, lambda: image_HWC)
+        yield Frame(clock.seconds(float(seconds)), number, partial(np.asarray, image_HWC))
 
 
 def _area(face: TrackedFace) -> float:
@@ -417,19 +353,8 @@ def _area(face: TrackedFace) -> float:
     return (right - left) * (bottom - top)
 
 
-def _place(face: TrackedFace) -> NDArray[np.float32]:
-    """(21,): the columns PLACE."""
+def _place(face: TrackedFace) -> list[float]:
+    """The columns PLACE."""
     pose = (face.yaw_degrees, face.pitch_degrees, face.roll_degrees)
     measures = (face.sharpness, face.brightness, face.share_inside, face.joined_seconds)
-    return np.array([*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose, *measures], np.float32)
-
-
-def _reasons(
-    places: Sequence[NDArray[np.float32]], faces: Sequence[TrackedFace], quality: QualitySettings
-) -> list[str]:
-    """Why each face is not usable; "" where it is."""
-    if not faces:
-        return []
-    score_N = np.array([face.score for face in faces], np.float32)
-    reasons: list[str] = why_not_usable(np.stack(places), score_N, quality).tolist()
-    return reasons
+    return [*face.box_xyxy_px, *face.points_5x2_px.ravel(), *pose, *measures]

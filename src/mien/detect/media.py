@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -41,7 +42,7 @@ class Medium:
     @property
     def num_bytes(self) -> int:
         """The size of its files, to tell progress by; at least 1."""
-        return max(1, sum(_size(file.path) for file in self.files))
+        return max(1, sum(file.path.stat().st_size for file in self.files if file.path.exists()))
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,23 @@ def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> Media
     given itself is taken wherever it lies and whatever it is called. MediaError where one does not exist, and
     where nothing is found.
     """
-    found: dict[str, tuple[Path, Path]] = {}  # real path: path, root
+    found: dict[str, tuple[Path, Path]] = {}  # real path: path, the folder that it is named from
     num_others = 0
     shut = None if leave_out is None else os.path.realpath(leave_out)
     for path in map(spelt_as_on_disk, given):
         if not path.exists():
             raise MediaError(missing(path))
-        for file, root in _files(path):
+        if not path.is_dir():
+            found.setdefault(os.path.realpath(path), (path, path.parent))
+            continue
+        for file in walk_files(path, seen=set()):
             real = os.path.realpath(file)
-            if shut is not None and path.is_dir() and os.path.commonpath([shut, real]) == shut:
+            if shut is not None and os.path.commonpath([shut, real]) == shut:
                 continue
-            if path.is_dir() and not _is_media(file):
-                num_others += 1
+            if file.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
+                found.setdefault(real, (file, path))
             else:
-                found.setdefault(real, (file, root))
+                num_others += 1
     if not found:
         own = "" if leave_out is None else f"nothing below {leave_out} is read; "
         raise MediaError(
@@ -82,31 +86,15 @@ def list_media(given: Sequence[Path], *, leave_out: Path | None = None) -> Media
     return MediaListing(_named(list(found.values())), num_others)
 
 
-def _files(given: Path) -> Iterator[tuple[Path, Path]]:
-    """Files with the folder that they are named from; for a file given by itself that is its parent."""
-    if given.is_dir():
-        yield from ((file, given) for file in walk_files(given, seen=set()))
-    else:
-        yield given, given.parent
-
-
-def _is_media(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES
-
-
 def _named(found: list[tuple[Path, Path]]) -> tuple[Medium, ...]:
-    relative = [PurePosixPath(storable(path.relative_to(root).as_posix())) for path, root in found]
+    relative = [path.relative_to(root).as_posix() for path, root in found]
     if len(set(relative)) < len(relative):  # from several folders: named from the one above them all
         above = os.path.commonpath([os.path.abspath(root) for _, root in found])  # noqa: PTH100 -- links stay, `..` goes
-        relative = [
-            PurePosixPath(storable(Path(os.path.relpath(path, above)).as_posix())) for path, _ in found
-        ]
-    files = sorted(
-        (MediaFile(path, str(name)) for (path, _), name in zip(found, relative, strict=True)),
-        key=lambda file: file.shown,
-    )
+        relative = [Path(os.path.relpath(path, above)).as_posix() for path, _ in found]
+    named = zip(map(storable, relative), (path for path, _ in found), strict=True)
+    files = [MediaFile(path, shown) for shown, path in sorted(named)]
+    videos = [file for file in files if file.path.suffix.lower() not in PICTURE_SUFFIXES]
     pictures = tuple(file for file in files if file.path.suffix.lower() in PICTURE_SUFFIXES)
-    videos = [file for file in files if file not in pictures]
     media = [Medium("video", name, (file,)) for file, name in zip(videos, _names(videos), strict=True)]
     if pictures:
         media.append(Medium("pictures", PICTURES, pictures))
@@ -117,22 +105,10 @@ def _names(videos: Sequence[MediaFile]) -> list[str]:
     """The path without suffix; with it where two would be one table, also on a disk that ignores case."""
     bare = [str(PurePosixPath(file.shown).with_suffix("")) for file in videos]
     counts = Counter(name.casefold() for name in (*bare, *_TAKEN))
-    names = [
-        short if counts[short.casefold()] == 1 else file.shown
-        for short, file in zip(bare, videos, strict=True)
-    ]
-    taken = set(_TAKEN)
-    for at, name in enumerate(names):
-        number = 2
-        while names[at].casefold() in taken:
-            names[at] = f"{name}-{number}"
-            number += 1
-        taken.add(names[at].casefold())
+    taken, names = set(_TAKEN), []
+    for short, file in zip(bare, videos, strict=True):
+        name = short if counts[short.casefold()] == 1 else file.shown
+        numbered = chain([name], (f"{name}-{number}" for number in count(2)))
+        names.append(next(one for one in numbered if one.casefold() not in taken))
+        taken.add(names[-1].casefold())
     return names
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

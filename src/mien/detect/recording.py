@@ -8,35 +8,36 @@ and gives the network only the frames after them: its tables are those of one ru
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mien.data.accounts import note_on_refused
 from mien.data.jobs import FrameProgress
 from mien.data.parts import Fingerprint
 from mien.detect.detector import Detector
-from mien.detect.journal import Journal
 from mien.detect.media import Medium
 from mien.detect.table import FaceRow
-from mien.detect.writing import CsvTable, ParquetTable
+from mien.detect.writing import TableWriter
 from mien.faces.tracked import UNREADABLE as UNREADABLE_FRAME
-from mien.io import naming_write_errors, only_one, require_usable_name, write_bytes
+from mien.io import naming_write_errors, only_one, write_bytes
 from mien.video import VideoError, VideoInfo, probe
 
 UNDER_WAY, WHOLE, DAMAGED, UNREADABLE, DIED = "under way", "whole", "damaged", "unreadable", "died"
 NOT_WRITTEN = "not written"
 
 _ROWS_AT_ONCE = 64
-_SECONDS_BETWEEN_REPORTS = 0.3
+_NAMED = 10  # files in a summary
 
-Report = Callable[[FrameProgress], None]
+Report = Callable[[FrameProgress], object]
 
 
 class RecordingError(ValueError):
@@ -64,11 +65,6 @@ class Account:
         """Whether it was read whole, and shown as asked."""
         return self.status == WHOLE and not self.not_shown
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether a later run has nothing left to do here."""
-        return self.status != UNDER_WAY
-
 
 def record_medium(
     medium: Medium,
@@ -84,13 +80,26 @@ def record_medium(
     written by another process. WriteError where they cannot be written.
     """
     files = _Files(medium, detector, out, csv_format)
+    lock = files.hidden("lock")
+    busy = RecordingError(
+        f"{files.csv}: another process is writing to it: wait for it, or give another --out"
+    )
     with naming_write_errors(out / f"{medium.name}.*"):
-        files.require_usable_names()
-        files.refuse_conflict()
-        with files.held():
-            files.refuse_conflict()  # another process may have begun, or ended, in between
-            finished = files.finished()
-            return _record(files, medium, detector, csv_format, report) if finished is None else finished
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with only_one(lock, refusal=busy):
+            try:
+                account = files.earlier()
+                if account is None:  # rows of files that have changed since are dropped
+                    files.journal.unlink(missing_ok=True)
+                    files.write(Account(medium.name, UNDER_WAY))
+                if account is None or account.status == UNDER_WAY:
+                    account = _record(files, medium, detector, csv_format, report)
+                    files.write(account)
+                    files.journal.unlink(missing_ok=True)
+            finally:
+                with suppress(OSError):  # Windows removes it by itself
+                    lock.unlink()
+    return account
 
 
 def num_finished(media: Iterable[Medium], detector: Detector, out: Path, *, csv_format: str) -> int:
@@ -98,10 +107,25 @@ def num_finished(media: Iterable[Medium], detector: Detector, out: Path, *, csv_
     finished = 0
     for medium in media:
         with suppress(OSError):  # that medium alone cannot be written: `record_medium` says why
-            files = _Files(medium, detector, out, csv_format)
-            files.refuse_conflict()
-            finished += files.finished() is not None
+            account = _Files(medium, detector, out, csv_format).earlier()
+            finished += account is not None and account.status != UNDER_WAY
     return finished
+
+
+def summary_of(accounts: Sequence[Account], out: Path) -> str:
+    """Counts, then the first few media that were not read or shown as asked."""
+    counts = ("num_frames", "num_rows", "num_with_face")
+    frames, rows, with_face = (sum(getattr(account, name) for account in accounts) for name in counts)
+    words = [f"{out}: {frames:,} frames, {rows:,} rows, {with_face:,} of them with a face"]
+    without = [account.name for account in accounts if account.status == WHOLE and not account.num_with_face]
+    if without:
+        words.append(f"no face in {len(without):,}: {', '.join(without[:_NAMED])}")
+    lines = [f"{one.status}: {one.name}: {one.message}" for one in accounts if one.status != WHOLE]
+    lines += [f"not shown: {one.name}: {one.not_shown}" for one in accounts if one.not_shown]
+    lines += [f"note: {one.name}: {one.notes}" for one in accounts if one.notes]
+    if len(lines) > _NAMED:
+        lines[_NAMED:] = [f"and {len(lines) - _NAMED:,} more, in {out / 'account.csv'}"]
+    return "\n".join([*words, *lines])
 
 
 def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
@@ -111,212 +135,190 @@ def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
-    files.begin()
     try:
         info = probe(medium.files[0].path) if medium.kind == "video" else None
     except (VideoError, OSError) as error:
-        return files.end(Account(medium.name, UNREADABLE, message=str(error)))
-    tally = _Tally(medium, info, report)
+        return Account(medium.name, UNREADABLE, message=str(error))
     cut_short: dict[int, float] = {}
-    with closing(Journal(files.journal)) as journal:
-        raw = _raw_rows(journal, detector, medium, tally)
-        finished = detector.finish(raw, journal.rows, is_video=info is not None, cut_short=cut_short)
-        csv = CsvTable(files.csv, detector.layout, csv_format)
-        parquet = ParquetTable(files.parquet, detector.layout)
-        with closing(csv), closing(parquet):
-            while rows := list(islice(finished, _ROWS_AT_ONCE)):
-                csv.write(rows)
-                parquet.write(rows)
-            files.metadata |= what_was_cut_short(cut_short) | ({"notes": tally.notes} if tally.notes else {})
-            parquet.finish(files.metadata)
-    return files.end(tally.account())
+    with (
+        closing(Journal(files.journal)) as journal,
+        closing(TableWriter(files.csv, files.parquet, detector.layout, csv_format)) as table,
+    ):
+        reading = _Reading(medium, info, detector, journal, report)
+        finished = detector.finish(reading, journal.rows, is_video=info is not None, cut_short=cut_short)
+        while rows := list(islice(finished, _ROWS_AT_ONCE)):
+            table.write(rows)
+        files.table |= what_was_cut_short(cut_short) | ({"notes": reading.notes} if reading.notes else {})
+        table.finish(files.table)
+    return reading.account()
 
 
-def _raw_rows(journal: Journal, detector: Detector, medium: Medium, tally: _Tally) -> Iterator[FaceRow]:
-    """The journal's rows, then those of the frames after them, which are kept there before they go on."""
-    for _frame, group in groupby(journal.rows(), key=lambda row: (row.input, row.frame)):
-        rows = list(group)
-        tally.add(rows)
-        if medium.kind == "pictures":
-            tally.problems += [
-                f"{row.input}: cannot be read" for row in rows if row.reason == UNREADABLE_FRAME
-            ]
-        yield from rows
-    blocks = detector.blocks(
-        medium, problems=tally.problems, skip_frames=tally.num_frames, refused=tally.refused
-    )
-    with closing(blocks):
-        for block in blocks:
-            journal.write(block)
-            tally.add(block)
-            yield from block
+class _Reading:
+    """The raw rows of a medium: those of the journal, then the frames after them, kept there as they pass."""
+
+    def __init__(
+        self, medium: Medium, info: VideoInfo | None, detector: Detector, journal: Journal, report: Report
+    ) -> None:
+        self._medium, self._info, self._detector = medium, info, detector
+        self._journal, self._report = journal, report
+        self._problems: list[str] = []
+        self._refused: Counter[str] = Counter()
+        self._num_frames = self._num_rows = self._num_with_face = 0
+        self._ids: set[tuple[str, int]] = set()
+
+    def __iter__(self) -> Iterator[FaceRow]:
+        for block in self._journal.blocks():
+            yield from self._counted(block)
+            if self._info is None:
+                lost = [row.input for row in block if row.reason == UNREADABLE_FRAME]
+                self._problems += [f"{name}: cannot be read" for name in lost]
+        more = self._detector.blocks(
+            self._medium, problems=self._problems, skip_frames=self._num_frames, refused=self._refused
+        )
+        with closing(more):
+            for block in more:
+                self._journal.write(block)
+                yield from self._counted(block)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed or left out in reading it."""
+        of_file = () if self._info is None else self._info.notes
+        return [*of_file, *filter(None, [note_on_refused(self._refused)])]
+
+    def account(self) -> Account:
+        """How it ended."""
+        problems = self._problems
+        readable = self._num_frames - (len(problems) if self._info is None else 0)
+        return Account(
+            self._medium.name,
+            WHOLE if not problems else DAMAGED if readable else UNREADABLE,
+            num_frames=self._num_frames,
+            num_rows=self._num_rows,
+            num_with_face=self._num_with_face,
+            num_faces=len(self._ids),
+            message="; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else ""),
+            notes="; ".join(self.notes),
+        )
+
+    def _counted(self, block: Sequence[FaceRow]) -> Sequence[FaceRow]:
+        """The rows of whole frames."""
+        with_face = [(row.input, row.face_id) for row in block if row.face_id is not None]
+        self._num_frames += len({(row.input, row.frame) for row in block})
+        self._num_rows += len(block)
+        self._num_with_face += len(with_face)
+        self._ids.update(with_face)
+        info = self._info
+        expected = info.duration_seconds * info.frames_per_second if info else len(self._medium.files)
+        share = min(1.0, self._num_frames / expected) if expected > 0 else 0.0  # also of NaN
+        self._report(FrameProgress(self._num_frames, share))
+        return block
 
 
 class _Files:
     """The files of one medium, and the contents of NAME.json."""
 
     def __init__(self, medium: Medium, detector: Detector, out: Path, csv_format: str) -> None:
-        folder, name = (out / medium.name).parent, (out / medium.name).name
-        self.csv, self.parquet, self.json = (folder / f"{name}.{end}" for end in ("csv", "parquet", "json"))
-        self.journal, self._lock = folder / f".{name}.rows", folder / f".{name}.lock"
-        self.metadata: dict[str, Any] = {"csv_format": csv_format, **detector.metadata}
-        self._name = medium.name
+        self._stem = out / medium.name
+        self.csv, self.parquet, self.json = (
+            self._stem.with_name(f"{self._stem.name}.{end}") for end in ("csv", "parquet", "json")
+        )
+        self.journal = self.hidden("rows")
+        self.table: dict[str, Any] = {"csv_format": csv_format, **detector.metadata}
         self._paths = [file.path for file in medium.files]
 
-    def require_usable_names(self) -> None:
-        """WriteError where the disk cannot take one of the names."""
-        for path in (self.csv, self.journal, self._lock, self.json, self.parquet):
-            require_usable_name(path)
-            require_usable_name(path.with_name(f".{path.name}.part"))
+    def hidden(self, end: str) -> Path:
+        """`.NAME.end`."""
+        return self._stem.with_name(f".{self._stem.name}.{end}")
 
-    def refuse_conflict(self) -> None:
-        """RecordingError where there are files that this run may not touch."""
-        found = self._read()
-        if found is not None:
-            self._require_same_settings(found.get("table", {}))
-            self._require_same_file(found.get("inputs", []))
-            return
-        for path in (self.json, self.csv, self.parquet):
-            if path.exists():
-                raise RecordingError(
-                    f"{path} is there already, and {self.json.name} does not say how it was made: move it "
-                    "away, or give another --out."
-                )
-
-    def finished(self) -> Account | None:
-        """The account of an earlier run that read these very files to their end."""
-        found = self._read()
-        if found is None or not self._are_same(found.get("inputs", [])):
-            return None
-        account = Account(**found["account"])
-        return account if account.is_finished else None
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from these files; RecordingError where one is writing them."""
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        refusal = RecordingError(
-            f"{self.csv}: another process is writing to it: wait for it, or give another --out"
-        )
-        with only_one(self._lock, refusal=refusal):
-            yield
-            with suppress(OSError):  # Windows removes it by itself
-                self._lock.unlink()
-
-    def begin(self) -> None:
-        """Make ready, within `held`: rows of files that have changed since are dropped."""
-        found = self._read()
-        if found is None or not self._are_same(found.get("inputs", [])):
-            self.journal.unlink(missing_ok=True)
-            self._write(Account(self._name, UNDER_WAY))
-
-    def end(self, account: Account) -> Account:
-        """Write the account; the journal is no longer needed."""
-        self._write(account)
-        self.journal.unlink(missing_ok=True)
-        return account
+    def write(self, account: Account) -> None:
+        """NAME.json."""
+        plain = {"account": asdict(account), "table": self.table, "inputs": self._inputs}
+        write_bytes(self.json, (json.dumps(plain, indent=2) + "\n").encode())
 
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
+        """Of the files as they are at the beginning."""
         return [asdict(_fingerprint(path)) for path in self._paths]
 
-    def _write(self, account: Account) -> None:
-        plain = {"account": asdict(account), "table": self.metadata, "inputs": self._inputs}
-        write_bytes(self.json, (json.dumps(plain, indent=2) + "\n").encode())
+    def earlier(self) -> Account | None:
+        """The account of an earlier run on these very files; None without one, or where they have changed.
 
-    def _read(self) -> dict[str, Any] | None:
-        """The content of NAME.json; None where there is none that this class wrote."""
+        RecordingError where there are files that this run may not touch.
+        """
         try:
-            plain: dict[str, Any] = json.loads(self.json.read_text(encoding="utf-8"))
-            Account(**plain["account"])
+            plain = json.loads(self.json.read_text(encoding="utf-8"))
+            account, begun = Account(**plain["account"]), plain["table"]
+            inputs = [Fingerprint(**one) for one in plain["inputs"]]
         except (OSError, ValueError, KeyError, TypeError):
+            for path in filter(Path.exists, (self.json, self.csv, self.parquet)):
+                raise RecordingError(
+                    f"{path} is there already, and {self.json.name} does not say how it was made: move it "
+                    "away, or give another --out."
+                ) from None
             return None
-        return plain
-
-    def _are_same(self, begun: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the files are still those of the earlier run."""
-        try:
-            pairs = list(zip(self._paths, begun, strict=True))
-            return all(Fingerprint(**before).matches(path) for path, before in pairs)
-        except (OSError, TypeError, ValueError):
-            return False
-
-    def _require_same_file(self, begun: Sequence[Mapping[str, Any]]) -> None:
-        before = {str(one.get("path")) for one in begun}
-        if before & {str(path.absolute()) for path in self._paths} or self._are_same(begun):
-            return
-        raise RecordingError(
-            f"{self.json} is of another file, {', '.join(sorted(before)[:1])}, not of {self._paths[0]}: give "
-            "another --out."
-        )
-
-    def _require_same_settings(self, begun: Mapping[str, Any]) -> None:
-        now = json.loads(json.dumps(self.metadata))
-        differing = [
-            key for key in now if key != "mien_version" and json.dumps(begun.get(key)) != json.dumps(now[key])
-        ]
+        now = json.loads(json.dumps(self.table))
+        same = {key for key in now if json.dumps(begun.get(key)) == json.dumps(now[key])} | {"mien_version"}
+        differing = [key for key in now if key not in same]
         if differing:
             lines = "".join(f"\n  {key}: {begun.get(key)!r} there, {now[key]!r} now" for key in differing)
             raise RecordingError(
                 f"{self.json} was begun with other settings:{lines}\nGive the same ones, or another --out."
             )
-
-
-class _Tally:
-    """Counts frames, rows and faces on their way to the journal, and reports progress."""
-
-    def __init__(self, medium: Medium, info: VideoInfo | None, report: Report) -> None:
-        self.num_frames = 0
-        self.problems: list[str] = []
-        self.refused: Counter[str] = Counter()
-        self._num_rows = 0
-        self._num_with_face = 0
-        self._ids: set[tuple[str, int]] = set()
-        self._medium, self._info, self._report = medium, info, report
-        self._reported_at = 0.0
-        self._first_seconds: float | None = None
-
-    def add(self, rows: Sequence[FaceRow]) -> None:
-        """Rows of whole frames."""
-        with_face = [(row.input, row.face_id) for row in rows if row.face_id is not None]
-        self.num_frames += len({(row.input, row.frame) for row in rows})
-        self._num_rows += len(rows)
-        self._num_with_face += len(with_face)
-        self._ids.update(with_face)
-        if self._first_seconds is None:
-            self._first_seconds = rows[0].seconds
-        if time.monotonic() - self._reported_at > _SECONDS_BETWEEN_REPORTS:
-            self._reported_at = time.monotonic()
-            share = self._share(rows[-1].seconds - self._first_seconds)
-            self._report(FrameProgress(self.num_frames, share))
-
-    @property
-    def notes(self) -> list[str]:
-        """What was assumed or left out in reading it."""
-        return [*(self._info.notes if self._info else ()), *filter(None, [note_on_refused(self.refused)])]
-
-    def account(self) -> Account:
-        """How it ended."""
-        problems, is_video = self.problems, self._info is not None
-        readable = self.num_frames - (0 if is_video else len(problems))
-        status = WHOLE if not problems else DAMAGED if readable else UNREADABLE
-        message = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
-        return Account(
-            self._medium.name,
-            status,
-            num_frames=self.num_frames,
-            num_rows=self._num_rows,
-            num_with_face=self._num_with_face,
-            num_faces=len(self._ids),
-            message=message,
-            notes="; ".join(self.notes),
+        if _are_of(inputs, self._paths):
+            return account
+        if {one.path for one in inputs} & {str(path.absolute()) for path in self._paths}:
+            return None
+        raise RecordingError(
+            f"{self.json} is of another file, {inputs[0].path if inputs else ''}, not of {self._paths[0]}: "
+            "give another --out."
         )
 
-    def _share(self, passed_seconds: float) -> float:
-        if len(self._medium.files) > 1:
-            return self.num_frames / len(self._medium.files)
-        length_seconds = self._info.duration_seconds if self._info else 0.0
-        return min(1.0, passed_seconds / length_seconds) if length_seconds > 0 else 0.0
+
+class Journal:
+    """Raw rows on disk: one line of JSON per block of whole frames, out of this process when `write` returns.
+
+    JSON keeps every bit of a float. A line that a killed process left unfinished is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab")
+        self._file.truncate(_whole_bytes(path))
+
+    def write(self, block: Sequence[FaceRow]) -> None:
+        """Append the rows of whole frames."""
+        plain = [[*vars(row).values()] for row in block]
+        self._file.write(json.dumps(plain, default=np.ndarray.tolist).encode() + b"\n")
+        self._file.flush()
+
+    def blocks(self) -> Iterator[list[FaceRow]]:
+        """All blocks, from the first; memory holds one."""
+        with self._path.open("rb") as file:
+            for line in file:
+                yield [FaceRow(*row[:6], *map(_array, row[6:])) for row in json.loads(line)]
+
+    def rows(self) -> Iterator[FaceRow]:
+        """The rows of all blocks."""
+        return chain.from_iterable(self.blocks())
+
+    def close(self) -> None:
+        """No more rows. The file stays."""
+        self._file.close()
+
+
+def _whole_bytes(path: Path) -> int:
+    whole = 0
+    with path.open("rb") as file, suppress(ValueError):
+        for line in file:
+            if not line.endswith(b"\n") or not isinstance(json.loads(line), list):
+                break
+            whole += len(line)
+    return whole
+
+
+def _array(plain: list[float] | None) -> NDArray[np.float32] | None:
+    return None if plain is None else np.array(plain, np.float32)
 
 
 def _fingerprint(path: Path) -> Fingerprint:
@@ -324,3 +326,11 @@ def _fingerprint(path: Path) -> Fingerprint:
         return Fingerprint.take(path)
     except OSError:
         return Fingerprint.of_unreadable(str(path.absolute()))
+
+
+def _are_of(inputs: Sequence[Fingerprint], paths: Sequence[Path]) -> bool:
+    """Whether the files are still those of the earlier run."""
+    try:
+        return all(one.matches(path) for one, path in zip(inputs, paths, strict=True))
+    except (OSError, ValueError):
+        return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -216,7 +216,7 @@ def _with_logits(row: FaceRow, logits_V: Values, layout: TableLayout) -> FaceRow
     values_V = logits_V.copy()
     values_V[:A] = 1 / (1 + np.exp(-logits_V[:A]))
     values_V[A:end] = np.clip(logits_V[A:end], 0, 5)
-    return row.with_values(values_V.astype(np.float32))
+    return replace(row, values_V=values_V.astype(np.float32))
 
 
 def _percentile(counts_VB: NDArray[np.uint32], percentile: float) -> Values:

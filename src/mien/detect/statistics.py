@@ -148,16 +148,19 @@ def plot_timeline(of_file: pd.DataFrame, of_face: pd.DataFrame) -> Figure:
     names = unit_columns(of_face)
     frames = of_file.drop_duplicates("frame")
     times = pd.Series(rising_times(frames["timestamp"].to_numpy(np.float64)), index=frames["frame"])
-    seconds_N = times[of_face["frame"]].to_numpy()
-    edges, values_AC = _binned(seconds_N, of_face[names].to_numpy(np.float64).T)
-    _, present_AC = _binned(seconds_N, presence(of_face, names, blank=0.0).T)
+    edges, bins_N = _bins(times[of_face["frame"]].to_numpy())
+    columns = range(len(edges) - 1)
+    present = pd.DataFrame(presence(of_face, names, blank=0.0), columns=names)
+    values_AC, present_AC = (
+        rows.groupby(bins_N).mean().reindex(columns).T.to_numpy()
+        for rows in (of_face[names].reset_index(drop=True), present)
+    )
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values_AC, vmin=0, vmax=1, cmap="magma")
     for unit, present_C in enumerate(present_AC):
-        on_C = np.nan_to_num(present_C) >= 0.5
-        for first, last in episodes_of(on_C, np.arange(len(on_C))):
-            axes.hlines(unit + 0.15, edges[first], edges[last + 1], colors="deepskyblue", linewidth=2.5)
+        shown = [(edge, edges[1] - edges[0]) for edge in edges[:-1][present_C >= 0.5]]
+        axes.broken_barh(shown, (unit + 0.1, 0.1), color="deepskyblue")
     _name_units(axes, names, at=np.arange(len(names)) + 0.5)
     axes.set_xlabel("seconds")
     face_id = of_face["face_id"].iloc[0]
@@ -174,21 +177,17 @@ def plot_summary(table: pd.DataFrame) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    seen = table.dropna(subset=["face_id"])
     names = units_with_presence(table)
     by = "input" if table["input"].nunique() > 1 else "face_id"
-    counts = seen[by].value_counts()
-    groups = sorted(counts.index[:_MAX_GROUPS])
-    figure = Figure(figsize=(8, 1.6 + (0.2 + 0.14 * len(groups)) * len(names)), layout="constrained")
+    counts = table.loc[table["success"] == 1, by].value_counts()[:_MAX_GROUPS].sort_index()
+    shares = table.groupby(by)[[f"{name}_present" for name in names]].mean().loc[counts.index].astype(float)
+    prefix = "" if by == "input" else "face "
+    shares.index = [f"{prefix}{group}, {count:,} rows" for group, count in counts.items()]
+    height = 1.6 + (0.2 + 0.14 * len(shares)) * len(names)
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / len(groups)
-    for at, group in enumerate(groups):
-        present_NA = presence(seen[seen[by] == group], names, blank=np.nan)
-        places_A = np.arange(len(names)) - 0.4 + (at + 0.5) * height
-        label = f"{'' if by == 'input' else 'face '}{group}, {counts[group]:,} rows"
-        axes.barh(places_A, present_NA.mean(axis=0), height, label=label)
+    shares.T.plot.barh(ax=axes, width=0.8, legend=False, xlim=(0, 1))
     _name_units(axes, names, at=np.arange(len(names)))
-    axes.set_xlim(0, 1)
     axes.set_xlabel(f"share of rows in which the unit is present{_in_words(table)}")
     figure.legend(loc="outside upper left", frameon=False, ncols=2)
     return figure
@@ -219,16 +218,9 @@ def _name_units(axes: Axes, names: Sequence[str], *, at: NDArray[Any]) -> None:
     axes.invert_yaxis()
 
 
-def _binned(
-    seconds_N: NDArray[np.float64], values_AN: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], ...]:
-    """Edges in seconds, and the mean value between them; NaN where the face was away."""
-    step = float(np.median(np.diff(seconds_N))) if len(seconds_N) > 1 else 0.04
-    span = float(seconds_N[-1] - seconds_N[0]) + max(step, 1e-3)
-    count = int(np.clip(round(span / max(step, 1e-3)), 1, _MAX_COLUMNS))
-    bins_N = np.minimum(((seconds_N - seconds_N[0]) / span * count + 1e-6).astype(int), count - 1)
-    sums_AC = np.stack([np.bincount(bins_N, values_N, minlength=count) for values_N in values_AN])
-    numbers_C = np.bincount(bins_N, minlength=count)
-    with np.errstate(invalid="ignore"):
-        means_AC = sums_AC / np.where(numbers_C, numbers_C, np.nan)
-    return seconds_N[0] + np.linspace(0, span, count + 1), means_AC
+def _bins(seconds_N: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Edges in seconds of the heat map's columns, and the column of each time."""
+    step = max(1e-3, float(np.median(np.diff(seconds_N)))) if len(seconds_N) > 1 else 0.04
+    span = float(seconds_N[-1] - seconds_N[0]) + step
+    edges = seconds_N[0] + np.linspace(0, span, int(np.clip(round(span / step), 1, _MAX_COLUMNS)) + 1)
+    return edges, np.searchsorted(edges[1:-1], seconds_N + 1e-6, side="right")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,7 @@ _TYPES = {
     "usable": pa.int8(),
 }
 _ROWS_SHOWN = 5
+_ROWS_PER_PART = 4096  # made into Arrow's columns at a time
 
 
 class DetectionsError(ValueError):
@@ -67,15 +70,6 @@ class FaceRow:
     place_21: NDArray[np.float32] | None  # the columns PLACE
     values_V: NDArray[np.float32] | None
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether there is a face that nothing speaks against."""
-        return self.face_id is not None and not self.reason
-
-    def with_values(self, values_V: NDArray[np.float32]) -> FaceRow:
-        """The same face with other values."""
-        return replace(self, values_V=values_V)
-
 
 @dataclass(frozen=True, eq=False)
 class TableLayout:
@@ -88,19 +82,9 @@ class TableLayout:
     other_columns: tuple[str, ...] = ()  # as "blendshape_jawOpen", 0 to 1, and "gaze_yaw", degrees
 
     @property
-    def with_intensity(self) -> bool:
-        """Whether there are columns of intensities."""
-        return self.coded_A is not None
-
-    @property
-    def num_values(self) -> int:
-        """V of `FaceRow.values_V`."""
-        return self.end_of_levels + len(self.other_columns)
-
-    @property
     def end_of_levels(self) -> int:
         """Where in `FaceRow.values_V` the values of 0 to 5 end, which begin behind the A probabilities."""
-        return len(self.units) * (2 if self.with_intensity else 1) + len(self.side_columns)
+        return len(self.units) * (1 if self.coded_A is None else 2) + len(self.side_columns)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -111,58 +95,33 @@ class TableLayout:
     @cached_property
     def schema(self) -> pa.Schema:
         """Names and types, in order."""
-        names = [f"AU{unit:02d}" for unit in self.units]
-        types = _TYPES | dict.fromkeys((*PLACE, *names), pa.float32())
-        types |= dict.fromkeys([f"{name}_present" for name in names], pa.int8())
-        if self.with_intensity:
-            types |= dict.fromkeys([f"{name}_intensity" for name in names], pa.float32())
-        types |= dict.fromkeys((*self.side_columns, *self.other_columns), pa.float32())
+        units = [f"AU{unit:02d}" for unit in self.units]
+        levels = [] if self.coded_A is None else [f"{unit}_intensity" for unit in units]
+        types = _TYPES | dict.fromkeys((*PLACE, *units), pa.float32())
+        types |= {f"{unit}_present": pa.int8() for unit in units}
+        types |= dict.fromkeys((*levels, *self.side_columns, *self.other_columns), pa.float32())
         return pa.schema(types)
 
-    def probability(self, row: FaceRow) -> NDArray[np.float32]:
-        """(A,), of a row with a face."""
-        assert row.values_V is not None
-        return row.values_V[: len(self.units)]
+    def values(self, row: FaceRow) -> dict[str, Any]:
+        """The row by column; None where a frame without a face, or a unit, has no value."""
+        seen = row.face_id is not None
+        first = (row.input, row.frame, row.seconds, row.face_id, int(seen), row.confidence, row.reason)
+        others: list[Any] = [None] * (len(self.schema) - len(_TYPES))
+        if row.place_21 is not None and row.values_V is not None:
+            probability_A, rest = np.split(row.values_V, [len(self.units)])
+            present_A = np.where(np.isnan(self.threshold_A), np.nan, probability_A > self.threshold_A)
+            numbers = np.concatenate([row.place_21, probability_A, present_A, rest])
+            others = [None if math.isnan(number) else number for number in numbers.tolist()]
+        return dict(zip(self.schema.names, [*first, int(seen and not row.reason), *others], strict=True))
 
-    def present(self, row: FaceRow) -> NDArray[np.float32]:
-        """(A,): 1 above the unit's threshold, else 0; NaN where presence is left blank."""
-        return self._present(self.probability(row))
-
-    def intensity(self, row: FaceRow) -> NDArray[np.float32] | None:
-        """(A,), 0 to 5, NaN for units without; None for a model without."""
-        assert row.values_V is not None
-        A = len(self.units)
-        return row.values_V[A : 2 * A] if self.with_intensity else None
-
-    def table(self, rows: Sequence[FaceRow]) -> pa.Table:
-        """The rows as an Arrow table; null where a frame without a face has no value."""
-        A = len(self.units)
-        no_face_N = np.array([row.face_id is None for row in rows], bool)
-        values_NV = np.zeros((len(rows), self.num_values), np.float32)
-        place_N21 = np.zeros((len(rows), len(PLACE)), np.float32)
-        for at, row in enumerate(rows):
-            if row.face_id is not None:
-                place_N21[at], values_NV[at] = row.place_21, row.values_V
-        columns: list[Any] = [
-            [row.input for row in rows],
-            [row.frame for row in rows],
-            [row.seconds for row in rows],
-            [row.face_id for row in rows],
-            (~no_face_N).astype(np.int8),
-            np.array([row.confidence for row in rows], np.float32),
-            [row.reason for row in rows],
-            [int(row.is_usable) for row in rows],
-        ]
-        arrays = [pa.array(column, type) for column, type in zip(columns, _TYPES.values(), strict=True)]
-        blocks = (place_N21, values_NV[:, :A], self._present(values_NV[:, :A]), values_NV[:, A:])
-        values = [np.ascontiguousarray(values_N) for block in blocks for values_N in block.T]
-        for values_N, type in zip(values, self.schema.types[len(arrays) :], strict=True):
-            arrays.append(pa.array(values_N, type, mask=no_face_N | np.isnan(values_N)))
-        return pa.table(arrays, schema=self.schema)
-
-    def _present(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        above = (probability > self.threshold_A).astype(np.float32)
-        return np.where(np.isnan(self.threshold_A), np.float32(np.nan), above)
+    def table(self, rows: Iterable[FaceRow]) -> pa.Table:
+        """The rows as an Arrow table."""
+        parts, rows = [], iter(rows)
+        while some := [list(self.values(row).values()) for row in islice(rows, _ROWS_PER_PART)]:
+            columns = zip(zip(*some, strict=True), self.schema.types, strict=True)
+            arrays = [pa.array(values, type) for values, type in columns]
+            parts.append(pa.record_batch(arrays, schema=self.schema))
+        return pa.Table.from_batches(parts, self.schema)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +172,8 @@ class Detections:
         missing = [name for name in (*_TYPES, *PLACE) if name not in table.column_names]
         if missing:
             raise DetectionsError(
-                f"{path}: no table of detections in mien's columns; {missing[0]} is missing"
+                f"{path}: no table of detections in mien's columns; {missing[0]} is missing. A CSV of "
+                "another --format lacks it: load its Parquet file. A table of an older version: detect again."
             )
         return cls(table.replace_schema_metadata(None), _metadata_beside(path) or metadata_of(table.schema))
 

@@ -3,71 +3,62 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow.parquet as pq
 
-from mien.detect.table import METADATA_KEY, FaceRow, TableLayout
+from mien.detect.table import METADATA_KEY, PLACE, FaceRow, TableLayout
 
 ROWS_PER_GROUP = 4_096  # some minutes of one face; memory holds this many rows
 
-
-class CsvTable:
-    """A CSV in the columns of `FORMATS[csv_format]`; its lines are written out when `write` returns."""
-
-    def __init__(self, path: Path, layout: TableLayout, csv_format: str = "mien") -> None:
-        self._layout, self._format = layout, FORMATS[csv_format]
-        self._file = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-        self._put([self._format.columns(layout)])
-
-    def write(self, rows: Sequence[FaceRow]) -> None:
-        """Append rows."""
-        self._put([self._format.cells(self._layout, row) for row in rows])
-
-    def close(self) -> None:
-        """No more rows."""
-        self._file.close()
-
-    def _put(self, lines: list[list[str]]) -> None:
-        delimiter = self._format.delimiter
-        self._file.writelines(delimiter.join(map(_quoted, line)) + "\n" for line in lines)
-        self._file.flush()
+Format: TypeAlias = tuple[str, Sequence[str], Callable[[FaceRow], Iterable[str]]]
+"""What separates cells, the header, and the cells of a row."""
 
 
-class ParquetTable:
-    """A Parquet file, written under a temporary name and moved to `path` when it is finished."""
+class TableWriter:
+    """A CSV, whose lines are out of this process when `write` returns, and a Parquet file of the same rows.
 
-    def __init__(self, path: Path, layout: TableLayout) -> None:
-        self._path, self._layout = path, layout
-        self._part = path.with_name(f".{path.name}.part")
+    The Parquet file appears under its name when it is finished.
+    """
+
+    def __init__(self, csv: Path, parquet: Path, layout: TableLayout, csv_format: str = "mien") -> None:
+        self._separator, header, self._cells = FORMATS[csv_format](layout)
+        self._layout, self._parquet = layout, parquet
+        self._waiting: list[FaceRow] = []
+        self._part = parquet.with_name(f".{parquet.name}.part")
         # Without a copy of the schema: its metadata, of the start, would be read in place of the file's.
         self._writer = pq.ParquetWriter(self._part, layout.schema, store_schema=False)
-        self._waiting: list[FaceRow] = []
+        self._csv = csv.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+        self._put([header])
 
     def write(self, rows: Sequence[FaceRow]) -> None:
         """Append rows."""
+        self._put(map(self._cells, rows))
         self._waiting += rows
         if len(self._waiting) >= ROWS_PER_GROUP:
             self._write_group()
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
-        """Complete the file, with the table's metadata."""
+        """Complete the Parquet file, with the table's metadata."""
         self._write_group()
         self._writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata).encode()})
         self._writer.close()
-        self._part.replace(self._path)
+        self._part.replace(self._parquet)
 
     def close(self) -> None:
-        """Give up; no effect once the table is finished."""
+        """No more rows; a Parquet file that is not finished is given up."""
+        self._csv.close()
         try:
             self._writer.close()
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _put(self, lines: Iterable[Iterable[str]]) -> None:
+        self._csv.writelines(self._separator.join(map(_quoted, line)) + "\n" for line in lines)
+        self._csv.flush()
 
     def _write_group(self) -> None:
         if self._waiting:
@@ -75,112 +66,70 @@ class ParquetTable:
             self._waiting = []
 
 
-@dataclass(frozen=True)
-class TableFormat:
-    """A CSV's header, and the cells of a row."""
+def _mien(layout: TableLayout) -> Format:
+    """All columns of the Parquet table, in its order; empty where there is no value."""
+    digits = {"timestamp": ".6f", **dict.fromkeys(PLACE, ".2f")}
 
-    columns: Callable[[TableLayout], list[str]]
-    cells: Callable[[TableLayout, FaceRow], list[str]]
-    delimiter: str = ","
+    def cells(row: FaceRow) -> Iterable[str]:
+        return (_text(value, digits.get(name, ".6g")) for name, value in layout.values(row).items())
 
-
-def _mien_columns(layout: TableLayout) -> list[str]:
-    """All columns of the Parquet table, in its order."""
-    return list(layout.schema.names)
+    return ",", layout.schema.names, cells
 
 
-def _mien_cells(layout: TableLayout, row: FaceRow) -> list[str]:
-    """Empty where a frame without a face has no value."""
-    seen = int(row.face_id is not None)
-    face_id = "" if row.face_id is None else str(row.face_id)
-    first = [
-        row.input,
-        str(row.frame),
-        _seconds(row),
-        face_id,
-        str(seen),
-        _number(row.confidence),
-        row.reason,
-        str(int(row.is_usable)),
-    ]
-    if row.place_21 is None or row.values_V is None:
-        return first + [""] * (len(layout.schema.names) - len(first))
-    A = len(layout.units)
-    values = [_number(value) for value in row.values_V.tolist()]
-    present = [_number(value) for value in layout.present(row).tolist()]
-    return [*first, *map(_pixels, row.place_21.tolist()), *values[:A], *present, *values[A:]]
-
-
-def _openface_columns(layout: TableLayout) -> list[str]:
+def _openface(layout: TableLayout) -> Format:
     """OpenFace's `FeatureExtraction` columns, those that mien has values for.
 
     Frames count from 1; a frame without a face is a line of zeros. `_c` is presence by the model's
     thresholds, empty in all lines where it is left blank; `_r` exists only for units whose intensity the
     model gives, and is never a probability.
     """
-    order, coded_A = _ascending(layout)
-    intensity = [f"AU{layout.units[at]:02d}_r" for at in order if coded_A[at]]
-    presence = [f"AU{layout.units[at]:02d}_c" for at in order]
-    return ["frame", "face_id", "timestamp", "confidence", "success", *intensity, *presence]
+    coded_A = [False] * len(layout.units) if layout.coded_A is None else layout.coded_A
+    graded = [f"AU{unit:02d}" for unit, coded in sorted(zip(layout.units, coded_A, strict=True)) if coded]
+    units, shown = [f"AU{unit:02d}" for unit in sorted(layout.units)], layout.thresholds
+
+    def cells(row: FaceRow) -> Iterable[str]:
+        of: Mapping[str, Any] = defaultdict(int) if row.face_id is None else layout.values(row)
+        levels = [of[f"{unit}_intensity"] for unit in graded]
+        presence = [of[f"{unit}_present"] if unit in shown else None for unit in units]
+        first = (row.frame + 1, row.face_id or 0, f"{row.seconds:.6f}", of["confidence"], of["success"])
+        return map(_text, (*first, *levels, *presence))
+
+    header = ["frame", "face_id", "timestamp", "confidence", "success"]
+    return ", ", [*header, *(f"{unit}_r" for unit in graded), *(f"{unit}_c" for unit in units)], cells
 
 
-def _openface_cells(layout: TableLayout, row: FaceRow) -> list[str]:
-    first = [str(row.frame + 1), str(row.face_id or 0), _seconds(row)]
-    order, coded_A = _ascending(layout)
-    if row.face_id is None:
-        blank_A = np.isnan(layout.threshold_A)
-        return [*first, "0", "0", *["0"] * sum(coded_A), *("" if blank_A[at] else "0" for at in order)]
-    intensity_A, present_A = layout.intensity(row), layout.present(row)
-    levels = [] if intensity_A is None else [_number(intensity_A[at].item()) for at in order if coded_A[at]]
-    presence = [_number(present_A[at].item()) for at in order]
-    return [*first, _number(row.confidence), "1", *levels, *presence]
-
-
-def _ascending(layout: TableLayout) -> tuple[list[int], Sequence[bool]]:
-    """The units' positions in ascending order of their numbers, and which have an intensity."""
-    coded_A = layout.coded_A
-    no_unit = [False] * len(layout.units)
-    return np.argsort(layout.units).tolist(), no_unit if coded_A is None else coded_A.tolist()
-
-
-def _pyfeat_columns(layout: TableLayout) -> list[str]:
+def _pyfeat(layout: TableLayout) -> Format:
     """py-feat's Fex columns: face box, score, pose, probabilities, input, frame and person."""
     units = [f"AU{unit:02d}" for unit in layout.units]
-    box = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
-    return [*box, "Pitch", "Roll", "Yaw", *units, "input", "frame", "approx_time", "Identity"]
+
+    def cells(row: FaceRow) -> Iterable[str]:
+        minutes, seconds = divmod(int(max(0.0, row.seconds)), 60)
+        last = [row.input, str(row.frame), f"{minutes:02d}:{seconds:02d}"]
+        if row.place_21 is None:
+            return [*[""] * (8 + len(units)), *last, ""]
+        left, top, right, bottom = row.place_21[:4].tolist()
+        yaw, pitch, roll = row.place_21[14:17].tolist()
+        box = [_text(value, ".2f") for value in (left, top, right - left, bottom - top)]
+        pose = [_text(value, ".2f") for value in (pitch, roll, yaw)]
+        of = layout.values(row)
+        probabilities = [_text(of[unit]) for unit in units]
+        return [*box, _text(row.confidence), *pose, *probabilities, *last, f"Person_{row.face_id}"]
+
+    box_and_pose = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
+    box_and_pose += ["Pitch", "Roll", "Yaw"]
+    return ",", [*box_and_pose, *units, "input", "frame", "approx_time", "Identity"], cells
 
 
-def _pyfeat_cells(layout: TableLayout, row: FaceRow) -> list[str]:
-    """Empty where a frame without a face has no value."""
-    minutes, seconds = divmod(int(max(0.0, row.seconds)), 60)
-    last = [row.input, str(row.frame), f"{minutes:02d}:{seconds:02d}"]
-    if row.place_21 is None:
-        return [*[""] * (8 + len(layout.units)), *last, ""]
-    left, top, right, bottom = row.place_21[:4].tolist()
-    yaw, pitch, roll = row.place_21[14:17].tolist()
-    box = [_pixels(value) for value in (left, top, right - left, bottom - top)]
-    pose = [_pixels(value) for value in (pitch, roll, yaw)]
-    values = [_number(value) for value in layout.probability(row).tolist()]
-    return [*box, _number(row.confidence), *pose, *values, *last, f"Person_{row.face_id}"]
-
-
-FORMATS = {
-    "mien": TableFormat(_mien_columns, _mien_cells),
-    "openface": TableFormat(_openface_columns, _openface_cells, delimiter=", "),
-    "pyfeat": TableFormat(_pyfeat_columns, _pyfeat_cells),
+FORMATS: Mapping[str, Callable[[TableLayout], Format]] = {
+    "mien": _mien,
+    "openface": _openface,
+    "pyfeat": _pyfeat,
 }
 
 
-def _seconds(row: FaceRow) -> str:
-    return f"{row.seconds:.6f}"
-
-
-def _pixels(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+def _text(value: Any, digits: str = ".6g") -> str:
+    """A value of a row; empty for None."""
+    return "" if value is None else f"{value:{digits}}" if isinstance(value, float) else str(value)
 
 
 def _quoted(cell: str) -> str:
