@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.detect.table import BOX, Detections
@@ -129,13 +130,11 @@ def _overlay_and_rows(
     """How to draw, and the number and rows of each frame."""
     if isinstance(detections, Path):
         about = Detections.load_header(detections)
-        batches = _batches_of_file(detections)
+        batches = pq.ParquetFile(detections).iter_batches(_ROWS_AT_A_TIME)
     else:
-        about = detections
-        batches = iter(detections.table.to_batches(max_chunksize=_ROWS_AT_A_TIME))
+        about, batches = detections, detections.table.to_batches(_ROWS_AT_A_TIME)
     overlay = Overlay(about.columns, about.metadata.get("thresholds", {}), about.warning)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    by_frame = itertools.groupby(rows, key=lambda row: int(row["frame"]))
+    by_frame = groupby((row for batch in batches for row in batch.to_pylist()), key=itemgetter("frame"))
     return overlay, ((frame, list(of_frame)) for frame, of_frame in by_frame)
 
 
@@ -146,20 +145,13 @@ def _drawn(
     redactor: Redactor | None,
 ) -> Iterator[tuple[float, Picture]]:
     """Each frame with its rows; both come in the order of frames."""
-    number, rows = next(rows_by_frame, (-1, []))
+    number, rows = -1.0, list[Row]()
     for frame in frames:
-        while rows and number < frame.source_frame_index:
-            number, rows = next(rows_by_frame, (-1, []))
+        while number < frame.source_frame_index:
+            number, rows = next(rows_by_frame, (math.inf, []))
         of_frame = rows if number == frame.source_frame_index else []
-        picture_HWC = frame.image_HWC
-        if redactor is not None:
-            picture_HWC = redactor(picture_HWC, of_frame, frame.seconds)
-        yield frame.seconds, overlay.draw(picture_HWC, of_frame)
-
-
-def _batches_of_file(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(_ROWS_AT_A_TIME)
+        hide = redactor or (lambda picture_HWC, *_: picture_HWC)
+        yield frame.seconds, overlay.draw(hide(frame.image_HWC, of_frame, frame.seconds), of_frame)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -63,7 +63,7 @@ def write_timed_video(
         tracks = [_encoded_pictures(stream, chain([first], frames), first[0])]
         if audio_from is not None:
             source = stack.enter_context(open_container(audio_from))
-            tracks += _encoded_sound(container, source, first[0])
+            tracks.append(_encoded_sound(container, source, first[0]))
         del first
         num_frames = 0
         for _, packets, is_picture in heapq.merge(*tracks, key=itemgetter(0)):
@@ -106,24 +106,21 @@ def until_damage(frames: Iterable[Frame], problems: list[VideoError]) -> Iterato
 def browsers_play(video: Path) -> bool:
     """Whether every browser of today plays the file."""
     demuxer, codecs = _PLAYED.get(video.suffix.lower(), ("", set()))
-    if not demuxer:
-        return False
     try:
         with open_container(video) as container:
-            streams = container.streams.video
-            if len(streams) != 1 or demuxer not in container.format.name.split(","):
-                return False
-            codec = streams[0].codec_context
-            return codec is not None and codec.name in codecs and codec.pix_fmt in _PIXELS
-    except av.error.FFmpegError:
+            codec = container.streams.video[0].codec_context
+            is_known = demuxer in container.format.name.split(",") and len(container.streams.video) == 1
+            return is_known and codec is not None and codec.name in codecs and codec.pix_fmt in _PIXELS
+    except (av.error.FFmpegError, IndexError):
         return False
 
 
 def _encoded_pictures(
     stream: Any, frames: Iterable[tuple[float, Picture]], origin_seconds: float
 ) -> Iterator[_Encoded]:
+    size = (stream.width, stream.height)
     for seconds, picture in frames:
-        size, passed = (stream.width, stream.height), seconds - origin_seconds
+        passed = seconds - origin_seconds
         same = picture.shape[1::-1] == size
         fitting = picture if same else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(fitting), format="rgb24")
@@ -132,11 +129,11 @@ def _encoded_pictures(
     yield passed, stream.encode(None), False
 
 
-def _encoded_sound(container: Any, source: Any, origin_seconds: float) -> list[Iterator[_Encoded]]:
-    """The first audio stream of `source` as AAC, in a stream added to `container`; [] where there is none."""
+def _encoded_sound(container: Any, source: Any, origin_seconds: float) -> Iterator[_Encoded]:
+    """The first audio stream of `source` as AAC, in a stream added at once."""
     stream = next((stream for stream in source.streams.audio if stream.codec_context), None)
     if stream is None:
-        return []
+        return iter(())
     layout = "mono" if stream.channels == 1 else "stereo"
     out = container.add_stream("aac", rate=stream.rate or 48_000, layout=layout)
     out.bit_rate = _AUDIO_BITS_PER_SECOND
@@ -152,24 +149,15 @@ def _encoded_sound(container: Any, source: Any, origin_seconds: float) -> list[I
         last = [packet for part in resampler.resample(None) for packet in out.encode(part)]
         yield passed, [*last, *out.encode(None)], False
 
-    return [encoded()]
+    return encoded()
 
 
 def _decoded(source: Any, stream: Any) -> Iterator[Any]:
     """Frames that can be decoded; what is damaged is left out, as it is among the pictures."""
-    packets = source.demux(stream)
-    while True:
-        packet = None
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            yield from packet.decode()
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError:
-            if packet is None or packet.dts is None:
-                return
+    with suppress(av.error.FFmpegError):
+        for packet in source.demux(stream):
+            with suppress(av.error.FFmpegError):
+                yield from packet.decode()
 
 
 def _add_stream(container: Any, size: tuple[int, int], quality_crf: int) -> Any:
