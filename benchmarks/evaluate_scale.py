@@ -24,12 +24,11 @@ import torch
 from mien.backbones import build_backbone
 from mien.data.store import TrackStore
 from mien.datasets.bp4d import Bp4d
-from mien.evaluate.evaluation import Contestant, Trial, features_of, try_system
+from mien.evaluate.evaluation import Evaluation, System, Trial, features_of
 from mien.evaluate.labelled_faces import match_faces
 from mien.evaluate.labelled_store import Look, prepare_labelled
 from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
-from mien.evaluate.scoring import Result
 from mien.faces.align import crop_contract, crop_face
 from mien.faces.contract import InputContract
 from mien.faces.tracked import TrackedFace
@@ -83,17 +82,16 @@ def main() -> None:
     with _told("join labels and faces"):
         data = match_faces(frames, root, TrackStore.open(store))
     protocol = load_protocol("bp4d-3fold")
-    trial = Trial("bp4d", data, protocol, protocol.folds(data.frames.subject_N), ProbeSettings())
-    contestant = _contestant()
+    folds = protocol.folds(data.frames.subject_N)
+    evaluation = Evaluation("bp4d", data, protocol, folds, ProbeSettings(), args.folder / "predictions")
+    system = _system()
     with _told("embed"):
-        features_ND = features_of(contestant, data, workers=args.workers - 1)
+        features_ND = features_of(system, data, workers=args.workers - 1)
     with _told("probe, frozen, three folds, thresholds chosen as well"):
-        predictions = try_system(trial, contestant, TrunkMode.FROZEN, features_ND)
+        found = evaluation.try_and_keep(Trial(system, TrunkMode.FROZEN, 1.0), features_ND)
     with _told("score with intervals"):
-        result = Result.of(predictions)
-    for output, f1, floor in zip(
-        predictions.outputs, result.each("f1"), result.each("always_on"), strict=True
-    ):
+        floors = found.each("always_on")
+    for output, f1, floor in zip(found.outputs, found.each("f1"), floors, strict=True):
         print(f"{output}: F1 {f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f}), always on {floor.value:.3f}")
 
 
@@ -129,13 +127,13 @@ def _write_codes(path: Path, active_TA: np.ndarray) -> None:
         writer.writerows([100 + t, *row] for t, row in enumerate(active_TA.astype(int).tolist()))
 
 
-def _contestant() -> Contestant:
+def _system() -> System:
     torch.manual_seed(0)
     settings = {"width": 8}
     inputs = InputContract(_GivenFaces.contract, 32, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     backbone = build_backbone("resnet18", **settings).eval()
     encoder = Encoder(backbone, "resnet18", settings, inputs, source="untrained")
-    return Contestant("untrained", encoder, "", (TrunkMode.FROZEN,))
+    return System("untrained", encoder, "", (TrunkMode.FROZEN,))
 
 
 @contextmanager

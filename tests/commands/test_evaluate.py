@@ -1,6 +1,7 @@
 """The whole verb on a few rendered faces: a report that stands alone, predictions that repeat it."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
@@ -17,10 +18,9 @@ import torch
 from mien.backbones import build_backbone
 from mien.cli import main
 from mien.evaluate import evaluation
-from mien.evaluate.evaluation import newly_initialised, of_architecture
+from mien.evaluate.evaluation import newly_initialised
 from mien.evaluate.predictions import read_predictions
 from mien.evaluate.probe import TrunkMode
-from mien.evaluate.scoring import Result
 from mien.faces.contract import CropContract, InputContract
 from mien.train.encoder_file import load_encoder, save_encoder
 from tests.shipped import crop_contract_of_finder, few_people
@@ -72,7 +72,7 @@ def test_every_system_mode_and_share_leaves_its_predictions(report):
     assert len(frozen.path_N) == 120
     assert not np.isnan(frozen.threshold_NA).any()
     assert frozen.predicted_intensity_NA is not None
-    assert np.isfinite(Result.of(frozen).average("icc"))
+    assert np.isfinite(frozen.average("icc"))
 
 
 def test_the_page_needs_no_other_file_and_is_complete(report):
@@ -185,8 +185,6 @@ def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatc
 
 
 def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, capsys):
-    import dataclasses
-
     contract = dataclasses.replace(crop_contract_of_finder(), margin=0.3)
     other = _save(faces / "b.safetensors", contract)
     arguments = [
@@ -291,7 +289,7 @@ def test_public_weights_are_where_supervised_training_begins(faces, report, tmp_
 
 def test_the_trunk_of_public_weights_is_theirs_number_for_number(faces, tmp_path):
     torch.save(_public_resnet18(), tmp_path / "w.pth")
-    like = of_architecture(load_encoder(faces / "a.safetensors"), "resnet18")
+    like = dataclasses.replace(load_encoder(faces / "a.safetensors"), backbone_settings={})
     start = newly_initialised(like, name="x", modes=(TrunkMode.ALL,), weights=tmp_path / "w.pth")
     trunk = start.encoder.backbone.state_dict()
     kept = {name: value for name, value in _public_resnet18().items() if not name.startswith("fc.")}

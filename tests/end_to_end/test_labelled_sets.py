@@ -15,8 +15,7 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.cli import main
-from mien.evaluate.predictions import read_predictions
-from mien.evaluate.scoring import Result, confusion_of
+from mien.evaluate.predictions import confusion_of, read_predictions
 from mien.faces.contract import InputContract
 from mien.train.encoder_file import save_encoder
 from mien.video import write_video
@@ -186,7 +185,7 @@ def test_what_is_planted_is_found_in_people_never_seen_and_noise_is_not(write, e
     assert len(found.path_N) == people * FRAMES
     assert len(np.unique(found.fold_N)) == folds
     assert np.isnan(found.label_NA).sum() == gaps
-    f1, auc = ([one.value for one in Result.of(found).each(score)] for score in ("f1", "roc_auc"))
+    f1, auc = ([one.value for one in found.each(score)] for score in ("f1", "roc_auc"))
     planted = found.action_units.index(PLANTED)
     assert f1[planted] > 0.97
     others = np.delete(auc, planted)

@@ -5,13 +5,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mien.evaluate.metrics import (
-    auc_interval,
     auc_pairs,
+    auc_resampled,
     compare_f1,
     counts_by_subject,
     f1_intervals,
     f1_per_column,
     holm,
+    percentile_interval,
     subject_weights,
 )
 
@@ -50,7 +51,9 @@ def test_auc_of_a_resample_is_scikit_learns_of_those_people_repeated():
     score_N = np.round(np.random.default_rng(3).normal(size=len(subject_N)) + labels_NA[:, 0], 1)  # with ties
     weight_1S = np.array([[0, 3, 1, 0, 1]])
     rows = np.concatenate([np.flatnonzero(subject_N == s) for s in (1, 1, 1, 2, 4)])
-    interval = auc_interval(labels_NA[:, 0], score_N, subject_N, np.zeros(5), weight_1S)
+    interval = percentile_interval(
+        *auc_resampled(labels_NA[:, 0], score_N, subject_N, np.zeros(5), weight_1S)
+    )
     assert interval.value == pytest.approx(roc_auc_score(labels_NA[:, 0], score_N))
     assert interval.high == pytest.approx(roc_auc_score(labels_NA[rows, 0], score_N[rows]))
 
@@ -63,7 +66,9 @@ def test_folds_count_alike_and_their_scores_are_never_ranked_together():
     parts = [f1_per_column(labels_NA[own], predicted_NA[own]) for own in (subject_N < 2, subject_N >= 2)]
     np.testing.assert_allclose([interval.value for interval in each], np.mean(parts, axis=0))
     score_N = labels_NA[:, 0] + 10 * (subject_N >= 2)  # perfect within a fold, on another scale in the other
-    interval = auc_interval(labels_NA[:, 0], score_N, subject_N, fold_S, subject_weights(fold_S, seed=0))
+    interval = percentile_interval(
+        *auc_resampled(labels_NA[:, 0], score_N, subject_N, fold_S, subject_weights(fold_S, seed=0))
+    )
     assert interval.value == interval.low == interval.high == 1
 
 

@@ -8,12 +8,13 @@ from sklearn import metrics as sklearn_metrics
 from mien.evaluate.metrics import (
     always_on_f1,
     calibration_error,
+    class_accuracies,
+    compare_accuracies,
     confusion_counts,
     f1_of_counts,
     icc_3_1,
     scores_of,
 )
-from mien.evaluate.scoring import class_accuracies, compare_accuracies
 
 
 @pytest.fixture

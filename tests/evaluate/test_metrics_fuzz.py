@@ -11,18 +11,19 @@ from hypothesis.extra import numpy as npst
 from sklearn import metrics as sklearn_metrics
 
 from mien.evaluate.metrics import (
-    auc_interval,
+    auc_resampled,
     base_rates,
     calibration_error,
+    class_accuracies,
     confusion_counts,
     counts_by_subject,
     f1_intervals,
     f1_of_counts,
     icc_3_1,
+    percentile_interval,
     scores_of,
     subject_weights,
 )
-from mien.evaluate.scoring import class_accuracies
 
 FEW = settings(max_examples=60)
 GRID = [k / 16 for k in range(17)]  # exact in float16 to float64, with many ties
@@ -124,7 +125,9 @@ def test_interval_values_are_scikit_learns_and_lie_in_their_bounds(given_rows):
         expected = f1_of_counts(confusion_counts(truth[:, None], probability[:, None] > 0.5))[0]
         assert interval.value == pytest.approx(expected)
         assert 0 <= interval.low <= interval.high <= 1
-        auc = auc_interval(labels_NA[:, column], probability_NA[:, column], subject_N, fold_S, weight_RS)
+        auc = percentile_interval(
+            *auc_resampled(labels_NA[:, column], probability_NA[:, column], subject_N, fold_S, weight_RS)
+        )
         if len(np.unique(truth)) == 2:
             assert auc.value == pytest.approx(sklearn_metrics.roc_auc_score(truth, probability))
         else:

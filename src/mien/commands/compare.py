@@ -20,18 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every score; the tests are between systems tested on the same frames, folds and labels."""
-    from mien.evaluate.predictions import read_predictions, require_comparable
-    from mien.evaluate.scoring import Result, in_order
+    from mien.evaluate.predictions import compare, in_order, read_predictions, require_comparable
     from mien.evaluate.tables import as_markdown
-    from mien.visualise.evaluation_report import ReportParts, compared_with_first, report_of, write_report
+    from mien.visualise.evaluation_report import Report
 
     paths = _files(args.predictions)
-    every = [read_predictions(path) for path in paths]
-    for path, predictions in zip(paths[1:], every[1:], strict=True):
-        require_comparable(every[0], predictions, names=(str(paths[0]), str(path)))
-    results = [Result.of(predictions) for predictions in every]
-    parts = ReportParts(comparisons=tuple(compared_with_first(results)))
-    report = write_report(results, parts, args.out) if args.out else report_of(in_order(results), parts)
+    results = [read_predictions(path) for path in paths]
+    for path, predictions in zip(paths[1:], results[1:], strict=True):
+        require_comparable(results[0], predictions, names=(str(paths[0]), str(path)))
+    comparisons = [compare(other, results[0]) for other in results[1:]]
+    report = Report(in_order(results), given_comparisons=comparisons)
+    if args.out:
+        report.write(args.out)
     tables = [as_markdown(table) for table in report.tables]
     print("\n".join([*tables, *report.sentences, report.best, *report.lines]))
     return 0

@@ -10,7 +10,7 @@ from mien.commands.flags import add_set
 from mien.commands.labelled_set import add_labelled_set, folds_of, read_faces, read_labels, say
 
 if TYPE_CHECKING:
-    from mien.evaluate.evaluation import Contestant
+    from mien.evaluate.evaluation import System
 
 FEW_CLIPS = 4_000  # shorter pretraining is pointed out: CLP's scores are then those of an untrained network
 
@@ -71,44 +71,52 @@ def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
     from mien.config import build, override
     from mien.data.jobs import device_environments
-    from mien.evaluate.evaluation import Trial, Trials, embed_contestants, people_in_features, results_of
+    from mien.evaluate.evaluation import (
+        Evaluation,
+        embed_systems,
+        people_in_features,
+        results_of,
+        trials_of,
+    )
     from mien.evaluate.labelled_faces import warning_of_same_pictures
+    from mien.evaluate.predictions import in_order
     from mien.evaluate.probe import ProbeSettings
     from mien.evaluate.report_pictures import report_pictures
-    from mien.visualise.evaluation_report import ReportParts, write_report
+    from mien.visualise.evaluation_report import Report
 
     if not all(0 < percent <= 100 for percent in args.shares):
         given = " ".join(f"{percent:g}" for percent in args.shares)
         raise ValueError(f"--shares {given}: above 0 and at most 100 percent")
     settings = build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set")
     environments = device_environments(args.device if "," in args.device else "", 0)
-    contestants = _contestants(args)
+    systems = _systems(args)
     frames, counts = read_labels(args)
     folds_of(args, frames)  # a protocol that does not fit is refused before any face is searched for
-    encoders = [one.encoder for one in contestants]
+    encoders = [one.encoder for one in systems]
     data = read_faces(args, frames, encoders, default_store=args.out / "faces")
     protocol, folds = folds_of(args, data.frames)
     say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
-    trial = Trial(args.dataset, data, protocol, folds, settings, workers=args.workers)
-    shares = tuple(percent / 100 for percent in args.shares)
-    trials = Trials(trial, contestants, {}, args.out / "predictions")
-    trials.refuse_other_settings(shares)
-    features = embed_contestants(trial, contestants, say=say)
-    trials.features.update(features)
-    results = list(results_of(trials, shares, environments, say=say))
+    evaluation = Evaluation(
+        args.dataset, data, protocol, folds, settings, args.out / "predictions", workers=args.workers
+    )
+    trials = trials_of(systems, [percent / 100 for percent in args.shares])
+    evaluation.refuse_other_settings(trials)
+    features = embed_systems(evaluation, systems, say=say)
+    results = list(results_of(evaluation, trials, features, environments, say=say))
     tested = {str(subject) for fold in folds for subject in data.frames.subject_N[fold.test]}
-    alarms = [*_known_people(contestants, tested), warning_of_same_pictures(data)]
-    alarms = [line for line in (*alarms, *map(_short_pretraining, contestants)) if line]
+    alarms = [*_known_people(systems, tested), warning_of_same_pictures(data)]
+    alarms = [line for line in (*alarms, *map(_short_pretraining, systems)) if line]
     for line in alarms:
         say(f"warning: {line}")
-    parts = ReportParts(
-        alarms=tuple(alarms),
-        persons=people_in_features(trial, features, results),
-        facts=(("faces", data.in_words()), ("store", str(data.faces.store.path))),
-        counts=tuple(counts),
-        pictures=report_pictures(trial, contestants, features),
+    report = Report(
+        in_order(results),
+        persons=people_in_features(data, features, results),
+        alarms=alarms,
+        more_facts={"faces": data.in_words(), "store": str(data.faces.store.path)},
+        counts=counts,
+        pictures=report_pictures(evaluation, systems, features),
     )
-    report = write_report(results, parts, args.out)
+    report.write(args.out)
     print("\n" + "\n".join([report.best, *report.lines]))
     print(
         f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
@@ -116,9 +124,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _contestants(args: argparse.Namespace) -> list[Contestant]:
+def _systems(args: argparse.Namespace) -> list[System]:
     """The encoders of the command line, then the systems that are made of the first one's architecture."""
-    from mien.evaluate.evaluation import contestant_from_file, newly_initialised, of_architecture
+    from dataclasses import replace
+
+    from mien.evaluate.evaluation import newly_initialised, system_from_file
     from mien.evaluate.probe import TrunkMode
     from mien.train.encoder_file import pick_device
 
@@ -130,40 +140,40 @@ def _contestants(args: argparse.Namespace) -> list[Contestant]:
     for given in args.encoder:
         name, _, path = given.rpartition("=")
         path = Path(path)
-        found.append(contestant_from_file(path, name=name or path.stem, modes=modes, device=device))
+        found.append(system_from_file(path, name=name or path.stem, modes=modes, device=device))
     like, named, tuned = found[0].encoder, "supervised", (TrunkMode.ALL,)
     if args.untrained:
         found.append(newly_initialised(like, name="untrained", modes=modes))
     if args.supervised_backbone is not None:
-        like = of_architecture(like, args.supervised_backbone)
+        like = replace(like, backbone_name=args.supervised_backbone, backbone_settings={})
         named = f"supervised {args.supervised_backbone}"
     if args.supervised:
         found.append(newly_initialised(like, name=named, modes=tuned))
     if args.imagenet is not None:
         name = f"{named}, ImageNet start"
         found.append(newly_initialised(like, name=name, modes=tuned, weights=args.imagenet))
-    names = [contestant.name for contestant in found]
+    names = [system.name for system in found]
     if len(set(names)) < len(names):
         raise ValueError(f"two systems have one name ({', '.join(names)}); write --encoder NAME=FILE")
     return found
 
 
-def _known_people(contestants: list[Contestant], tested: set[str]) -> list[str]:
+def _known_people(systems: list[System], tested: set[str]) -> list[str]:
     """A warning for each encoder that was pretrained on people it is tested on."""
     from mien.train.pretrained_people import warning_of_people
 
-    words = {one.name: warning_of_people(one.encoder.training, tested) for one in contestants}
+    words = {one.name: warning_of_people(one.encoder.training, tested) for one in systems}
     return [f"{name}: {line}" for name, line in words.items() if line]
 
 
-def _short_pretraining(contestant: Contestant) -> str:
+def _short_pretraining(system: System) -> str:
     """A warning where the encoder's file says that it saw few clips in pretraining."""
-    training = contestant.encoder.training
+    training = system.encoder.training
     steps = training.get("steps_done", 0)
     clips = steps * training.get("settings", {}).get("data", {}).get("clips_per_step", 0)
     if not 0 < clips < FEW_CLIPS:
         return ""
     return (
-        f"{contestant.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
+        f"{system.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
         "too few to judge a method; expect scores like those of an untrained network"
     )

@@ -21,6 +21,7 @@ from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
     brier_score_loss,
+    confusion_matrix,
     f1_score,
     roc_auc_score,
 )
@@ -217,7 +218,7 @@ def occurrence_intervals(
     fold_S = fold_of_subjects(subject_N, fold_N)
     weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
     columns = zip(labels_NA.T, ranking_NA.T, strict=True)
-    auc = [auc_interval(labels_N, score_N, subject_N, fold_S, weight_RS) for labels_N, score_N in columns]
+    auc = [percentile_interval(*auc_resampled(*one, subject_N, fold_S, weight_RS)) for one in columns]
     return *f1_intervals(counts_SA4, fold_S, weight_RS), auc
 
 
@@ -231,20 +232,6 @@ def f1_intervals(
     return each, percentile_interval(float(value_A.mean()), drawn_RA.mean(axis=1))
 
 
-def auc_interval(
-    labels_N: Floats,
-    score_N: Floats,
-    subject_N: NDArray[Any],
-    fold_S: NDArray[Any],
-    weight_RS: NDArray[np.int64],
-) -> Interval:
-    """Interval of one action unit's ROC-AUC over the pairs of frames of the same fold.
-
-    Scores of two folds come from two models and are never ranked together. NaN where undefined.
-    """
-    return percentile_interval(*auc_resampled(labels_N, score_N, subject_N, fold_S, weight_RS))
-
-
 def auc_resampled(
     labels_N: Floats,
     score_N: Floats,
@@ -252,7 +239,10 @@ def auc_resampled(
     fold_S: NDArray[Any],
     weight_RS: NDArray[np.int64],
 ) -> tuple[float, Floats]:
-    """The ROC-AUC of `auc_interval`, and (R,) its value in each resample; NaN where undefined."""
+    """One action unit's ROC-AUC over pairs of frames of the same fold, and (R,) its value in each resample.
+
+    Scores of two folds come from two models and are never ranked together. NaN where undefined.
+    """
     wins_SS, positives_S, negatives_S = auc_pairs(labels_N, score_N, subject_N)
     same_SS = fold_S[:, None] == fold_S[None, :]
     wins_SS, pairs_SS = wins_SS * same_SS, np.outer(positives_S, negatives_S) * same_SS
@@ -335,6 +325,34 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
+def class_accuracies(confusion_CC: NDArray[np.int64]) -> tuple[Floats, Interval]:
+    """(C,) recall of each class, NaN without rows, and their mean with an interval over pictures."""
+    rows_C, right_C = confusion_CC.sum(axis=1), confusion_CC.diagonal()
+    drawn_RC2 = _drawn(np.stack([right_C, rows_C - right_C], axis=1))
+    accuracy_C, drawn_RC = _shares(right_C, rows_C), _shares(drawn_RC2[..., 0], drawn_RC2.sum(axis=-1))
+    mean = percentile_interval(float(_mean_defined(accuracy_C[None])[0]), _mean_defined(drawn_RC))
+    return accuracy_C, mean
+
+
+def compare_accuracies(
+    true_N: NDArray[np.int64], a_N: NDArray[np.int64], b_N: NDArray[np.int64], *, num_classes: int
+) -> tuple[list[PairedTest], PairedTest]:
+    """Tests of each class's accuracy, and of their mean: b less a, on the same pictures; NaN without any.
+
+    The test swaps a and b within pictures at random, so pictures that only one of them names rightly decide.
+    """
+    right = 2 * (a_N == true_N).astype(np.int64) + (b_N == true_N)
+    cells = confusion_matrix(true_N, right, labels=np.arange(max(num_classes, 4)))[:num_classes, :4]
+    value_1C, drawn_RC = _difference(cells[None]), _difference(_drawn(cells))
+    only_C = cells[:, 1] + cells[:, 2]
+    generator = np.random.default_rng(RESAMPLING_SEED)
+    swapped_RC = 2 * generator.binomial(only_C, 0.5, (NUM_RESAMPLES, num_classes)) - only_C
+    mixed_RC = _shares(swapped_RC, cells.sum(axis=1)[None])
+    each = [paired_test(*columns) for columns in zip(value_1C[0], drawn_RC.T, mixed_RC.T, strict=True)]
+    mean = paired_test(float(_mean_defined(value_1C)[0]), _mean_defined(drawn_RC), _mean_defined(mixed_RC))
+    return each, mean
+
+
 def _f1(counts_SA4: NDArray[np.int64], fold_S: NDArray[Any], weight_RS: NDArray[np.int64]) -> Floats:
     """(R, A) F1 of each fold's weighted counts, mean over the folds."""
     folds = [fold_S == fold for fold in np.unique(fold_S)]
@@ -377,3 +395,30 @@ def _weighted_auc(wins_SS: Floats, pairs_SS: Floats, weight_RS: NDArray[np.int64
     pairs_R = ((weight_RS @ pairs_SS) * weight_RS).sum(axis=1)
     auc_R: Floats = np.where(pairs_R > 0, wins_R / np.maximum(pairs_R, 1), np.nan)
     return auc_R
+
+
+def _drawn(cells_CK: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(R, C, K) counts of as many pictures, drawn with replacement."""
+    total = int(cells_CK.sum())
+    if not total:
+        return np.zeros((NUM_RESAMPLES, *cells_CK.shape), np.int64)
+    share = cells_CK.ravel() / total
+    drawn = np.random.default_rng(RESAMPLING_SEED).multinomial(total, share, NUM_RESAMPLES)
+    return drawn.reshape(NUM_RESAMPLES, *cells_CK.shape)
+
+
+def _difference(cells_RC4: NDArray[np.int64]) -> Floats:
+    """(R, C) accuracy of b less that of a; cells: neither right, b alone, a alone, both."""
+    return _shares(cells_RC4[..., 1] - cells_RC4[..., 2], cells_RC4.sum(axis=-1))
+
+
+def _shares(part: NDArray[Any], whole: NDArray[np.int64]) -> Floats:
+    """NaN where the whole is 0."""
+    share: Floats = np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+    return share
+
+
+def _mean_defined(values_RC: Floats) -> Floats:
+    """(R,) mean of the values of each row that are not NaN; NaN without any."""
+    defined_RC = ~np.isnan(values_RC)
+    return _shares(np.where(defined_RC, values_RC, 0).sum(axis=1), defined_RC.sum(axis=1))

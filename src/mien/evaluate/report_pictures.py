@@ -15,7 +15,7 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from mien.datasets.base import LabelledFrames
-from mien.evaluate.evaluation import Contestant, Features, Trial
+from mien.evaluate.evaluation import Evaluation, Features, System
 from mien.evaluate.features import centre_views
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.labelled_faces import LabelledFaces
@@ -129,40 +129,40 @@ class ReportPictures:
 
 
 def report_pictures(
-    trial: Trial, contestants: Sequence[Contestant], features: Features
+    evaluation: Evaluation, systems: Sequence[System], features: Features
 ) -> ReportPictures | None:
     """The first system's faces; None for expressions."""
-    frames, first = trial.data.frames, contestants[0]
+    frames, first = evaluation.data.frames, systems[0]
     if not frames.action_units:
         return None
     column = column_to_show(frames)
     return ReportPictures(
         frames.action_units[column],
-        tuple(_maps(frames, column, contestants, features)),
+        tuple(_maps(frames, column, systems, features)),
         first.name,
-        tuple(_regions(trial, first, features[first.name])),
-        tuple(_strip(trial.data, features[first.name])),
+        tuple(_regions(evaluation, first, features[first.name])),
+        tuple(_strip(evaluation.data, features[first.name])),
     )
 
 
 def _maps(
-    frames: LabelledFrames, column: int, contestants: Sequence[Contestant], features: Features
+    frames: LabelledFrames, column: int, systems: Sequence[System], features: Features
 ) -> Iterator[tuple[str, FeatureMap]]:
     rows = frames_to_map(frames, column)
     if len(rows) >= MIN_FRAMES_OF_A_MAP:
         labels_M, subject_M = frames.occurrence_NA[rows, column], frames.subject_N[rows]
-        shown = [one.name for one in contestants if one.modes != (TrunkMode.ALL,)]
+        shown = [one.name for one in systems if one.modes != (TrunkMode.ALL,)]
         for name in shown[:NUM_MAPS]:
             yield name, feature_map(features[name][rows], labels_M, subject_M)
 
 
-def _regions(trial: Trial, contestant: Contestant, features_ND: Floats) -> list[RegionExamples]:
+def _regions(evaluation: Evaluation, system: System, features_ND: Floats) -> list[RegionExamples]:
     """Hits and misses among the tested rows of the first fold, by a head fitted for it."""
-    fold, frames, encoder = trial.folds[0], trial.data.frames, contestant.encoder
+    fold, frames, encoder = evaluation.folds[0], evaluation.data.frames, system.encoder
     features, targets = torch.from_numpy(features_ND), targets_of(frames)
-    head = fit_head(features, targets, fold.train, trial.settings)
+    head = fit_head(features, targets, fold.train, evaluation.settings)
     probability_MA, examples = predict(features, head, targets, fold.test), []
-    show = partial(_mapped, encoder, head.to(encoder.device), trial.data)
+    show = partial(_mapped, encoder, head.to(encoder.device), evaluation.data)
     for region, members in REGIONS.items():
         columns = [c for c, number in enumerate(frames.action_units) if number in members]
         if columns:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluate.metrics import always_on_f1
-from mien.evaluate.scoring import Result, mode_name
+from mien.evaluate.predictions import Predictions, mode_name
 from mien.visualise.charts import QUIET, SYSTEMS, chart, heat_map
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ Key = tuple[tuple[str, str], ...]
 """CSS classes and label of each entry of a figure's key."""
 
 
-def styles_of(results: Sequence[Result]) -> dict[str, str]:
+def styles_of(results: Sequence[Predictions]) -> dict[str, str]:
     """The CSS class of each system's colour, the same in every figure."""
     systems = dict.fromkeys(result.about.system for result in results)
     return {system: f"s{number % len(SYSTEMS)}" for number, system in enumerate(systems)}
 
 
-def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -> str:
+def f1_against_base_rate(results: Sequence[Predictions], styles: Mapping[str, str]) -> str:
     """A dot per action unit and system, above the curve of predicting every unit in every frame."""
 
     def draw(axes: Any) -> None:
@@ -35,7 +35,7 @@ def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -
         for result in results:
             f1, rate = ([100 * one.value for one in result.each(score)] for score in ("f1", "base_rate"))
             axes.plot(rate, f1, "o", ms=6, color=_colour(result.about.system, styles))
-            for unit, x, y in zip(result.predictions.action_units, rate, f1, strict=True):
+            for unit, x, y in zip(result.action_units, rate, f1, strict=True):
                 if math.isfinite(x) and math.isfinite(y):
                     highest[unit] = max(highest.get(unit, (x, y)), (x, y), key=lambda point: point[1])
         axes.set(xlabel="base rate, %", ylabel="F1, %", xlim=(0, None))
@@ -48,13 +48,13 @@ def f1_against_base_rate(results: Sequence[Result], styles: Mapping[str, str]) -
     return chart(draw, width=430, height=300, label="F1 against base rate")
 
 
-def f1_against_share(results: Sequence[Result], styles: Mapping[str, str]) -> tuple[str, Key]:
+def f1_against_share(results: Sequence[Predictions], styles: Mapping[str, str]) -> tuple[str, Key]:
     """Mean F1 with intervals against the share of labelled people, and its key; empty for a single share.
 
     Fine-tuned systems have dotted lines.
     """
     shares = sorted({result.about.share_of_labels for result in results})
-    lines: dict[tuple[str, str], list[Result]] = {}
+    lines: dict[tuple[str, str], list[Predictions]] = {}
     for result in sorted(results, key=lambda result: result.about.share_of_labels):
         lines.setdefault((result.about.system, result.about.mode), []).append(result)
     lines = {name: line for name, line in lines.items() if len(line) > 1}

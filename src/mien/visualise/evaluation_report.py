@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from mien.evaluate.metrics import Interval
-from mien.evaluate.scoring import MEAN, Comparison, Result, compare, confusion_of, in_order, scores_table
+from mien.evaluate.predictions import MEAN, Comparison, Predictions, compare, confusion_of, scores_table
 from mien.evaluate.tables import (
     Table,
     ablation_table,
@@ -42,37 +43,17 @@ from mien.visualise.page_parts import picture_url, template
 if TYPE_CHECKING:
     from mien.evaluate.report_pictures import ReportPictures
 
-_TITLES = {
-    "bp4d": "BP4D",
-    "disfa": "DISFA",
-    "gft": "GFT",
-    "rafdb": "RAF-DB",
-    "affectnet": "AffectNet",
-    "table": "a table of labels",
-    "rendered": "rendered faces",
-}
-_WARNINGS = {
-    "rendered": "These faces are rendered from a face model, with known action units. The figures compare "
-    "encoders; they say little about real faces.",
-}
+_RENDERED = (
+    "These faces are rendered from a face model, with known action units. The figures compare encoders; they "
+    "say little about real faces."
+)
 _PUBLISHED_ABOVE = ("CLP", "ResNet-34 (ImageNet init, supervised)")
 """Published rows ranked with ours at the top of the page; the table has all of them."""
 
-
-@dataclass(frozen=True)
-class ReportParts:
-    """The content that results lack. persons: see `mien.evaluate.person_independence`, by system."""
-
-    persons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    comparisons: tuple[Comparison, ...] | None = None  # None: the first system of each mode with the others
-    alarms: tuple[str, ...] = ()  # what makes the figures doubtful; shown first
-    facts: tuple[tuple[str, str], ...] = ()
-    counts: tuple[str, ...] = ()
-    pictures: ReportPictures | None = None
+_ABOVE_FIGURES = ("modes", "f1", "expressions")
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One line of the ranking, in percent; published scores have no interval (low = high)."""
 
     label: str
@@ -85,312 +66,265 @@ class Bar:
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report without its figures.
+    """Results in order (see `in_order`), and what they lack; the properties are the report's content.
 
-    best: a sentence on the best system; lines qualify it, first of all by the lead over the next system.
-    lead_is_sure: whether p of that lead is below 0.05; None for a single system. sentences: one per system
-    and per comparison.
+    persons: see `mien.evaluate.person_independence`, by system. given_comparisons: None for the first system
+    of each mode with the others. alarms: what makes the figures doubtful; shown first.
     """
 
-    title: str
-    scope: str
-    best: str
-    lines: tuple[str, ...]
-    lead_is_sure: bool | None
-    sentences: tuple[str, ...]
-    ranking: tuple[Bar, ...]  # best first
-    tables: tuple[Table, ...]
-    facts: tuple[tuple[str, str], ...]
-    warning: str
-    alarms: tuple[str, ...]
-    counts: tuple[str, ...]
-    notes: tuple[str, ...]
+    results: Sequence[Predictions]
+    persons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    given_comparisons: Sequence[Comparison] | None = None
+    alarms: Sequence[str] = ()
+    more_facts: Mapping[str, str] = field(default_factory=dict)
+    counts: Sequence[str] = ()
+    pictures: ReportPictures | None = None
 
+    def write(self, out: Path) -> None:
+        """All files, into `out`; measures.json keeps what the predictions do not contain."""
+        out.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "report.html": template("evaluation.html").render(report=self, **self._figures()),
+            "report.md": self._markdown(),
+            "tables.tex": "\n".join(as_latex(table) for table in self.tables),
+            "scores.csv": scores_table(self.results).to_csv(index=False, lineterminator="\n", na_rep="nan"),
+        }
+        if self.persons or self.more_facts:
+            kept = {"persons": self.persons, "facts": list(self.more_facts.items()), "counts": self.counts}
+            texts["measures.json"] = json.dumps(kept, indent=2)
+        for name, text in texts.items():
+            write_bytes(out / name, text.encode(), temporary_folder=out)
 
-def write_report(results: Sequence[Result], parts: ReportParts, out: Path) -> Report:
-    """Write all files into `out`; measures.json keeps what the predictions do not contain."""
-    results = in_order(results)
-    report = report_of(results, parts)
-    out.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "report.html": template("evaluation.html").render(report=report, **_figures(report, results, parts)),
-        "report.md": _markdown(report),
-        "tables.tex": "\n".join(as_latex(table) for table in report.tables),
-        "scores.csv": scores_table(results).to_csv(index=False, lineterminator="\n", na_rep="nan"),
-    }
-    if parts.persons or parts.facts:
-        kept = {"persons": parts.persons, "facts": parts.facts, "counts": parts.counts}
-        texts["measures.json"] = json.dumps(kept, indent=2)
-    for name, text in texts.items():
-        write_bytes(out / name, text.encode(), temporary_folder=out)
-    return report
+    @property
+    def title(self) -> str:
+        """The data set."""
+        return self.results[0].about.dataset
 
+    @property
+    def warning(self) -> str:
+        """What to keep in mind about the data set; mostly ""."""
+        return _RENDERED if self.title == "rendered" else ""
 
-def report_of(results: Sequence[Result], parts: ReportParts) -> Report:
-    """The report of results that are in order."""
-    dataset = results[0].about.dataset
-    comparisons = compared(results) if parts.comparisons is None else list(parts.comparisons)
-    best, *others = sorted(headline(results), key=lambda result: -_sortable(result.mean_score.value))
-    lead = _compare(others[0], best) if others else None
-    among = f"Best of {1 + len(others)}: " if others else ""
-    return Report(
-        title=_TITLES.get(dataset, dataset),
-        scope=_scope(results),
-        best=f"{among}{best.label}, {_score_name(best)} {_interval(best.mean_score)}.",
-        lines=(
-            *([_lead(lead)] if lead else []),
-            *_floor_lines(best),
-            *_identity_lines(best, parts.persons),
-        ),
-        lead_is_sure=lead.mean.p_value < 0.05 if lead else None,
-        sentences=(*map(_result_in_words, headline(results)), *map(_comparison_in_words, comparisons)),
-        ranking=ranking_of(results),
-        tables=_tables(results, comparisons, parts),
-        facts=(*_facts(results), *parts.facts),
-        warning=_WARNINGS.get(dataset, ""),
-        alarms=parts.alarms,
-        counts=parts.counts,
-        notes=(*_undefined(results), *_missing_modes(results)),
-    )
+    @property
+    def score_name(self) -> str:
+        """The score by which systems are ranked."""
+        return "mean F1" if self.results[0].action_units else "mean accuracy of the classes"
 
-
-def headline(results: Sequence[Result]) -> list[Result]:
-    """One result per system, all labels: frozen if that was run, else its first mode."""
-    found: dict[str, Result] = {}
-    for result in results:
-        about = result.about
-        if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
-            found[about.system] = result
-    return list(found.values())
-
-
-def compared(results: Sequence[Result]) -> list[Comparison]:
-    """The first system against each other one, all labels, in the same mode.
-
-    A system in a mode in which the first was not run (supervised ones) is compared with the headline result
-    of the first.
-    """
-    whole = [r for r in results if r.about.share_of_labels == 1]
-    if not whole:
-        return []
-    system = whole[0].about.system
-    first_by_mode = {r.about.mode: r for r in whole if r.about.system == system}
-    default = first_by_mode.get("frozen", whole[0])
-    return [
-        _compare(other, first_by_mode.get(other.about.mode, default))
-        for other in whole
-        if other.about.system != system
-    ]
-
-
-def compared_with_first(results: Sequence[Result]) -> list[Comparison]:
-    """The first result against each other one, of any mode and share of labels."""
-    return [_compare(other, results[0]) for other in results[1:]]
-
-
-def ranking_of(results: Sequence[Result]) -> tuple[Bar, ...]:
-    """The headline results and the paper's two reference rows, best first."""
-    styles = styles_of(results)
-    bars = []
-    for result in headline(results):
-        mean, style = result.mean_score, styles[result.about.system]
-        score, low, high = (100 * value for value in (mean.value, mean.low, mean.high))
-        bars.append(Bar(result.label, _interval(mean), score, low, high, style))
-    bars += [
-        Bar(
-            f"{row.method}, as published",
-            f"{row.average:.1f} %",
-            row.average,
-            row.average,
-            row.average,
-            "published",
+    @property
+    def scope(self) -> str:
+        """On what it was tested: one sentence, and the digests."""
+        first, about = self.results[0], self.results[0].about
+        what = "action units" if first.action_units else "expressions"
+        folds = len(set(first.fold_N.tolist()))
+        how = f"{folds} folds" if folds > 1 else "one test part"
+        return (
+            f"{len(first.path_N):,} frames of {len(set(first.subject_N.tolist())):,} people, "
+            f"{len(first.outputs)} {what}, {how}, nobody both in training and in test. "
+            f"Protocol {about.protocol} ({about.protocol_digest}), frames {about.frames_digest}."
         )
-        for row in paper_rows(results[0].about.dataset)
-        if row.method in _PUBLISHED_ABOVE
-    ]
-    return tuple(sorted(bars, key=lambda bar: -bar.score))
+
+    @cached_property
+    def headline(self) -> list[Predictions]:
+        """One result per system, all labels: frozen if that was run, else its first mode."""
+        found: dict[str, Predictions] = {}
+        for result in self.results:
+            about = result.about
+            if about.share_of_labels == 1 and (about.mode == "frozen" or about.system not in found):
+                found[about.system] = result
+        return list(found.values())
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The first system against each other one, all labels, in the same mode, unless others were given.
+
+        A system in a mode in which the first was not run (supervised ones) is compared with the headline
+        result of the first.
+        """
+        whole = [one for one in self.results if one.about.share_of_labels == 1]
+        if self.given_comparisons is not None or not whole:
+            return list(self.given_comparisons or ())
+        system = whole[0].about.system
+        by_mode = {one.about.mode: one for one in whole if one.about.system == system}
+        default = by_mode.get("frozen", whole[0])
+        return [
+            compare(one, by_mode.get(one.about.mode, default)) for one in whole if one.about.system != system
+        ]
+
+    @cached_property
+    def _by_score(self) -> list[Predictions]:
+        """The headline results, best first."""
+        return sorted(self.headline, key=lambda one: -_or_least(one.mean_score.value))
+
+    @cached_property
+    def lead(self) -> Comparison | None:
+        """The best system against the next one; None for a single system."""
+        return compare(self._by_score[1], self._by_score[0]) if len(self._by_score) > 1 else None
+
+    @property
+    def best(self) -> str:
+        """A sentence on the best system."""
+        best = self._by_score[0]
+        among = f"Best of {len(self._by_score)}: " if self.lead else ""
+        return f"{among}{best.label}, {self.score_name} {_interval(best.mean_score)}."
+
+    @property
+    def lines(self) -> list[str]:
+        """Sentences that qualify the best system: its lead, the floor, and how well persons are named."""
+        best, lines = self._by_score[0], []
+        if self.lead:
+            ends = "more than chance explains" if self.lead.mean.p_value < 0.05 else "which may be chance"
+            lines.append(f"It leads the next, {self.lead.a}, by {_gain(self.lead)}: {ends}.")
+        if best.action_units:
+            floor = best.average("always_on")
+            above = 100 * (best.mean_score.value - floor)
+            verdict = (
+                f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
+            )
+            lines.append(
+                f"Predicting every action unit in every frame gives {100 * floor:.1f} %: {verdict}. "
+                f"ROC-AUC of the best is {100 * best.average('roc_auc'):.1f} %, where chance is 50."
+            )
+        measured = {n: one for n, one in self.persons.items() if math.isfinite(one["identity_accuracy"])}
+        if measured:
+            order = sorted(measured, key=lambda name: name != best.about.system)
+            shares = ", ".join(f"{100 * measured[one]['identity_accuracy']:.0f} % ({one})" for one in order)
+            chance = 100 * measured[order[0]]["identity_chance"]
+            lines.append(
+                f"Identity leak: in frames of other videos a linear read-out names the person in {shares}; "
+                f"chance is {chance:.0f} %. At equal F1, less is better."
+            )
+        return lines
+
+    @property
+    def sentences(self) -> list[str]:
+        """One per system and per comparison."""
+        found = []
+        for one in self.headline:
+            auc = f"; ROC-AUC {100 * one.average('roc_auc'):.1f} %" if one.action_units else ""
+            found.append(f"{one.label}: {self.score_name} {_interval(one.mean_score)}{auc}.")
+        for pair in self.comparisons:
+            sure = "" if pair.mean.p_value < 0.05 else " (may be chance)"
+            found.append(f"{pair.b} against {pair.a}: {_gain(pair)}{sure}.")
+        return found
+
+    @property
+    def ranking(self) -> list[Bar]:
+        """The headline results and the paper's two reference rows, best first."""
+        styles = styles_of(self.results)
+        bars = []
+        for one in self.headline:
+            mean = one.mean_score
+            percent = (100 * value for value in (mean.value, mean.low, mean.high))
+            bars.append(Bar(one.label, _interval(mean), *percent, styles[one.about.system]))
+        for row in paper_rows(self.title):
+            if row.method in _PUBLISHED_ABOVE:
+                label, text = f"{row.method}, as published", f"{row.average:.1f} %"
+                bars.append(Bar(label, text, row.average, row.average, row.average, "published"))
+        return sorted(bars, key=lambda bar: -_or_least(bar.score))
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """All tables, in the order of report.md."""
+        first = self.results[0]
+        names = [f"AU{number}" for number in first.action_units] or first.outputs
+        differences = [comparison_table(self.comparisons, names)] if self.comparisons else []
+        if not first.action_units:
+            return [expression_table(self.results), *differences]
+        several = len({one.about.mode for one in self.results}) > 1
+        return [
+            *([modes_table(self.results)] if several else []),
+            f1_table(self.results),
+            *differences,
+            *([person_table(self.persons)] if self.persons else []),
+            summary_table(self.results),
+            auc_table(self.results),
+            *ablation_table(self.title),
+        ]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was tested, and how."""
+        first, about = self.results[0], self.results[0].about
+        encoders = {
+            f"encoder {one.about.system}": f"{one.about.encoder} {one.about.encoder_sha256[:16]}"
+            for one in self.results
+        }
+        num_people = len(set(first.subject_N.tolist()))
+        return {
+            "frames tested": f"{len(first.path_N):,} of {num_people} people",
+            "protocol": f"{about.protocol}, hash {about.protocol_digest} ({about.protocol_source})",
+            "frame list": f"hash {about.frames_digest}",
+            "crop contract": about.contract_digest,
+            **encoders,
+            "settings": ", ".join(f"{key} {value}" for key, value in about.settings.items() if key != "mode"),
+            "mien": about.mien_version,
+            **self.more_facts,
+        }
+
+    @property
+    def notes(self) -> list[str]:
+        """Scores that are nowhere defined for some output, but for optional ones; modes that were not run."""
+        rows = pd.concat([one.scores for one in self.results])
+        wanted = rows["value"].isna() & ~rows["score"].isin(["f1_chosen", "icc"]) & (rows["output"] != MEAN)
+        notes = [
+            f"{str(score).replace('_', ' ')} is undefined (NaN) for {', '.join(dict.fromkeys(outputs))}"
+            for score, outputs in rows[wanted].groupby("score", sort=False)["output"]
+        ]
+        run = {one.about.mode for one in self.results}
+        if missing := [mode for mode in ("affine+stats", "stats", "frozen") if mode not in run]:
+            notes.append(
+                f"not run: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."
+            )
+        return notes
+
+    def _figures(self) -> dict[str, Any]:
+        """What the template shows besides: figures and faces, empty where they do not apply."""
+        shown, styles = self.headline, styles_of(self.results)
+        has_units = bool(self.results[0].action_units)
+        share_figure, share_key = f1_against_share(self.results, styles) if has_units else ("", ())
+        highest = [bar.high for bar in self.ranking if math.isfinite(bar.high)]
+        return {
+            "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
+            "floor": 100 * shown[0].average("always_on") if has_units else None,
+            "first_tables": _ABOVE_FIGURES,
+            "identity_figure": identity_plane(self.persons, styles),
+            "identity_key": [(styles[name], name) for name in self.persons],
+            "confusions": [
+                (one.label, confusion(confusion_of(one), one.outputs))
+                for one in self.results
+                if not has_units and one.about.share_of_labels == 1
+            ],
+            "rate_figure": f1_against_base_rate(shown, styles) if has_units else "",
+            "rate_key": [(styles[one.about.system], one.label) for one in shown],
+            "share_figure": share_figure,
+            "share_key": share_key,
+            "feature_map": feature_map,
+            "picture_url": picture_url,
+            "overlay": overlay,
+        }
+
+    def _markdown(self) -> str:
+        lines = [f"# {self.title}", "", *([f"**{self.warning}**", ""] if self.warning else [])]
+        lines += [f"**Warning: {line}**\n" for line in self.alarms]
+        lines += [self.scope, "", f"**{self.best}** {' '.join(self.lines)}", ""]
+        lines += [f"- {line}" for line in self.sentences]
+        lines += ["", *(as_markdown(table) for table in self.tables), "## What was tested", ""]
+        lines += [f"- {name}: {value}" for name, value in self.facts.items()]
+        lines += [f"- {line}" for line in (*self.counts, *self.notes)]
+        return "\n".join(lines) + "\n"
 
 
-def _compare(other: Result, first: Result) -> Comparison:
-    return compare(other.predictions, first.predictions, names=(other.label, first.label))
-
-
-def _figures(report: Report, results: Sequence[Result], parts: ReportParts) -> dict[str, Any]:
-    """What the template shows besides the report: figures and faces, empty where they do not apply."""
-    shown, styles = headline(results), styles_of(results)
-    has_units = results[0].has_units
-    share_figure, share_key = f1_against_share(results, styles) if has_units else ("", ())
-    floor = shown[0].average("always_on") if has_units else None
-    highest = [bar.high for bar in report.ranking if math.isfinite(bar.high)]
-    return {
-        "score_name": _score_name(results[0]),
-        "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
-        "floor": None if floor is None else 100 * floor,
-        "first_tables": ("modes", "f1", "expressions"),  # before the figures
-        "identity_figure": identity_plane(parts.persons, styles),
-        "identity_key": [(styles[name], name) for name in parts.persons],
-        "confusions": [
-            (r.label, confusion(confusion_of(r.predictions), r.predictions.outputs))
-            for r in results
-            if not has_units and r.about.share_of_labels == 1
-        ],
-        "rate_figure": f1_against_base_rate(shown, styles) if has_units else "",
-        "rate_key": [(styles[r.about.system], r.label) for r in shown],
-        "share_figure": share_figure,
-        "share_key": share_key,
-        "pictures": parts.pictures,
-        "feature_map": feature_map,
-        "picture_url": picture_url,
-        "overlay": overlay,
-    }
-
-
-def _tables(
-    results: Sequence[Result], comparisons: Sequence[Comparison], parts: ReportParts
-) -> tuple[Table, ...]:
-    predictions = results[0].predictions
-    names = [f"AU{number}" for number in predictions.action_units] or predictions.outputs
-    differences = [comparison_table(comparisons, names)] if comparisons else []
-    if not results[0].has_units:
-        return (expression_table(results), *differences)
-    ablation = ablation_table(predictions.about.dataset)
-    return (
-        *([modes_table(results)] if len({r.about.mode for r in results}) > 1 else []),
-        f1_table(results),
-        *differences,
-        *([person_table(parts.persons)] if parts.persons else []),
-        summary_table(results),
-        auc_table(results),
-        *([ablation] if ablation is not None else []),
-    )
-
-
-def _scope(results: Sequence[Result]) -> str:
-    predictions, about = results[0].predictions, results[0].about
-    what = "action units" if results[0].has_units else "expressions"
-    folds = len(set(predictions.fold_N.tolist()))
-    how = f"{folds} folds" if folds > 1 else "one test part"
-    return (
-        f"{len(predictions.path_N):,} frames of {len(set(predictions.subject_N.tolist())):,} people, "
-        f"{len(predictions.outputs)} {what}, {how}, nobody both in training and in test. "
-        f"Protocol {about.protocol} ({about.protocol_digest}), frames {about.frames_digest}."
-    )
-
-
-def _facts(results: Sequence[Result]) -> tuple[tuple[str, str], ...]:
-    predictions, about = results[0].predictions, results[0].about
-    encoders = {
-        f"encoder {one.system}": f"{one.encoder} {one.encoder_sha256[:16]}"
-        for one in (result.about for result in results)
-    }
-    num_people = len(set(predictions.subject_N.tolist()))
-    return (
-        ("frames tested", f"{len(predictions.path_N):,} of {num_people} people"),
-        ("protocol", f"{about.protocol}, hash {about.protocol_digest} ({about.protocol_source})"),
-        ("frame list", f"hash {about.frames_digest}"),
-        ("crop contract", about.contract_digest),
-        *encoders.items(),
-        ("settings", ", ".join(f"{key} {value}" for key, value in about.settings.items() if key != "mode")),
-        ("mien", about.mien_version),
-    )
-
-
-def _undefined(results: Sequence[Result]) -> list[str]:
-    """One sentence per score that is nowhere defined for some output; not of scores that are optional."""
-    rows = pd.concat([result.scores for result in results])
-    wanted = rows["value"].isna() & ~rows["score"].isin(["f1_chosen", "icc"]) & (rows["output"] != MEAN)
-    return [
-        f"{str(score).replace('_', ' ')} is undefined (NaN) for {', '.join(dict.fromkeys(outputs))}"
-        for score, outputs in rows[wanted].groupby("score", sort=False)["output"]
-    ]
-
-
-def _missing_modes(results: Sequence[Result]) -> list[str]:
-    modes = {result.about.mode for result in results}
-    missing = [mode for mode in ("affine+stats", "stats", "frozen") if mode not in modes]
-    if not missing:
-        return []
-    return [f"not run: {', '.join(missing)}. The paper's rows are read as affine+stats; report all three."]
-
-
-def _markdown(report: Report) -> str:
-    lines = [f"# {report.title}", "", *([f"**{report.warning}**", ""] if report.warning else [])]
-    lines += [f"**Warning: {line}**\n" for line in report.alarms]
-    lines += [report.scope, "", f"**{report.best}** {' '.join(report.lines)}", ""]
-    lines += [f"- {line}" for line in report.sentences]
-    lines += ["", *(as_markdown(table) for table in report.tables), "## What was tested", ""]
-    lines += [f"- {name}: {value}" for name, value in report.facts]
-    lines += [f"- {line}" for line in (*report.counts, *report.notes)]
-    return "\n".join(lines) + "\n"
-
-
-def _score_name(result: Result) -> str:
-    return "mean F1" if result.has_units else "mean accuracy of the classes"
-
-
-def _result_in_words(result: Result) -> str:
-    line = f"{result.label}: {_score_name(result)} {_interval(result.mean_score)}"
-    auc = f"; ROC-AUC {100 * result.average('roc_auc'):.1f} %" if result.has_units else ""
-    return f"{line}{auc}."
-
-
-def _comparison_in_words(comparison: Comparison) -> str:
+def _gain(comparison: Comparison) -> str:
+    """The difference with its interval and p, not more exact than the number of swaps allows."""
     gain, p_value = comparison.mean.difference, comparison.mean.p_value
-    sure = "" if p_value < 0.05 else " (may be chance)"
-    return (
-        f"{comparison.b} against {comparison.a}: {_signed(gain.value)} points of {comparison.score} "
-        f"({_signed(gain.low)} to {_signed(gain.high)}), {_p(p_value)}{sure}."
-    )
-
-
-def _lead(comparison: Comparison) -> str:
-    gain, p_value = comparison.mean.difference, comparison.mean.p_value
-    ends = "more than chance explains" if p_value < 0.05 else "which may be chance"
-    return (
-        f"It leads the next, {comparison.a}, by {_signed(gain.value)} points ({_signed(gain.low)} to "
-        f"{_signed(gain.high)}; {_p(p_value)}): {ends}."
-    )
-
-
-def _floor_lines(best: Result) -> list[str]:
-    if not best.has_units:
-        return []
-    floor = best.average("always_on")
-    above = 100 * (best.mean_score.value - floor)
-    verdict = f"the best lies {above:.1f} points above that" if above > 0 else "no system reaches that"
-    auc = 100 * best.average("roc_auc")
-    return [
-        f"Predicting every action unit in every frame gives {100 * floor:.1f} %: {verdict}. "
-        f"ROC-AUC of the best is {auc:.1f} %, where chance is 50."
-    ]
-
-
-def _identity_lines(best: Result, persons: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """How well a read-out names the person from the features, best system first; one sentence, or none."""
-    measured = {name: one for name, one in persons.items() if math.isfinite(one["identity_accuracy"])}
-    if not measured:
-        return []
-    order = sorted(measured, key=lambda name: name != best.about.system)
-    shares = ", ".join(f"{100 * measured[one]['identity_accuracy']:.0f} % ({one})" for one in order)
-    chance = 100 * measured[order[0]]["identity_chance"]
-    return [
-        f"Identity leak: in frames of other videos a linear read-out names the person in {shares}; chance is "
-        f"{chance:.0f} %. At equal F1, less is better."
-    ]
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _p(p_value: float) -> str:
-    """Not more exact than the number of swaps allows."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    points = f"{100 * gain.value:+.1f} points of {comparison.score}"
+    return f"{points} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {p})"
 
 
 def _interval(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def _sortable(value: float) -> float:
-    return value if math.isfinite(value) else -math.inf
+def _or_least(score: float) -> float:
+    return score if math.isfinite(score) else -math.inf

@@ -9,8 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from mien.evaluate.predictions import Predictions, PredictionsError, read_predictions, write_predictions
-from mien.evaluate.scoring import Result, compare, confusion_of
+from mien.evaluate.predictions import (
+    Predictions,
+    PredictionsError,
+    compare,
+    confusion_of,
+    read_predictions,
+    write_predictions,
+)
 
 
 @pytest.fixture
@@ -61,18 +67,17 @@ def test_intensities_and_expressions_come_back_too(good, tmp_path):
 
 
 def test_scores_are_means_of_the_folds_scores(good):
-    result = Result.of(good)
     for column in range(3):
         f1, auc = [], []
         for fold in ("p1", "p2", "p3"):
             rows = (good.fold_N == fold) & ~np.isnan(good.label_NA[:, column])
             f1.append(f1_score(good.label_NA[rows, column], good.probability_NA[rows, column] > 0.5))
             auc.append(roc_auc_score(good.label_NA[rows, column], good.probability_NA[rows, column]))
-        found = result.each("f1")[column]
+        found = good.each("f1")[column]
         assert found.value == pytest.approx(np.mean(f1))
-        assert result.each("roc_auc")[column].value == pytest.approx(np.mean(auc), abs=0.02)
+        assert good.each("roc_auc")[column].value == pytest.approx(np.mean(auc), abs=0.02)
         assert found.low <= found.value <= found.high
-    assert result.mean_score.value == pytest.approx(result.average("f1"))
+    assert good.mean_score.value == pytest.approx(good.average("f1"))
 
 
 def test_chosen_thresholds_have_an_f1_of_their_own(good):
@@ -82,14 +87,14 @@ def test_chosen_thresholds_have_an_f1_of_their_own(good):
         for fold in ("p1", "p2", "p3")
     ]
     assert rows.any()
-    assert Result.of(good).each("f1_chosen")[0].value == pytest.approx(np.mean(expected))
+    assert good.each("f1_chosen")[0].value == pytest.approx(np.mean(expected))
     none = dataclasses.replace(good, threshold_NA=np.full_like(good.threshold_NA, np.nan))
-    assert np.isnan(Result.of(none).average("f1_chosen"))
+    assert np.isnan(none.average("f1_chosen"))
 
 
 def test_recomputed_scores_equal_those_before_saving(good, tmp_path):
     write_predictions(tmp_path / "x.parquet", good)
-    again, before = Result.of(read_predictions(tmp_path / "x.parquet")), Result.of(good)
+    again, before = read_predictions(tmp_path / "x.parquet"), good
     pd.testing.assert_frame_equal(again.scores, before.scores, check_exact=True)
 
 
