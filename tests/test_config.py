@@ -16,7 +16,6 @@ from mien.config import (
     require_same,
     to_dict,
 )
-from mien.train.method import METHODS
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,6 @@ class Outer:
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError("steps must not be negative")
-
-
-@pytest.mark.parametrize("method", ["clp", "moco", "cvc"])
-def test_a_key_that_has_gone_names_its_successor(method):
-    with pytest.raises(
-        SettingsError, match=r"\[method\]: key_batch_norm_groups is no longer .* key_batch_norm_rows"
-    ):
-        build(METHODS.get(method).Settings, {"key_batch_norm_groups": 4}, where="[method]")
 
 
 def test_defaults_stand_where_nothing_is_given():

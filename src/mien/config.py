@@ -94,10 +94,7 @@ def _parse_value(text: str) -> Any:
 def _refuse_unknown_keys(cls: type, values: Mapping[str, Any], *, where: str) -> None:
     types = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls) if field.init]
-    former: Mapping[str, str] = getattr(cls, "FORMER_KEYS", {})  # keys that have gone -> what to do
     for key, value in values.items():
-        if key in former:
-            raise SettingsError(f"{where}: {key} is no longer a setting; {former[key]}")
         if key not in known:
             raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, known)}")
         inner = types[key]

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from mien.backbones import build_backbone
+from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
 
 ORACLES = json.loads((Path(__file__).parents[1] / "oracles.json").read_text())
@@ -70,3 +72,77 @@ def test_head_runs_in_full_precision_under_autocast():
     momentum = MomentumEncoder(nn.Linear(3, 4), nn.Linear(4, 2))
     with torch.autocast("cpu", torch.bfloat16):
         assert momentum(torch.randn(2, 3)).dtype == torch.float32
+
+
+def images(num_rows=16, side=4):
+    return torch.randn(num_rows, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def keys(momentum, x, rows_per_group=4, seed=0):
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return momentum.keys(x, rows_per_group=rows_per_group, generator=generator)
+
+
+def normalised():
+    return MomentumEncoder(nn.BatchNorm2d(3), nn.Flatten())
+
+
+SMALL_BACKBONES = [
+    ("resnet18", {"width": 8}),
+    ("vit", {"patch_px": 8, "width": 24, "depth": 2, "heads": 2, "picture_px": 32}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), SMALL_BACKBONES)
+@pytest.mark.parametrize(("num_rows", "rows_per_group"), [(16, 4), (15, 4), (7, 8)])
+def test_keys_and_running_statistics_are_those_of_one_pass_for_each_group(
+    name, settings, num_rows, rows_per_group
+):
+    torch.manual_seed(0)
+    backbone = build_backbone(name, **settings).train()
+    head = mlp(backbone.feature_dim, 16, 8, batch_norm_output=True)
+    together, in_turn = (MomentumEncoder(backbone, head) for _ in range(2))
+    for module in (together, in_turn):
+        module.to(memory_format=torch.channels_last)
+    x = images(num_rows, side=32).contiguous(memory_format=torch.channels_last)
+    for seed in range(3):
+        order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
+        expected = torch.empty(num_rows, 8)
+        for group in order.tensor_split(max(1, num_rows // rows_per_group)):
+            expected[group] = in_turn(x[group])
+        torch.testing.assert_close(keys(together, x, rows_per_group, seed), expected, atol=1e-5, rtol=1e-5)
+    assert together.state_dict().keys() == in_turn.state_dict().keys()
+    for key, value in in_turn.state_dict().items():
+        torch.testing.assert_close(together.state_dict()[key], value, atol=1e-6, rtol=1e-5)
+
+
+def test_each_key_comes_back_to_its_place():
+    assert torch.equal(keys(MomentumEncoder(nn.Identity(), nn.Flatten()), images()), images().flatten(1))
+
+
+def test_groups_are_drawn_anew_from_each_generator():
+    momentum = normalised()
+    assert torch.equal(keys(momentum, images(), seed=1), keys(momentum, images(), seed=1))
+    assert not torch.equal(keys(momentum, images(), seed=1), keys(momentum, images(), seed=2))
+
+
+def test_without_a_generator_groups_are_neighbours():
+    expected = [normalised()(group) for group in images().tensor_split(4)]
+    assert torch.equal(keys(normalised(), images(), seed=None), torch.cat(expected))
+
+
+@pytest.mark.parametrize(("num_rows", "groups"), [(1, 1), (3, 1), (4, 1), (7, 1), (10, 2)])
+def test_a_group_has_at_least_as_many_rows_as_asked_for_where_there_are_as_many(num_rows, groups):
+    momentum = normalised()
+    keys(momentum, images(num_rows))
+    assert momentum.backbone.num_batches_tracked == groups
+
+
+def test_groups_of_one_row_are_refused():
+    with pytest.raises(ValueError, match="key_batch_norm_rows = 1: at least 2"):
+        keys(normalised(), images(), rows_per_group=1)
+
+
+def test_keys_carry_no_gradient():
+    momentum = MomentumEncoder(nn.Flatten(), nn.Linear(48, 2))
+    assert not keys(momentum, images().requires_grad_()).requires_grad

@@ -1,4 +1,4 @@
-"""Batch-norm over the rows of all processes: the statistics of one device that holds the whole batch."""
+"""Batch-norm whose statistics are not those of one device's batch: of all devices, or of groups of rows."""
 
 from __future__ import annotations
 
@@ -9,42 +9,59 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.layers.gather import world_size
-from mien.layers.momentum import MomentumEncoder
 
 
 def share_batch_statistics(module: nn.Module, *, device_type: str) -> None:
     """Make every batch-norm of `module` one over all processes, in place and under the same names.
 
-    Momentum encoders are left as they are: their batches are shuffled into groups of their own
-    (`mien.layers.shuffle`), and statistics over all rows would undo that.
+    Those in groups are left as they are: statistics over all rows would undo the groups.
     """
+    _replace(module, nn.SyncBatchNorm if device_type == "cuda" else _CpuSyncBatchNorm)
+
+
+def group_batch_statistics(module: nn.Module) -> None:
+    """Make every batch-norm of `module` a `GroupedBatchNorm`, in place and under the same names."""
+    _replace(module, GroupedBatchNorm)
+
+
+def set_groups(module: nn.Module, groups: int) -> None:
+    """Into how many groups each `GroupedBatchNorm` of `module` splits its rows."""
+    for part in module.modules():
+        if isinstance(part, GroupedBatchNorm):
+            part.groups = groups
+
+
+def _replace(module: nn.Module, kind: type[_BatchNorm]) -> None:
     for name, child in module.named_children():
-        if isinstance(child, _BatchNorm):
-            setattr(module, name, _over_all_processes(child, device_type))
-        elif not isinstance(child, MomentumEncoder):
-            share_batch_statistics(child, device_type=device_type)
+        if not isinstance(child, _BatchNorm):
+            _replace(child, kind)
+        elif not isinstance(child, GroupedBatchNorm):
+            new = kind(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+            for tensor_name, tensor in (*child.named_parameters(), *child.named_buffers()):
+                setattr(new, tensor_name, tensor)
+            setattr(module, name, new.train(child.training))
 
 
-def _over_all_processes(norm: _BatchNorm, device_type: str) -> nn.Module:
-    if device_type == "cuda":
-        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
-        return synchronised
-    ours = _CpuSyncBatchNorm(
-        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
-    )
-    if norm.running_mean is not None:
-        ours.to(norm.running_mean)  # its device and dtype
-    ours.load_state_dict(norm.state_dict())
-    ours.train(norm.training)
-    return ours
-
-
-class _CpuSyncBatchNorm(_BatchNorm):
-    """What torch's SyncBatchNorm is on GPUs; torch has none for the CPU. Each process brings as many rows."""
-
+class _OfAnyShape(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"batch-norm takes (N, C, ...), got {tuple(input.shape)}")
+
+
+class GroupedBatchNorm(_OfAnyShape):
+    """Batch-norm of `groups` parts of a batch, one after another, as if run once for each."""
+
+    groups = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) normalised per channel and group; groups are neighbours of about equal size."""
+        if not self.training or self.groups == 1:
+            return super().forward(input)
+        return torch.cat([_BatchNorm.forward(self, rows) for rows in input.tensor_split(self.groups)])
+
+
+class _CpuSyncBatchNorm(_OfAnyShape):
+    """What torch's SyncBatchNorm is on GPUs; torch has none for the CPU. Each process brings as many rows."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) normalised a channel."""

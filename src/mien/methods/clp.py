@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from mien.layers.gather import draw_rows, gather_rows, world_size
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.precision import full_precision
 from mien.losses.temporal_triplet import WeightForm, temporal_triplet_losses, triplet_weights
@@ -36,8 +35,6 @@ SMALLEST_BANK = 512
 @dataclass(frozen=True)
 class ClpSettings:
     """The paper's values where it states them; docs/pretrain.md marks each."""
-
-    FORMER_KEYS: ClassVar = FORMER_SETTINGS
 
     clip_len: int = 9  # J, frames of a clip
     stride: int = 2  # raw frames at 25 fps from one clip frame to the next: 80 ms
@@ -321,7 +318,7 @@ class Clp(Method):
     def _keys(self, images_QCHW: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """(Q, D) unit rows of the momentum encoder, without gradient."""
         rows = self.settings.key_batch_norm_rows
-        return unit(encode_shuffled(self.momentum, images_QCHW, rows_per_group=rows, generator=generator))
+        return unit(self.momentum.keys(images_QCHW, rows_per_group=rows, generator=generator))
 
     def _bank_rows(self, key_ND: Tensor, batch: ClipBatch) -> BankRows:
         L = self.settings.frames_per_video

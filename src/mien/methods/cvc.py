@@ -7,7 +7,6 @@ cycle is the model of CLP's cross-identity reconstruction: there the key is anot
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from mien.layers.gather import gather_rows
 from mien.layers.memory_bank import MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.info_nce import info_nce
 from mien.losses.precision import full_precision
@@ -43,8 +41,6 @@ class Cvc(Method):
     @dataclass(frozen=True)
     class Settings:
         """The release's values; the hidden map is that of CLP's heads."""
-
-        FORMER_KEYS: ClassVar = FORMER_SETTINGS
 
         hidden_dims: tuple[int, ...] = (256,)
         embedding_dim: int = 128
@@ -137,13 +133,9 @@ class Cvc(Method):
         return StepOutput(intra + self.settings.cycle_weight * cycle, logs)
 
     def _keys(self, key_views: Tensor, batch: ClipBatch, *, generator: torch.Generator | None) -> _Keys:
-        rows = encode_shuffled(
-            self.momentum,
-            key_views,
-            rows_per_group=self.settings.key_batch_norm_rows,
-            generator=generator,
-        )
-        main_ND, cycle_ND = rows.chunk(2, dim=1)
+        rows = self.settings.key_batch_norm_rows
+        key_ND = self.momentum.keys(key_views, rows_per_group=rows, generator=generator)
+        main_ND, cycle_ND = key_ND.chunk(2, dim=1)
         return _Keys(unit(main_ND), unit(cycle_ND), batch.identity_B, batch.video_B)
 
     def _enqueue(self, keys: _Keys) -> None:

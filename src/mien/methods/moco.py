@@ -8,7 +8,6 @@ temperature = 0.07; the views that go with each are the recipe's. The bank start
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ from mien.layers.gather import gather_rows
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
-from mien.layers.shuffle import FORMER_SETTINGS, encode_shuffled
 from mien.losses.info_nce import info_nce_logits, rows_of_first
 from mien.losses.precision import full_precision
 from mien.losses.unit import unit
@@ -34,8 +32,6 @@ class Moco(Method):
     @dataclass(frozen=True)
     class Settings:
         """The values of v2; the hidden map is that of CLP's heads."""
-
-        FORMER_KEYS: ClassVar = FORMER_SETTINGS
 
         hidden_dims: tuple[int, ...] = (256,)  # none: v1's linear head
         embedding_dim: int = 128
@@ -113,7 +109,7 @@ class Moco(Method):
     def _keys(self, batch: ClipBatch, views: Views, *, generator: torch.Generator | None) -> BankRows:
         key_views = views.independent(batch.far_BLHWC).flatten(0, 1)
         rows = self.settings.key_batch_norm_rows
-        key_ND = unit(encode_shuffled(self.momentum, key_views, rows_per_group=rows, generator=generator))
+        key_ND = unit(self.momentum.keys(key_views, rows_per_group=rows, generator=generator))
         return BankRows(key_ND, batch.identity_B, batch.video_B)
 
     def _enqueue(self, rows: BankRows) -> None:

@@ -1,10 +1,10 @@
-"""Does torch.compile pay? A CLP step whose backbones are compiled against one whose backbones are not.
+"""A CLP step against a variant of it: with compiled backbones, or with its keys encoded group after group.
 
-    python benchmarks/compiled_step.py --width 16 --clips 16 --threads 1 --cpu-time
-    python benchmarks/compiled_step.py --backbone resnet34 --side 224 --clips 64 --bf16    # on a GPU
+    python benchmarks/step_variants.py compiled --width 16 --clips 16 --threads 1 --cpu-time
+    python benchmarks/step_variants.py keys-in-turn --backbone resnet34 --side 224 --clips 64 --bf16
 
 Both from the same weights on the same pictures, taking turns in one run; a step is everything but reading
-from the store. Compiling happens in the first steps, whose time on the clock is told apart.
+from the store. Compiling happens in the first steps, whose time on the clock is reported separately.
 """
 
 from __future__ import annotations
@@ -16,12 +16,31 @@ from collections.abc import Callable
 
 import torch
 from clp_step import add_rounds, filled_clp, random_batch, step_parser, wait_for
+from torch import Tensor
 
 from mien.data.views import FaceViews, ViewSettings
+from mien.layers.batch_norm import set_groups
+from mien.methods.clp import Clp
 from mien.train.engine import compile_backbones
 from mien.train.optimiser import OptimiserSettings, build_optimiser
 
 FIRST_STEPS = 3
+
+
+def keys_in_turn(clp: Clp) -> None:
+    """The momentum encoder runs once for each group of keys, not once with batch-norm in groups."""
+    momentum, rows_per_group = clp.momentum, clp.settings.key_batch_norm_rows
+    encode = momentum.forward
+
+    def forward(images_NCHW: Tensor) -> Tensor:
+        set_groups(momentum, 1)
+        groups = images_NCHW.tensor_split(max(1, len(images_NCHW) // rows_per_group))
+        return torch.cat([encode(group) for group in groups])
+
+    momentum.forward = forward  # type: ignore[method-assign]
+
+
+VARIANTS = {"compiled": compile_backbones, "keys-in-turn": keys_in_turn}
 
 
 def main() -> None:
@@ -29,7 +48,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     clock = time.process_time if args.cpu_time else time.perf_counter
-    arms = {name: _stepper(args, compiled=name == "compiled") for name in ("eager", "compiled")}
+    arms = {"standard": _stepper(args, None), args.variant: _stepper(args, VARIANTS[args.variant])}
     first = {
         name: _seconds(arm, FIRST_STEPS, clock=time.perf_counter, args=args) for name, arm in arms.items()
     }
@@ -48,22 +67,23 @@ def _report(args: argparse.Namespace, first: dict[str, float], taken: dict[str, 
     )
     for name, seconds in taken.items():
         print(
-            f"{name:9} median {1e3 * statistics.median(seconds):.1f} ms, least {1e3 * min(seconds):.1f} ms; "
+            f"{name:12} median {1e3 * statistics.median(seconds):.1f} ms, least {1e3 * min(seconds):.1f} ms; "
             f"first {FIRST_STEPS} steps {first[name]:6.1f} s on the clock"
         )
-    ratios = [made / eager for made, eager in zip(taken["compiled"], taken["eager"], strict=True)]
+    standard, variant = taken["standard"], taken[args.variant]
+    ratios = [theirs / ours for theirs, ours in zip(variant, standard, strict=True)]
     print(
-        f"compiled / eager: median of rounds {statistics.median(ratios):.3f} ({min(ratios):.3f} to "
-        f"{max(ratios):.3f}), least {min(taken['compiled']) / min(taken['eager']):.3f}"
+        f"{args.variant} / standard: median of rounds {statistics.median(ratios):.3f} ({min(ratios):.3f} to "
+        f"{max(ratios):.3f}), least {min(variant) / min(standard):.3f}"
     )
 
 
-def _stepper(args: argparse.Namespace, *, compiled: bool) -> Callable[[], None]:
+def _stepper(args: argparse.Namespace, change: Callable[[Clp], None] | None) -> Callable[[], None]:
     torch.manual_seed(0)
     device = torch.device(args.device)
     clp = filled_clp(args, device)
-    if compiled:
-        compile_backbones(clp)
+    if change:
+        change(clp)
     optimiser = build_optimiser(OptimiserSettings(), clp.parameters())
     batch = random_batch(args).to(device)
     views = ViewSettings(output_size_px=args.side)
@@ -94,6 +114,7 @@ def _seconds(
 
 def _arguments() -> argparse.Namespace:
     parser = step_parser(__doc__.splitlines()[0])
+    parser.add_argument("variant", choices=VARIANTS)
     add_rounds(parser)
     parser.set_defaults(bank=4096)
     return parser.parse_args()
