@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 from mien.rgb import HDR_NAMES
 
@@ -314,9 +312,3 @@ class Clock:
             time = max(stamp + self._shift, self._last + _MIN_STEP_SECONDS)
         self._last = time
         return time
-
-
-def rising_seconds(stamps: Iterable[float], *, period_seconds: float) -> NDArray[np.float64]:
-    """The `Frame.seconds` of frames with these time stamps; `period_seconds` lie between two recordings."""
-    clock = Clock(period_seconds)
-    return np.array([clock.seconds(stamp) for stamp in stamps], np.float64)

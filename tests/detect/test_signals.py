@@ -8,7 +8,6 @@ import pytest
 from mien.detect.signals import (
     Baseline,
     Smoothing,
-    _Window,
     neutral_of_file,
     smooth,
     without_first_seconds_neutral,
@@ -164,14 +163,6 @@ def test_frames_further_apart_than_the_time_are_averaged_alone(gap, kind):
     before, after = (0.03, 0.03) if kind == "centred" else (0.06, 0.0)
     for row, expected in zip(found, by_loop(rows, before=before, after=after), strict=True):
         assert expected is None or np.allclose(row.values_V, expected, atol=1e-5)
-
-
-def test_faces_that_have_gone_are_forgotten():
-    window = _Window(0.1, 0.1, LAYOUTS[1])
-    for t in range(500):
-        window.add(face_row(t / 25, [0.5, 0], face_id=t // 5))
-        window.forget(before=t / 25 - 0.1)
-    assert len(window._of_face) <= 4
 
 
 def test_smoothed_intensities_that_the_model_does_not_give_stay_away():

@@ -9,7 +9,6 @@ from mien.detect.statistics import (
     episodes_of,
     faces_of,
     frame_seconds,
-    rising_times,
     unit_columns,
     unit_statistics,
 )
@@ -134,14 +133,7 @@ def test_the_last_frame_is_shown_as_long_as_the_median():
 
 
 def test_times_that_fall_back_take_no_time_away():
-    """As in a recording of two parts, the second of which counts from 0 again."""
+    """As in labels of a recording of two parts, the second of which counts from 0 again."""
     seconds = frame_seconds(np.array([10.0, 10.04, 0.0, 0.04]))
     assert seconds == pytest.approx([0.04] * 4)
     assert frame_seconds(np.array([3.0, 3.0, 3.0])).tolist() == [1.0, 1.0, 1.0]
-
-
-def test_rising_times_are_the_file_s_own_and_those_that_fall_back_count_on():
-    own = np.array([5.0, 5.04, 5.2])
-    assert rising_times(own).tolist() == own.tolist()
-    found = rising_times(np.array([10.0, 10.04, 10.08, 0.0, 0.04]))
-    assert found.tolist() == pytest.approx([10.0, 10.04, 10.08, 10.12, 10.16])

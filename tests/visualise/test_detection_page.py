@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.video import read_frames
 from mien.visualise.detection_page import page_data, write_detection_page
 from tests.visualise.conftest import detections_of
 
@@ -210,16 +209,3 @@ def test_ten_minutes_of_two_faces_and_21_units_take_a_few_megabytes(two_faces):
     units = tuple(f"AU{n:02d}" for n in range(1, 22))
     data = json.dumps(page_data(two_faces(num_frames=15_000, units=units), {}))
     assert len(data) < 2_500_000
-
-
-def test_a_file_whose_times_fall_back_is_shown_as_a_copy_whose_times_count_on(
-    two_faces, write_grey_video, tmp_path
-):
-    table = two_faces("two.mp4", 40)
-    table["timestamp"] = np.where(table["frame"] < 24, table["frame"], table["frame"] - 24) / 25
-    video = write_grey_video(tmp_path / "two.mp4", 40)
-    page = write_detection_page(detections_of(table), video, tmp_path / "two.html")
-    seconds = unpacked(data_of(page)["seconds"], "<f8")
-    assert seconds == pytest.approx(np.arange(40) / 25)
-    assert 'src="two.playable.mp4"' in page.read_text()
-    assert [frame.seconds for frame in read_frames(tmp_path / "two.playable.mp4")] == pytest.approx(seconds)

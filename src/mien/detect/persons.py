@@ -94,8 +94,7 @@ class _Track:
     is_joined: bool = False  # to a person who had been lost
     looks: list[_Look] = field(default_factory=list)
     whole_since: float | None = None  # seconds: the first time that no other face's box touched its own
-    seen_beside: set[int] = field(default_factory=set)  # numbers of persons
-    tracks_beside: set[int] = field(default_factory=set)
+    beside: set[_Track] = field(default_factory=set)  # others of its frames, until it has a person
 
     def look_at(self, face: TrackedFace, *, is_whole: bool, seconds: float) -> None:
         """Keep a look; looks of the whole face replace those of a face partly covered by another."""
@@ -131,7 +130,7 @@ class PersonLinker:
         for frame in frames:
             self._take(frame)
             yield from self._decided()
-        self._decide(self._undecided(), at_seconds=math.inf)
+        self._decide(at_seconds=math.inf)
         yield from self._decided()
 
     def _take(self, frame: FrameFaces) -> None:
@@ -141,14 +140,12 @@ class PersonLinker:
             for face, is_whole in zip(frame.faces, apart, strict=True)
         }
         ended = [track for number, track in self._tracks.items() if number not in tracks]
-        self._decide(self._undecided(), at_seconds=frame.seconds, ended=ended)
+        self._decide(at_seconds=frame.seconds, ended=ended)
         self._tracks = tracks
         self._waiting.append((frame, tracks))
-        persons = {track.person.number for track in tracks.values() if track.person is not None}
-        for track in tracks.values():
-            track.seen_beside |= persons - ({track.person.number} if track.person else set())
-            track.tracks_beside |= tracks.keys() - {track.number}
-        self._decide(self._undecided(), at_seconds=frame.seconds)
+        for track in self._undecided():
+            track.beside |= {*tracks.values()} - {track}
+        self._decide(at_seconds=frame.seconds)
 
     def _went_on(self, face: TrackedFace, frame: FrameFaces, *, is_whole: bool) -> _Track:
         place = _Place.of(face, frame)
@@ -168,12 +165,11 @@ class PersonLinker:
     def _undecided(self) -> list[_Track]:
         return [track for track in self._tracks.values() if track.person is None]
 
-    def _decide(self, tracks: list[_Track], *, at_seconds: float, ended: Sequence[_Track] = ()) -> None:
+    def _decide(self, *, at_seconds: float, ended: Sequence[_Track] = ()) -> None:
         """Assign the tracks that were seen for long enough, have ended, or can only be a new person. The
         others take part, so that no track takes a person that fits another better.
         """
-        if not tracks:
-            return
+        tracks = self._undecided()
         due = [
             track
             for track in tracks
@@ -189,9 +185,9 @@ class PersonLinker:
         self._forget()
 
     def _free(self, track: _Track) -> list[_Person]:
-        """The candidates for the track: persons not in the picture and never seen beside it."""
-        here = {other.person.number for other in self._tracks.values() if other.person is not None}
-        return [person for person in self._persons if person.number not in here | track.seen_beside]
+        """The candidates for the track: persons never seen beside it."""
+        beside = {other.person for other in track.beside}
+        return [person for person in self._persons if person not in beside]
 
     def _best_persons(self, tracks: list[_Track], ended: Sequence[_Track]) -> dict[int, _Person]:
         """The assignment of persons to tracks with the most evidence, where there is enough."""
@@ -201,13 +197,10 @@ class PersonLinker:
         evidence = np.zeros((len(tracks), len(persons)))
         for row, track in enumerate(tracks):
             for person in self._free(track):
-                found = _evidence(track, person)
-                evidence[row, persons.index(person)] = max(0.0, found - _least(track, person, track in ended))
-        return {
-            tracks[row].number: persons[column]
-            for row, column in best_pairs(evidence)
-            if evidence[row, column] > 0
-        }
+                found = _evidence(track, person) - _least(track, person, track in ended)
+                evidence[row, persons.index(person)] = max(0.0, found)
+        pairs = [(row, column) for row, column in best_pairs(evidence) if evidence[row, column] > 0]
+        return {tracks[row].number: persons[column] for row, column in pairs}
 
     def _settle(self, track: _Track, person: _Person | None, ended: Sequence[_Track]) -> None:
         track.is_joined = person is not None
@@ -220,15 +213,12 @@ class PersonLinker:
         if track not in ended or not person.looks:
             for look in track.looks:
                 person.remember(look)
-        track.looks = []
-        for other in self._tracks.values():
-            if other.number in track.tracks_beside:
-                other.seen_beside.add(person.number)
+        track.looks, track.beside = [], set()
 
     def _forget(self) -> None:
         """Drop those unseen for longest, where there are too many; never a person in the picture."""
-        here = {track.person.number for track in self._tracks.values() if track.person is not None}
-        away = [person for person in self._persons if person.number not in here]
+        here = {track.person for track in self._tracks.values()}
+        away = [person for person in self._persons if person not in here]
         away.sort(key=lambda person: person.places[-1].seconds)
         for person in away[: max(0, len(self._persons) - _PERSONS_KEPT)]:
             self._persons.remove(person)

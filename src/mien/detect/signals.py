@@ -7,7 +7,7 @@ Blendshapes and gaze are averaged, and have no neutral removed.
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -156,48 +156,31 @@ def without_neutral(row: FaceRow, neutral: Mapping[int, Values], *, layout: Tabl
 def smooth(rows: Iterable[FaceRow], smoothing: Smoothing, *, layout: TableLayout) -> Iterator[FaceRow]:
     """The rows in order, each held back until all that it averages over has arrived."""
     after_seconds = smoothing.seconds / 2 if smoothing.kind == "centred" else 0.0
-    window = _Window(smoothing.seconds - after_seconds, after_seconds, layout)
+    before_seconds = smoothing.seconds - after_seconds
     waiting: deque[FaceRow] = deque()
-    for row in rows:
-        waiting.append(row)
-        window.add(row)
-        while waiting and row.seconds > waiting[0].seconds + after_seconds + _TOLERANCE_SECONDS:
-            yield window.averaged(waiting.popleft())
-        if not after_seconds:
-            yield from (window.averaged(row) for row in waiting)
-            waiting.clear()
-        window.forget(before=waiting[0].seconds if waiting else row.seconds)
-    yield from (window.averaged(row) for row in waiting)
+    near: deque[tuple[FaceRow, Values]] = deque()  # all that rows still to come average over
 
-
-class _Window:
-    """The latest values of each face; those too old for any row still to come are dropped."""
-
-    def __init__(self, before_seconds: float, after_seconds: float, layout: TableLayout) -> None:
-        self._before, self._after = before_seconds, after_seconds
-        self._layout = layout
-        self._of_face: defaultdict[int, deque[tuple[float, Values]]] = defaultdict(deque)
-
-    def add(self, row: FaceRow) -> None:
-        if row.face_id is not None:
-            self._of_face[row.face_id].append((row.seconds, _logits(row, self._layout)))
-
-    def forget(self, *, before: float) -> None:
-        """Drop faces that no row from `before` seconds on averages over."""
-        oldest = before - self._before - 3 * _TOLERANCE_SECONDS
-        for face_id in [face_id for face_id, values in self._of_face.items() if values[-1][0] < oldest]:
-            del self._of_face[face_id]
-
-    def averaged(self, row: FaceRow) -> FaceRow:
+    def averaged(row: FaceRow) -> FaceRow:
         if row.face_id is None:
             return row
-        values = self._of_face[row.face_id]
-        first = row.seconds - self._before - _TOLERANCE_SECONDS
-        last = row.seconds + self._after + _TOLERANCE_SECONDS
-        while values[0][0] < first and len(values) > 1:
-            values.popleft()
-        inside = [values_V for seconds, values_V in values if first <= seconds <= last]
-        return _with_logits(row, np.mean(inside, axis=0), self._layout)
+        first = row.seconds - before_seconds - _TOLERANCE_SECONDS
+        last = row.seconds + after_seconds + _TOLERANCE_SECONDS
+        of_face = ((other.seconds, values_V) for other, values_V in near if other.face_id == row.face_id)
+        inside = [values_V for seconds, values_V in of_face if first <= seconds <= last]
+        return _with_logits(row, np.mean(inside, axis=0), layout)
+
+    for row in rows:
+        waiting.append(row)
+        if row.face_id is not None:
+            near.append((row, _logits(row, layout)))
+        while waiting and (
+            not after_seconds or row.seconds > waiting[0].seconds + after_seconds + _TOLERANCE_SECONDS
+        ):
+            yield averaged(waiting.popleft())
+        oldest = (waiting[0] if waiting else row).seconds - before_seconds - 2 * _TOLERANCE_SECONDS
+        while near and near[0][0].seconds < oldest:
+            near.popleft()
+    yield from map(averaged, waiting)
 
 
 def _logits(row: FaceRow, layout: TableLayout) -> Values:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.decoding import rising_seconds
 from mien.facs import action_unit
 
 if TYPE_CHECKING:
@@ -125,13 +124,6 @@ def frame_seconds(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.append(np.where(rising, steps, usual), usual)
 
 
-def rising_times(timestamp_F: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The frames' times as they are where they rise; else counted on behind each fall, as `Frame.seconds`."""
-    if (np.diff(timestamp_F) > 0).all():
-        return timestamp_F
-    return rising_seconds(timestamp_F, period_seconds=float(frame_seconds(timestamp_F)[-1]))
-
-
 def episodes_of(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> list[tuple[int, int]]:
     """(first, last) of each run of rows that are present and whose places follow one another."""
     number_N = np.cumsum(np.diff(place_N, prepend=place_N[:1]) != 1)  # rises where a place is left out
@@ -141,14 +133,12 @@ def episodes_of(present_N: NDArray[np.bool_], place_N: NDArray[np.int64]) -> lis
     return [(int(run[0]), int(run[-1])) for run in runs if len(run) and present_N[run[0]]]
 
 
-def plot_timeline(of_file: pd.DataFrame, of_face: pd.DataFrame) -> Figure:
+def plot_timeline(of_face: pd.DataFrame) -> Figure:
     """A face's probabilities over time, one line per unit; marked where the unit is present."""
     from matplotlib.figure import Figure
 
     names = unit_columns(of_face)
-    frames = of_file.drop_duplicates("frame")
-    times = pd.Series(rising_times(frames["timestamp"].to_numpy(np.float64)), index=frames["frame"])
-    edges, bins_N = _bins(times[of_face["frame"]].to_numpy())
+    edges, bins_N = _bins(of_face["timestamp"].to_numpy(np.float64))
     columns = range(len(edges) - 1)
     present = pd.DataFrame(presence(of_face, names, blank=0.0), columns=names)
     values_AC, present_AC = (

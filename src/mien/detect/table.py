@@ -232,7 +232,7 @@ class Detections:
         if len(self.inputs) > 1:
             raise DetectionsError(f"rows of several files: choose one with of_input, as {self.inputs[0]!r}")
         chosen = int(self.to_pandas()["face_id"].value_counts().index[0]) if face_id is None else face_id
-        return plot_timeline(self.to_pandas(), self.face(chosen).to_pandas())
+        return plot_timeline(self.face(chosen).to_pandas())
 
     def plot_summary(self) -> Figure:
         """How often each action unit was present, one bar per face; per file where there are several."""

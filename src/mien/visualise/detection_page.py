@@ -18,7 +18,6 @@ from mien.detect.statistics import (
     faces_of,
     frame_seconds,
     presence,
-    rising_times,
     unit_columns,
     unit_statistics,
     units_with_presence,
@@ -55,8 +54,7 @@ def write_detection_page(detections: Detections, media: Path, out: Path) -> Path
     size, pictures = face_pictures(media, frames["frame"].to_numpy(), faces)
     out.parent.mkdir(parents=True, exist_ok=True)
     still = media.suffix.lower() in PICTURE_SUFFIXES
-    times_rise = bool((np.diff(frames["timestamp"]) > 0).all())
-    video = None if still else page_video(media, out, times_rise=times_rise)
+    video = None if still else page_video(media, out)
     thresholds = detections.metadata.get("thresholds", {})
     data = page_data(table, thresholds, first_seconds=video.first_seconds if video else 0.0)
     html = template("detection.html").render(
@@ -99,7 +97,7 @@ def page_data(
     """
     frames, units, with_presence = _frames_of(table), unit_columns(table), units_with_presence(table)
     sided = [unit for unit in units if {*_side_columns(unit)} <= {*table}]
-    seconds_F = rising_times(frames["timestamp"].to_numpy(np.float64))
+    seconds_F = frames["timestamp"].to_numpy(np.float64)
     reason_F = frames["reason"].replace("", "no_face").where(frames["success"] != 1, "")
     reasons = sorted(set(reason_F) - {""})
     return {

@@ -30,7 +30,6 @@ _PLAYED = {  # by suffix: the demuxer and the codecs of files that every browser
 _PIXELS = {"yuv420p", "yuvj420p"}
 _PROXY_SIDE_PX = 1280
 _COPY = "Browsers do not play the file itself; a copy in H.264 is shown, with the same times."
-_COPY_WITH_OTHER_TIMES = "The file's times fall back; a copy is shown whose times count on."
 _TIME_BASE = Fraction(1, 90_000)
 _AUDIO_BITS_PER_SECOND = 128_000
 
@@ -81,18 +80,14 @@ class PageVideo:
     note: str
 
 
-def page_video(video: Path, page: Path, *, times_rise: bool = True) -> PageVideo:
-    """The video as `page` shows it; a copy NAME.playable.mp4 is written beside the page where it must be.
-
-    A player has one picture a time: a file whose times fall back (`times_rise` false) gets a copy whose times
-    do not.
-    """
-    if times_rise and browsers_play(video):
+def page_video(video: Path, page: Path) -> PageVideo:
+    """The video as `page` shows it; a copy NAME.playable.mp4 is written beside the page where it must be."""
+    if browsers_play(video):
         return PageVideo(link_to(video, page), _first_frame_seconds(video), "")
     copy = page.with_name(f"{page.stem}.playable.mp4")
     frames = ((frame.seconds, frame.image_HWC) for frame in until_damage(read_frames(video), []))
     write_timed_video(copy, frames, audio_from=video, quality_crf=23, max_side_px=_PROXY_SIDE_PX)
-    return PageVideo(link_to(copy, page), 0.0, _COPY if times_rise else _COPY_WITH_OTHER_TIMES)
+    return PageVideo(link_to(copy, page), 0.0, _COPY)
 
 
 def until_damage(frames: Iterable[Frame], problems: list[VideoError]) -> Iterator[Frame]:
