@@ -17,10 +17,10 @@ from mien.detect.detector import Detector, in_background
 from mien.detect.engines import open_engine
 from mien.detect.signals import Baseline, Smoothing
 from mien.faces.contract import ContractMismatchError
-from mien.faces.track import track_frames
 from mien.video import VideoError
 from tests.detect.beside_video import write_beside, write_points
-from tests.faces.planted_people import Planted, PlantedFinder, paint
+from tests.detect.planted_story import StoryTracking
+from tests.faces.planted_people import Planted, paint
 from tests.points_beside import PointsTracking
 
 pytestmark = pytest.mark.usefixtures("points_beside")
@@ -70,6 +70,8 @@ def test_rows_stream_and_several_files_are_one_table(detector, video, tmp_path):
     assert [row.frame for row in rows] == table.of_input("clip.mp4").table["frame"].to_pylist()
     assert table.inputs == ["clip.mp4", "other.mp4"]
     assert len(table.of_input("other.mp4")) == 5
+    largest = Detector(detector.model.source, faces="largest").detect(video)
+    assert largest.table["frame"].to_pylist() == list(range(60))
 
 
 @pytest.fixture
@@ -126,21 +128,12 @@ def test_live_times_that_fall_back_hold_no_row_back(beside_model):
         assert row.seconds == pytest.approx(100 + at / 25)
 
 
-def test_largest_gives_one_row_a_frame(beside_model, video):
-    table = Detector(beside_model, faces="largest").detect(video)
-    assert table.table["frame"].to_pylist() == list(range(60))
-
-
-def test_what_is_no_video_is_an_error_in_memory(detector, tmp_path):
+def test_what_cannot_be_read_is_an_error_in_memory(detector, video, tmp_path):
     (tmp_path / "x.mp4").write_text("text")
     write_points(tmp_path / "x.mp4", [[0]])
-    with pytest.raises(VideoError, match=r"x\.mp4: not a video"):
-        detector.detect(tmp_path / "x.mp4")
-    with pytest.raises(VideoError, match=r"x\.mp4: not a video"):
-        list(detector.rows(tmp_path / "x.mp4"))
-
-
-def test_a_video_without_its_points_names_them(detector, video, tmp_path):
+    for read in (detector.detect, lambda path: list(detector.rows(path))):
+        with pytest.raises(VideoError, match=r"x\.mp4: not a video"):
+            read(tmp_path / "x.mp4")
     (tmp_path / "alone.mp4").write_bytes(video.read_bytes())
     with pytest.raises(VideoError, match=r"alone.points.csv: not there"):
         detector.detect(tmp_path / "alone.mp4")
@@ -151,31 +144,12 @@ def test_faces_cropped_otherwise_than_the_model_s_are_refused(model_path):
         Detector(model_path)
 
 
-class PlantedTracking:
-    """Finds planted people: those of frame t are `story[t]`."""
-
-    def __init__(self, story):
-        self.story = story
-
-    def frames(self, frames):
-        finder = PlantedFinder()
-
-        def told():
-            for frame in frames:
-                finder.people = self.story[frame.source_frame_index]
-                yield frame
-
-        from mien.faces.tracked import TrackSettings
-
-        return track_frames(told(), finder=finder, settings=TrackSettings())
-
-
 STORY = [[Planted(1, 200 + 2 * t)] if t % 10 else [] for t in range(60)]
 
 
 def live(beside_model, story=STORY, **more):
     detector = Detector(beside_model, **more)
-    detector._tracking = PlantedTracking(story)
+    detector._tracking = StoryTracking(story)
     return detector
 
 
@@ -256,18 +230,16 @@ def test_items_come_in_order_and_are_made_ahead():
 def test_an_error_comes_after_the_items_before_it():
     def items():
         yield 1
-        yield 2
         raise ValueError("broken off")
 
     background = in_background(items(), ahead=4)
-    assert [next(background), next(background)] == [1, 2]
+    assert next(background) == 1
     with pytest.raises(ValueError, match="broken off"):
         next(background)
 
 
 def test_who_stops_asking_leaves_no_thread_behind():
-    before = set(threading.enumerate())
-    closed = []
+    before, closed = set(threading.enumerate()), []
 
     def items():
         try:

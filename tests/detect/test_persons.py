@@ -11,24 +11,13 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from mien.detect.persons import PersonLinker, best_pairs
-from mien.faces.track import track_frames
-from mien.faces.tracked import TrackSettings
-from mien.video import Frame
-from tests.faces.planted_people import Planted, PlantedFinder, paint
+from tests.detect.planted_story import tracked
+from tests.faces.planted_people import Planted
 
 
-def ids_of(frames, *, scenes=None, rate=25, patience_seconds=0.2):
-    """Per frame, {face id: person}; per track number of the follower, nothing."""
-    finder = PlantedFinder()
-
-    def pictures():
-        for at, people in enumerate(frames):
-            finder.people = people
-            image = paint(people, scenes[at] if scenes else 0)
-            yield Frame(at / rate, at, lambda image=image: image)
-
-    tracked = track_frames(pictures(), finder=finder, settings=TrackSettings())
-    linked = list(PersonLinker(patience_seconds=patience_seconds).link(tracked))
+def ids_of(frames, *, scenes=None, patience_seconds=0.2):
+    """Per frame, {face id: person}."""
+    linked = list(PersonLinker(patience_seconds=patience_seconds).link(tracked(frames, scenes=scenes)))
     assert [look.frame_index for look in linked] == list(range(len(frames)))
     return [
         {face.track_number: _person_at(face, frames[look.frame_index]) for face in look.faces}

@@ -12,10 +12,11 @@ from mien.detect.quality import REASONS, QualitySettings, why_not_usable
 from mien.detect.table import PLACE
 from mien.faces.align import brightness
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.track import faces_in_picture, track_frames
+from mien.faces.track import faces_in_picture
 from mien.faces.tracked import TrackSettings
-from mien.video import Frame, read_frames
-from tests.faces.planted_people import Planted, PlantedFinder, paint
+from mien.video import read_frames
+from tests.detect.planted_story import tracked
+from tests.faces.planted_people import Planted
 
 GOOD = {
     **{"box_right": 100, "box_bottom": 100, "sharpness": 50, "brightness": 120, "inside": 1},
@@ -75,16 +76,8 @@ def test_measures_follow_the_picture():
 
 
 def test_a_face_is_joined_from_where_it_was_found_again():
-    finder = PlantedFinder()
-
-    def pictures():
-        for at in range(60):
-            finder.people = [] if 20 <= at < 30 else [Planted(1, 100)]
-            image = paint(finder.people, 0)
-            yield Frame(at / 25, at, lambda image=image: image)
-
-    tracked = track_frames(pictures(), finder=finder, settings=TrackSettings())
-    faces = [look.faces for look in PersonLinker().link(tracked)]
+    story = [[] if 20 <= at < 30 else [Planted(1, 100)] for at in range(60)]
+    faces = [look.faces for look in PersonLinker().link(tracked(story))]
     assert {face.track_number for here in faces for face in here} == {0}
     assert all(np.isnan(face.joined_seconds) for here in faces[:20] for face in here)
     again = [at for at in range(30, 60) if faces[at]]

@@ -39,25 +39,13 @@ def test_columns_stand_in_the_order_that_is_told():
 
 def test_a_face_is_its_values_and_a_frame_without_one_is_a_row_of_nothing(detections):
     face, _, nobody, _ = detections.table.to_pylist()
-    assert face["face_id"] == 0
-    assert (face["success"], face["confidence"], face["reason"], face["usable"]) == (1, 0.875, "", 1)
-    assert (face["box_left"], face["point0_x"], face["point4_y"], face["yaw"], face["roll"]) == (
-        0,
-        4,
-        13,
-        14,
-        16,
-    )
-    assert (face["AU04"], face["AU04_present"], face["AU12_present"]) == (0.75, 1, 0)
-    assert (face["AU04_intensity"], face["AU12_intensity"]) == (2.5, None)
-    assert (nobody["success"], nobody["usable"], nobody["reason"], nobody["confidence"]) == (
-        0,
-        0,
-        "no_face",
-        0,
-    )
-    known = {"input", "frame", "timestamp", "success", "reason", "usable", "confidence"}
-    assert all(value is None for name, value in nobody.items() if name not in known)
+    of_face = {"face_id": 0, "success": 1, "confidence": 0.875, "reason": "", "usable": 1, "box_left": 0}
+    of_face |= {"point0_x": 4, "point4_y": 13, "yaw": 14, "roll": 16, "AU04": 0.75, "AU04_present": 1}
+    of_face |= {"AU12_present": 0, "AU04_intensity": 2.5, "AU12_intensity": None}
+    assert {name: face[name] for name in of_face} == of_face
+    known = {"input": "clip.mp4", "frame": 1, "timestamp": 0.04, "success": 0, "reason": "no_face"}
+    known |= {"usable": 0, "confidence": 0}
+    assert {name: value for name, value in nobody.items() if value is not None} == known
 
 
 def test_presence_without_a_threshold_is_blank_in_every_form(tmp_path):
@@ -81,28 +69,18 @@ def test_presence_without_a_threshold_is_blank_in_every_form(tmp_path):
     assert len(timeline.get_yticklabels()) == 2
 
 
-def test_presence_is_above_the_threshold_not_at_it(detections):
-    assert detections.table["AU04_present"].to_pylist() == [1, 0, None, 0]
-    assert detections.table["AU12_present"].to_pylist() == [0, 1, None, 1]
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_what_is_saved_is_loaded(detections, tmp_path, suffix):
-    detections.save(tmp_path / f"t{suffix}")
-    loaded = Detections.load(tmp_path / f"t{suffix}")
-    assert loaded.metadata == METADATA
-    assert loaded.table.schema == detections.table.schema
-    assert loaded.table.to_pylist() == detections.table.to_pylist()
-
-
-def test_written_as_it_comes_it_is_the_same_table(detections, tmp_path):
+def test_what_is_saved_or_written_as_it_comes_is_loaded(detections, tmp_path):
     write_tables(tmp_path, LAYOUT, ROWS, metadata=METADATA)
-    assert Detections.load(tmp_path / "t.parquet").table.to_pylist() == detections.table.to_pylist()
-    assert Detections.load(tmp_path / "t.csv").table.to_pylist() == detections.table.to_pylist()
+    detections.save(tmp_path / "saved.parquet")
+    detections.save(tmp_path / "saved.csv")
+    for name in ("t.parquet", "t.csv", "saved.parquet", "saved.csv"):
+        loaded = Detections.load(tmp_path / name)
+        assert loaded.metadata == (METADATA if name != "t.csv" else {})  # `mien detect` writes its JSON
+        assert loaded.table.schema == LAYOUT.schema
+        assert loaded.table.to_pylist() == detections.table.to_pylist()
     assert pd.read_csv(tmp_path / "t.csv").shape == (4, 8 + 21 + 6)
-    assert Detections.load(tmp_path / "t.parquet").metadata == METADATA
-    assert pq.read_schema(tmp_path / "t.parquet").remove_metadata() == LAYOUT.schema
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.parquet"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["saved.csv", "saved.json", "saved.parquet", "t.csv", "t.parquet"]
 
 
 def test_while_it_grows_the_csv_is_whole_up_to_its_last_row_and_given_up_there_is_no_parquet_file(tmp_path):
@@ -132,10 +110,11 @@ def test_faces_and_files_are_chosen_by_name(detections):
         detections.of_input("x")
 
 
-def test_pandas_keeps_whole_numbers_whole(detections):
+def test_pandas_keeps_whole_numbers_whole_and_presence_is_above_the_threshold_not_at_it(detections):
     frame = detections.to_pandas()
     assert frame["face_id"].tolist() == [0, 1, pd.NA, 0]
-    assert frame["AU04_present"].sum() == 1
+    assert frame["AU04_present"].tolist() == [1, 0, pd.NA, 0]
+    assert frame["AU12_present"].tolist() == [0, 1, pd.NA, 1]
     assert frame["AU04"].mean() == pytest.approx((0.75 + 0.5 + 0.0) / 3)
 
 
@@ -158,18 +137,17 @@ def test_what_is_no_table_is_refused_by_name(tmp_path, content, suffix):
         Detections.load(path)
 
 
-def test_a_table_of_other_columns_is_refused(tmp_path):
-    pq.write_table(pa.table({"frame": [1]}), tmp_path / "t.parquet")
-    with pytest.raises(DetectionsError, match=r"input is missing\..*of an older version: detect again"):
-        Detections.load(tmp_path / "t.parquet")
+def test_a_table_of_other_columns_is_refused_with_what_to_do(detections, tmp_path):
+    older = detections.table.drop_columns(["usable"])
+    for table, missing in ((pa.table({"frame": [1]}), "input"), (older, "usable")):
+        pq.write_table(table, tmp_path / "t.parquet")
+        with pytest.raises(DetectionsError, match=rf"{missing} is missing\..*older version: detect again"):
+            Detections.load(tmp_path / "t.parquet")
 
 
 def test_plots_show_what_is_in_the_table(detections):
-    axes = detections.plot_timeline(0).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "AU04 brow lowerer",
-        "AU12 lip corner puller",
-    ]
+    labels = [label.get_text() for label in detections.plot_timeline(0).axes[0].get_yticklabels()]
+    assert labels == ["AU04 brow lowerer", "AU12 lip corner puller"]
     bars = detections.plot_summary().axes[0].patches
     assert [round(bar.get_width(), 3) for bar in bars] == [0.5, 0.5, 0.0, 1.0]
 

@@ -18,15 +18,23 @@ from mien.visualise.timed_video import page_video, write_timed_video
 from tests.visualise.conftest import detections_of
 
 UNEVEN = np.cumsum([0.0, *([0.02, 0.1, 0.04, 0.3] * 6)])
-ORANGE = np.array([240, 138, 93])
+ORANGE = (240, 138, 93)
+
+
+GREY, BLUE = (150, 162, 174), (96, 150, 196)
 
 
 def records(table, frame):
     return table[table["frame"] == frame].to_dict("records")
 
 
-def is_orange(picture):
-    return np.abs(picture.astype(int) - ORANGE).max(axis=-1) < 40
+def draw(rows, *, units=("AU01",), size=(480, 640), thresholds=None, warning=""):
+    """A grey picture with these rows drawn in."""
+    return Overlay(units, thresholds or {}, warning).draw(np.full((*size, 3), 90, np.uint8), rows)
+
+
+def is_colour(picture, colour=ORANGE):
+    return np.abs(picture.astype(int) - colour).max(axis=-1) < 40
 
 
 def tone_starts_at(path):
@@ -42,12 +50,15 @@ def tone_starts_at(path):
     raise AssertionError("it is silent")
 
 
-def test_every_frame_keeps_its_own_time(two_faces, write_grey_video, tmp_path):
-    video = write_grey_video(tmp_path / "two.mp4", seconds=list(UNEVEN))
-    out = tmp_path / "out.mp4"
+def test_every_frame_keeps_its_own_time_and_a_silent_video_stays_silent(
+    two_faces, write_grey_video, tmp_path
+):
+    video, out = write_grey_video(tmp_path / "two.mp4", seconds=list(UNEVEN)), tmp_path / "out.mp4"
     assert write_annotated_video(video, detections_of(two_faces(num_frames=len(UNEVEN))), out) == len(UNEVEN)
     seconds = [frame.seconds for frame in read_frames(out)]
     np.testing.assert_allclose(seconds, UNEVEN, atol=2e-5)
+    with av.open(str(out)) as container:
+        assert not container.streams.audio
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.6])
@@ -59,72 +70,50 @@ def test_the_sound_comes_along_at_its_own_time(two_faces, write_sounding_video, 
     assert tone_starts_at(out) == pytest.approx(tone_starts_at(video), abs=0.03)
 
 
-def test_a_silent_video_stays_silent(two_faces, write_grey_video, tmp_path):
-    write_annotated_video(
-        write_grey_video(tmp_path / "two.mp4"), detections_of(two_faces()), tmp_path / "out.mp4"
-    )
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        assert not container.streams.audio
-
-
-def test_boxes_stand_where_the_table_says(two_faces):
+@pytest.mark.parametrize(("size", "scale"), [((960, 1280), 1), ((120, 160), 4)])  # a small one is enlarged
+def test_boxes_stand_where_the_table_says(two_faces, size, scale):
     rows = records(two_faces(), 30)
-    drawn = Overlay(["AU01", "AU04", "AU12"], {}).draw(np.full((960, 1280, 3), 90, np.uint8), rows)
+    drawn = draw(rows, units=("AU01", "AU04", "AU12"), size=size)
+    assert drawn.shape[0] == max(LEAST_HEIGHT_PX, size[0])
     for row in rows:
-        left, bottom = round(row["box_left"]), round(row["box_bottom"])
-        assert is_orange(drawn[bottom, left + 5 : left + 15]).all()
-        assert not is_orange(drawn[bottom - 10, left + 10])
-
-
-def test_a_small_picture_is_enlarged_with_its_boxes(two_faces):
-    rows = records(two_faces(), 30)
-    drawn = Overlay(["AU01"], {}).draw(np.full((120, 160, 3), 90, np.uint8), rows)
-    assert drawn.shape[0] == LEAST_HEIGHT_PX
-    left, bottom = (round(4 * rows[0][name]) for name in ("box_left", "box_bottom"))
-    assert is_orange(drawn[bottom, left + 20 : left + 40]).all()
+        left, bottom = (round(scale * row[name]) for name in ("box_left", "box_bottom"))
+        assert is_colour(drawn[bottom, left + 5 * scale : left + 10 * scale]).all()
+        assert not is_colour(drawn[bottom - 10, left + 10])
 
 
 def test_a_bar_is_as_long_as_the_probability(two_faces):
-    rows = records(two_faces(), 0)
+    (row,) = records(two_faces(), 0)
 
-    def length(probability, present):
-        row = rows[0] | {"AU01": probability, "AU01_present": int(present)}
-        panel = Overlay(["AU01"], {}).draw(np.full((480, 640, 3), 90, np.uint8), [row])[:, 640:]
-        return (np.abs(panel.astype(int) - (96, 150, 196)).max(axis=-1) < 8).sum(axis=1).max(), panel
+    def panel(probability, present):
+        return draw([row | {"AU01": probability, "AU01_present": int(present)}])[:, 640:]
 
-    half, _ = length(0.5, False)
-    whole, _ = length(1.0, False)
+    half, whole = (is_colour(panel(p, False), BLUE).sum(axis=1).max() for p in (0.5, 1.0))
     assert half == pytest.approx(whole / 2, abs=2)
-    assert is_orange(length(1.0, True)[1]).sum() > 0
-    assert is_orange(length(1.0, False)[1]).sum() == 0
+    assert is_colour(panel(1.0, True)).any()
+    assert not is_colour(panel(1.0, False)).any()
 
 
 def test_where_presence_is_left_blank_the_bar_is_grey_and_the_box_names_no_unit(two_faces):
     row = records(two_faces(), 0)[0] | {"AU01": 1.0, "AU01_present": None}
-    overlay, picture = Overlay(["AU01"], {}), np.full((480, 640, 3), 90, np.uint8)
-    panel = overlay.draw(picture, [row])[:, 640:]
-    for colour, is_there in ((ORANGE, False), ((96, 150, 196), False), ((150, 162, 174), True)):
+    panel = draw([row])[:, 640:]
+    for colour, is_there in ((ORANGE, False), (BLUE, False), (GREY, True)):
         assert (np.abs(panel.astype(int) - colour).max(axis=-1) < 8).any() == is_there
-    assert (overlay.draw(picture, [row]) == overlay.draw(picture, [row | {"AU01_present": 0}]))[:, :640].all()
-    assert (Overlay(["AU01"], {"AU01": 0.04}).draw(picture, [row])[:, 640:] == panel).all()  # no tick
+    assert (draw([row])[:, :640] == draw([row | {"AU01_present": 0}])[:, :640]).all()
+    assert (draw([row], thresholds={"AU01": 0.04})[:, 640:] == panel).all()  # no tick
 
 
 def test_the_warning_is_above_the_picture_in_every_frame(two_faces):
-    picture, rows = np.full((480, 640, 3), 90, np.uint8), records(two_faces(), 0)
-    plain = Overlay(["AU01"], {}).draw(picture, rows)
-    warned = Overlay(["AU01"], {}, "A long sentence about what it is not good for. " * 4).draw(picture, rows)
-    assert (warned[-480:] == plain).all()
+    rows = records(two_faces(), 0)
+    warned = draw(rows, warning="A long sentence about what it is not good for. " * 4)
+    assert (warned[-480:] == draw(rows)).all()
     assert warned.shape[0] > 480 + 2 * 20
-    assert warned.shape[0] % 2 == 0
-    assert is_orange(warned[:-480]).any()
-    assert Overlay(["AU01"], {}, "A long sentence").draw(picture, []).shape[0] % 2 == 0
+    assert is_colour(warned[:-480]).any()
+    assert warned.shape[0] % 2 == draw([], warning="A long sentence").shape[0] % 2 == 0
 
 
 def test_more_faces_than_the_panel_holds_carry_their_units_at_the_box(two_faces):
     units = tuple(f"AU{n:02d}" for n in range(1, 25))
-    table = two_faces(num_frames=25, units=units)
-    drawn = Overlay(units, {}).draw(np.full((480, 640, 3), 90, np.uint8), records(table, 24))
-    assert drawn.shape[0] == 480
+    assert draw(records(two_faces(num_frames=25, units=units), 24), units=units).shape[0] == 480
 
 
 def test_a_parquet_file_is_drawn_as_the_table_is(two_faces, write_grey_video, tmp_path, monkeypatch):

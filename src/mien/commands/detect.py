@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mien.commands.flags import add_device, add_finder, add_model, add_set, add_workers
+from mien.commands.flags import add_device, add_finder, add_model, add_out, add_set, add_workers
 from mien.data.jobs import Died, Progress, Report, Work, run_jobs
 
 if TYPE_CHECKING:
@@ -26,53 +26,31 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MEDIA... --out DIR [--model M], and how to read, to write and to show them."""
-    parser.add_argument("media", nargs="*", type=Path, metavar="MEDIA", help="videos, pictures, folders")
+    add = parser.add_argument
+    add("media", nargs="*", type=Path, metavar="MEDIA", help="videos, pictures, folders")
     add_model(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for NAME.csv and NAME.parquet; the same command started again goes on where it stopped",
-    )
-    parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
-    parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="how long to read the camera (default: until Ctrl-C)"
-    )
+    add_out(parser, of="for NAME.csv and NAME.parquet; the same command goes on where it stopped")
+    add("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
+    add("--seconds", type=float, default=math.inf, help="how long to read the camera (default: until Ctrl-C)")
     add_device(parser)
     add_workers(parser, of="read a file each")
-    parser.add_argument(
-        "--format",
-        choices=["mien", "openface", "pyfeat"],
-        default="mien",
-        help="the CSV's columns; the Parquet file always has mien's own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="first:SECONDS|file:PERCENT",
-        help="subtract each face's own neutral: the median of its first seconds (first:5), or a percentile "
-        "of the whole file (file:50; file alone is the 10th)",
-    )
-    parser.add_argument("--smooth", type=float, metavar="SECONDS", help="average over this time, centred")
-    parser.add_argument(
-        "--faces", choices=["all", "largest"], default="all", help="largest: one face per frame"
-    )
-    parser.add_argument("--blendshapes", action="store_true", help="also the model's ARKit shape weights")
-    parser.add_argument("--gaze", action="store_true", help="also where the eyes look, in degrees")
-    parser.add_argument("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
-    parser.add_argument("--page", action="store_true", help="also NAME.html: the video with its timeline")
-    parser.add_argument("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
-    parser.add_argument(
-        "--redact",
-        metavar="all|but:ID,ID",
-        help="also NAME.redacted.mp4: as --video, without sound, all faces blurred, or all but those",
-    )
-    parser.add_argument(
-        "--events",
-        default="",
-        metavar="COMBINATIONS",
-        help='in NAME.events.csv, which has every unit\'s events, also these combinations, as "6+12,1+2+4"',
-    )
+    formats = ["mien", "openface", "pyfeat"]
+    about = "the CSV's columns; the Parquet file always has mien's own (default: %(default)s)"
+    add("--format", choices=formats, default="mien", help=about)
+    about = "subtract each face's own neutral: the median of its first seconds (first:5), or a percentile "
+    about += "of the whole file (file:50; file alone is the 10th)"
+    add("--baseline", metavar="first:SECONDS|file:PERCENT", help=about)
+    add("--smooth", type=float, metavar="SECONDS", help="average over this time, centred")
+    add("--faces", choices=["all", "largest"], default="all", help="largest: one face per frame")
+    add("--blendshapes", action="store_true", help="also the model's ARKit shape weights")
+    add("--gaze", action="store_true", help="also where the eyes look, in degrees")
+    add("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
+    add("--page", action="store_true", help="also NAME.html: the video with its timeline")
+    add("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
+    about = "also NAME.redacted.mp4: as --video, without sound, all faces blurred, or all but those"
+    add("--redact", metavar="all|but:ID,ID", help=about)
+    about = 'in NAME.events.csv, which has every unit\'s events, also these combinations, as "6+12,1+2+4"'
+    add("--events", default="", metavar="COMBINATIONS", help=about)
     add_finder(parser)
     add_set(parser, of="events and quality", example="events.shortest_seconds=0.2 quality.max_yaw_degrees=30")
 

@@ -20,21 +20,19 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _MOST_PAGES = 12  # the oldest go, with their tables
+_LARGEST_FILE = 2_000_000_000  # bytes
 _SECONDS_KEPT = 3600  # of uploads
 # The browser asks this machine alone, whatever Gradio's page links to.
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """[--model M] [--port P] [--engine E] [--device D] [--max-mb N] [--finder DIR]."""
+    """[--model M] [--port P] [--engine E] [--device D] [--finder DIR]."""
     add_model(parser)
     parser.add_argument(
         "--port", type=int, default=8686, help=f"of {_HOST}; 0: any free one (default: %(default)s)"
     )
     add_device(parser, more=", of the engine torch")
-    parser.add_argument(
-        "--max-mb", type=int, default=2000, help="largest file that is taken (default: %(default)s)"
-    )
     add_finder(parser)
 
 
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
         detector = Detector(args.model, engine=args.engine, device=args.device, face_models=args.finder)
         secret = secrets.token_urlsafe(16)  # other users of this machine cannot guess the address
-        app = build_app(detector, Path(folder), secret=secret, max_mb=args.max_mb)
+        app = build_app(detector, Path(folder), secret=secret)
         print(f"Open http://{_HOST}:{listening.getsockname()[1]}/{secret}/", flush=True)
         print("Only this machine can reach it. Ctrl-C ends it and removes all files.", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> Any:
+def build_app(detector: Detector, folder: Path, *, secret: str) -> Any:
     """The FastAPI app below `/SECRET/`; everything that it keeps lies in `folder`."""
     import gradio as gr
     from fastapi import FastAPI
@@ -121,7 +119,7 @@ def build_app(detector: Detector, folder: Path, *, secret: str, max_mb: int) -> 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])
     app.mount(f"/{secret}/pages", StaticFiles(directory=pages))
     return gr.mount_gradio_app(
-        app, blocks, f"/{secret}", server_name=_HOST, footer_links=[], max_file_size=max_mb * 1_000_000,
+        app, blocks, f"/{secret}", server_name=_HOST, footer_links=[], max_file_size=_LARGEST_FILE,
         ssr_mode=False, mcp_server=False, run_history=False,
     )  # fmt: skip
 
@@ -156,12 +154,7 @@ def detect_file(detector: Detector, upload: Path, pages: Path, progress: Any) ->
 
 
 def _listening(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if os.name == "posix":  # elsewhere it would share the port with whoever has it
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((_HOST, port))
+        return socket.create_server((_HOST, port))
     except OSError as error:
-        listening.close()
         raise OSError(f"port {port} of {_HOST} is not available ({error.strerror}): set --port") from error
-    return listening

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mien.detect.detector import Detector
-from mien.detect.recording import what_was_cut_short
 from mien.detect.writing import TableWriter
 from mien.io import naming_write_errors, write_bytes
 from mien.train.stop import StopRequest
@@ -85,7 +84,7 @@ def record_camera(
         except KeyboardInterrupt:  # the second: rows that wait are given up
             pass
         finally:
-            metadata = detector.metadata | what_was_cut_short(cut_short)
+            metadata = detector.metadata | ({"baseline_cut_short": cut_short} if cut_short else {})
             table.finish(metadata)
     write_bytes(about, (json.dumps({"table": metadata}, indent=2) + "\n").encode())
     for problem in problems:

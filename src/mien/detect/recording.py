@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -128,12 +128,6 @@ def summary_of(accounts: Sequence[Account], out: Path) -> str:
     return "\n".join([*words, *lines])
 
 
-def what_was_cut_short(seconds_of_face: Mapping[int, float]) -> dict[str, Any]:
-    """Table metadata on neutrals from fewer seconds than asked for; {} where there are none."""
-    named = {str(face_id): seconds for face_id, seconds in sorted(seconds_of_face.items())}
-    return {"baseline_cut_short": named} if named else {}
-
-
 def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, report: Report) -> Account:
     try:
         info = probe(medium.files[0].path) if medium.kind == "video" else None
@@ -148,7 +142,8 @@ def _record(files: _Files, medium: Medium, detector: Detector, csv_format: str, 
         finished = detector.finish(reading, journal.rows, is_video=info is not None, cut_short=cut_short)
         while rows := list(islice(finished, _ROWS_AT_ONCE)):
             table.write(rows)
-        files.table |= what_was_cut_short(cut_short) | ({"notes": reading.notes} if reading.notes else {})
+        more = {"baseline_cut_short": cut_short, "notes": reading.notes}
+        files.table |= {name: found for name, found in more.items() if found}
         table.finish(files.table)
     return reading.account()
 
