@@ -1,17 +1,10 @@
 """The whole verb on a few rendered faces: a report that stands alone, predictions that repeat it."""
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 import re
-import subprocess
-import sys
-import time
 
 import numpy as np
-import psutil
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -331,54 +324,3 @@ def test_supervised_weights_of_another_width_are_refused(faces, report, capsys, 
     arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
     assert main(["evaluate", *arguments, "--imagenet", str(tmp_path / "w.pth")]) == 1
     assert "this backbone's is (4, 3, 7, 7)" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_trials_side_by_side_with_one_process_killed_say_what_serial_ones_say(faces, tmp_path):
-    words = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store"), *QUICK]
-    words += ["--encoder", f"ours={faces / 'a.safetensors'}", "--untrained", "--out"]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each of several processes on two cores has
-    try:
-        assert main(["evaluate", *words, str(tmp_path / "serial")]) == 0
-    finally:
-        torch.set_num_threads(before)
-    command = [
-        sys.executable,
-        "-m",
-        "mien",
-        "evaluate",
-        *words,
-        str(tmp_path / "jobs"),
-        "--device",
-        "cpu,cpu",
-    ]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # also for the trial that the command itself redoes
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
-    kill_a_worker(process)
-    said = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, said
-    assert said.count("its process died (killed by SIGKILL") == 1
-    names = sorted(path.name for path in (tmp_path / "serial" / "predictions").iterdir())
-    assert len(names) == 6
-    assert names == sorted(path.name for path in (tmp_path / "jobs" / "predictions").iterdir())
-    for name in names:
-        serial, jobs = (
-            pq.read_table(tmp_path / where / "predictions" / name) for where in ("serial", "jobs")
-        )
-        assert serial.equals(jobs), name
-    scores = [(tmp_path / where / "scores.csv").read_text() for where in ("serial", "jobs")]
-    assert scores[0] == scores[1]
-
-
-def kill_a_worker(process):
-    """SIGKILL for one of the processes that trials were handed to."""
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children():
-            with contextlib.suppress(psutil.Error):  # one that has just ended
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
-                    return
-        time.sleep(0.05)
-    raise AssertionError("no process was started")

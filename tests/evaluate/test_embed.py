@@ -16,8 +16,11 @@ FEATURES = np.array([[0.1, -2.0], [1 / 3, 1e-20]], np.float32)
 
 def write(path):
     with feature_table(path, feature_dim=2) as table:
-        table.write(KEYS, FEATURES, at={})
-        table.write(KEYS[:1], FEATURES[1:], at={})
+        table.write_features(FEATURES)
+        table.write_keys(KEYS)
+        table.keep({})
+        table.write_features(FEATURES[1:])
+        table.write_keys(KEYS[:1])
     return path
 
 
@@ -52,7 +55,7 @@ def test_an_error_leaves_what_stood_there_before(tmp_path):
     path = write(tmp_path / "t.csv")
     before = path.read_bytes()
     with pytest.raises(RuntimeError), feature_table(path, feature_dim=2) as table:
-        table.write(KEYS, FEATURES, at={})
+        table.write_features(FEATURES)
         raise RuntimeError
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
@@ -70,7 +73,8 @@ def test_a_disk_that_takes_no_more_is_reported_with_the_table_s_name(tmp_path, n
             pytest.raises(WriteError, match=rf"cannot write .*/{name}: File too large\. Make room"),
             feature_table(tmp_path / name, feature_dim=512) as table,
         ):
-            table.write(KEYS[:1] * 20, features, at={})
+            table.write_features(features)
+            table.write_keys(KEYS[:1] * 20)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []

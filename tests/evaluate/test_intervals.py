@@ -137,14 +137,6 @@ def test_equal_encoders_are_told_apart_about_as_often_as_the_level_says():
     assert rejected <= 12
 
 
-def test_other_frames_are_refused():
-    subject_N, labels_NA, predicted_NA = _people()
-    a = counts_by_subject(labels_NA, predicted_NA, subject_N)
-    b = counts_by_subject(1 - labels_NA, predicted_NA, subject_N)
-    with pytest.raises(ValueError, match="same frames"):
-        compare_f1(a, b, np.zeros(20), subject_weights(np.zeros(20), seed=0), seed=0)
-
-
 def test_holm_is_the_worked_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]

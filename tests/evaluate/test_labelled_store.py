@@ -20,11 +20,12 @@ from mien.evaluate.labelled_faces import (
     labelled_faces,
     labelled_set,
     match_faces,
+    reasons_without_face,
     require_agreeing_times,
     same_pictures,
     warning_of_same_pictures,
 )
-from mien.evaluate.labelled_store import jobs_of, prepare_labelled, reasons_without_face
+from mien.evaluate.labelled_store import jobs_of, prepare_labelled
 from mien.faces.contract import ContractMismatchError
 from mien.video import write_video
 from tests.points_beside import PointsTracking, write_points
@@ -106,8 +107,8 @@ def test_seconds_counted_from_the_first_frame_of_a_file_that_starts_late_are_not
     frames = _labelled(["late.mkv"] * 3, [BY_TIME] * 3, [0.2, 0.4, 1.2], ["ann"] * 3)
     found = _matched(tmp_path, frames, tmp_path / "store")
     assert found.num_not_in_video == 2
-    assert "2 of 3 labels lie before its first frame" in found.warnings[0]
-    assert "starts at 1.00 s: add 1.00 to seconds" in found.warnings[0]
+    assert "2 of 3 labels lie outside the video" in found.warnings[0]
+    assert "30 frames, from 1.00 s to 2.16 s. Expected" in found.warnings[0]
 
 
 def test_labels_of_frames_behind_lost_ones_are_joined_to_their_own_picture(tmp_path):
@@ -313,8 +314,8 @@ def test_frames_counted_from_1_are_noticed(video, tmp_path):
     frames = _labelled(["videos/a.mp4"] * 12, range(1, 13), [np.nan] * 12, ["ann"] * 12)
     found = _matched(root, frames, tmp_path / "store")
     assert found.num_not_in_video == 1
-    assert "labels up to frame 12, none of frame 0; the video has 12 frames" in found.warnings[0]
-    assert "counted from 1?" in found.warnings[0]
+    assert "1 of 12 labels lie outside the video, which has 12 frames" in found.warnings[0]
+    assert "counted from 0" in found.warnings[0]
 
 
 def test_a_frame_number_and_a_time_that_disagree_are_refused(video, tmp_path):
@@ -329,7 +330,7 @@ def test_times_of_the_frame_before_are_noticed(video, tmp_path):
     root, _ = video
     late = _labelled(["videos/a.mp4"] * 3, [3, 4, 10], [2 / 30, 3 / 30, 9 / 30], ["ann"] * 3)
     (warning,) = require_agreeing_times(_matched(root, late, tmp_path / "late"))
-    assert "all 3 rows fit the frame before: are its frames counted from 1?" in warning
+    assert "all 3 rows fit the frame before. Expected `frame` counted from 0" in warning
     right = dataclasses.replace(late, frame_N=np.array([2, 3, 9]))
     assert require_agreeing_times(_matched(root, right, tmp_path / "right")) == []
 
@@ -337,10 +338,8 @@ def test_times_of_the_frame_before_are_noticed(video, tmp_path):
 @pytest.mark.parametrize(
     ("frames", "seconds", "words"),
     [
-        (BY_TIME, (66, 100, 300), r"Row 1 .*label videos/a.mp4 from 66 s on.* to 0\.40 s .*in milliseconds"),
-        (BY_TIME, (5, 8, 11), r"The seconds seem to be frame numbers"),
+        (BY_TIME, (66, 100, 300), r"Row 1 .*label videos/a.mp4 from 66 s on.* to 0\.40 s .*milliseconds"),
         (5000, (np.nan,), r"label videos/a.mp4 from frame 5000 on.*\(about 12 frames\).*another file"),
-        ((66, 100, 300), (np.nan,) * 3, r"from frame 66 on.*in milliseconds: give them as seconds"),
     ],
 )
 def test_labels_that_cannot_lie_in_any_video_are_refused_before_the_work(

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from sklearn import metrics as sklearn_metrics
 from mien.evaluate.metrics import (
     auc_resampled,
     base_rates,
-    calibration_error,
     class_accuracies,
     confusion_counts,
     counts_by_subject,
@@ -102,17 +100,6 @@ def test_what_lies_under_a_label_that_is_not_coded_does_not_matter(given_rows):
 
 @FEW
 @given(rows())
-def test_a_table_with_an_index_of_its_own_gives_the_same_scores(given_rows):
-    labels_NA, probability_NA, _, order = given_rows
-    table = pd.DataFrame(labels_NA, index=order).sort_index(kind="stable").loc[order]
-    expected = scores_of(labels_NA, probability_NA)
-    found = scores_of(table.to_numpy(), np.asfortranarray(probability_NA))
-    for name in vars(expected):
-        np.testing.assert_array_equal(getattr(expected, name), getattr(found, name))
-
-
-@FEW
-@given(rows())
 def test_interval_values_are_scikit_learns_and_lie_in_their_bounds(given_rows):
     labels_NA, probability_NA, subject_N, _ = given_rows
     fold_S = np.zeros(len(np.unique(subject_N)))
@@ -132,18 +119,6 @@ def test_interval_values_are_scikit_learns_and_lie_in_their_bounds(given_rows):
             assert auc.value == pytest.approx(sklearn_metrics.roc_auc_score(truth, probability))
         else:
             assert np.isnan(auc.value)
-
-
-@FEW
-@given(rows())
-def test_calibration_error_is_bounded_and_zero_for_the_rate_of_each_bin(given_rows):
-    labels_NA, probability_NA, _, _ = given_rows
-    coded = ~np.isnan(labels_NA[:, 0])
-    truth, probability = labels_NA[coded, 0], probability_NA[coded, 0]
-    if coded.any():
-        assert 0 <= calibration_error(truth, probability) <= 1
-        rate = truth.mean()
-        assert calibration_error(truth, np.full(len(truth), rate)) == pytest.approx(0, abs=1e-6)
 
 
 @FEW

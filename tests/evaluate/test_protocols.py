@@ -8,7 +8,6 @@ import pytest
 
 from mien.datasets.base import PICTURE, LabelledFrames
 from mien.evaluate.protocols import (
-    Fold,
     Protocol,
     ProtocolError,
     frame_list_digest,
@@ -58,19 +57,13 @@ def test_every_subject_is_tested_once_by_models_that_never_saw_it(name):
 
 
 def test_a_subject_in_two_parts_is_refused():
-    with pytest.raises(ProtocolError, match="bob would be on both sides"):
+    with pytest.raises(ProtocolError, match="'bob' would be on both sides"):
         Protocol("x", "", {"p1": ("ann", "bob"), "p2": ("bob",)}, ("p1",))
 
 
 def test_a_subject_twice_in_one_part_is_refused():
     with pytest.raises(ProtocolError, match="ann"):
         Protocol("x", "", {"p1": ("ann", "ann"), "p2": ("bob",)}, ("p1",))
-
-
-def test_a_fold_that_leaks_cannot_be_made_by_hand():
-    subject_N = np.array(["ann", "ann", "bob"])
-    with pytest.raises(ProtocolError, match="ann would be in training and in test"):
-        Fold.between("leak", np.array([True, False, True]), np.array([False, True, False]), subject_N)
 
 
 def test_a_set_whose_own_split_leaks_is_refused():
@@ -134,8 +127,8 @@ def _file(**changes):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "line 1: not JSON"),
-        ("[]", "found list; expected"),
+        ("{", "line 1 column 2"),
+        ("[]", "found a list; expected"),
         ('{"name": "x"}', "source: Field required; expected"),
         (_file(parts=[["ann"], ["bob"]]), r"parts = \[.*: Input should be an object; expected .*\"p1\": "),
         (_file(parts=None), "parts = None: Input should be an object"),
@@ -155,7 +148,7 @@ def _file(**changes):
         ),
         (
             json.dumps({"name": "x", "source": "", "parts": {"p1": ["F001"], "p2": ["f001 "]}}),
-            "'F001' and 'f001 ' differ by case, blanks, zeros or signs alone",
+            "'F001' and 'f001 ' would be on both sides of a split",
         ),
         (
             json.dumps(
@@ -174,7 +167,7 @@ def test_a_malformed_protocol_file_is_refused(tmp_path, text, message):
 
 def test_a_protocol_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "protocol.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ProtocolError, match="cannot be read as text in UTF-8"):
+    with pytest.raises(ProtocolError, match=r"protocol.json: .*expected"):
         load_protocol(str(tmp_path / "protocol.json"))
 
 

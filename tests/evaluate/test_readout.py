@@ -9,7 +9,7 @@ from mien.evaluate.readout import (
     centred_by_video,
     choose_strength,
     fit_readout,
-    identity_accuracy,
+    identity_named,
     out_of_fold,
     score_features,
 )
@@ -91,20 +91,20 @@ def test_identity_is_named_from_other_videos_or_guessed(people):
     telling_ND = np.eye(30)[np.unique(subject_N, return_inverse=True)[1]] + 0.01 * generator.normal(
         size=(600, 30)
     )
-    assert identity_accuracy(telling_ND, subject_N, video_N) == 1.0
-    assert identity_accuracy(generator.normal(size=(600, 30)), subject_N, video_N) < 0.12
+    assert identity_named(telling_ND, subject_N, video_N)[0].mean() == 1.0
+    assert identity_named(generator.normal(size=(600, 30)), subject_N, video_N)[0].mean() < 0.12
 
 
 def test_features_that_name_the_video_do_not_name_the_person(people):
     _, _, subject_N, video_N = people
     one_hot_ND = np.eye(60)[np.unique(video_N, return_inverse=True)[1]]
-    assert identity_accuracy(one_hot_ND, subject_N, video_N) < 0.12
+    assert identity_named(one_hot_ND, subject_N, video_N)[0].mean() < 0.12
 
 
 def test_identity_without_second_videos_is_an_error(people):
     features_ND, _, subject_N, _ = people
     with pytest.raises(ValueError, match="nobody has two"):
-        identity_accuracy(features_ND, subject_N, subject_N)
+        identity_named(features_ND, subject_N, subject_N)
 
 
 def test_folds_share_no_subject_and_are_about_equal():
@@ -123,14 +123,14 @@ OCCURRENCE_NA = RNG.integers(0, 2, (240, 2)).astype(float)
 
 
 def scores(features_ND):
-    return score_features(features_ND, OCCURRENCE_NA, SUBJECT_N, VIDEO_N, num_folds=3)
+    return score_features(features_ND, OCCURRENCE_NA, SUBJECT_N, VIDEO_N)
 
 
 def test_features_that_hold_the_labels_read_out_perfectly():
     result = scores(OCCURRENCE_NA + 0.01 * RNG.normal(size=(240, 2)))
     assert result.means["auc"] == pytest.approx(1.0)
     assert result.means["f1"] == pytest.approx(1.0)
-    assert result.identity_chance == pytest.approx(1 / 6)
+    assert result.means["identity_chance"] == pytest.approx(1 / 6)
 
 
 def test_noise_reads_out_at_chance():
@@ -148,17 +148,17 @@ def test_what_is_constant_in_a_video_is_gone_once_centred():
 
 def test_features_that_hold_the_person_name_it_from_other_videos():
     of_subject = np.eye(6)[SUBJECT_N.astype(int)]
-    assert scores(of_subject + 0.01 * RNG.normal(size=(240, 6))).identity_accuracy == 1.0
+    assert scores(of_subject + 0.01 * RNG.normal(size=(240, 6))).means["identity_accuracy"] == 1.0
 
 
 def test_a_rare_action_unit_is_predicted_as_readily_as_a_common_one():
     rare_NA = (RNG.random((240, 1)) < 0.1).astype(float)
     features = rare_NA + 0.3 * RNG.normal(size=(240, 1))
-    result = score_features(features, rare_NA, SUBJECT_N, VIDEO_N, num_folds=3)
+    result = score_features(features, rare_NA, SUBJECT_N, VIDEO_N)
     assert result.f1_A[0] > 0.6
 
 
 def test_an_action_unit_that_never_occurs_has_no_auc_and_no_f1():
-    result = score_features(RNG.normal(size=(240, 3)), np.zeros((240, 1)), SUBJECT_N, VIDEO_N, num_folds=3)
+    result = score_features(RNG.normal(size=(240, 3)), np.zeros((240, 1)), SUBJECT_N, VIDEO_N)
     assert np.isnan(result.auc_A[0])
     assert result.f1_A[0] == 0.0

@@ -83,13 +83,6 @@ def test_a_planted_picture_signal_is_learnt(backbone, mode):
     assert (predicted == (faces.labels_N1[:, 0].numpy() == 1)).mean() > 0.8
 
 
-def test_cached_features_are_those_of_single_pictures(backbone):
-    faces = BrightFaces(10)
-    whole = cached_features(backbone, INPUTS, faces, batch_size=4)
-    singly = cached_features(backbone, INPUTS, faces, batch_size=1)
-    np.testing.assert_allclose(whole, singly, atol=1e-4)
-
-
 class MeanColour(nn.Module):
     """A backbone whose features are the mean colour from 0 to 255: the row that `NumberedFaces` spells."""
 
@@ -120,12 +113,6 @@ def test_a_fit_with_workers_is_the_one_without(backbone):
         predict_tuned(alone, faces, targets, rows, batch_size=5),
         predict_tuned(with_workers, faces, targets, rows, batch_size=5, workers=2),
     )
-
-
-def test_a_fit_can_be_repeated(backbone):
-    _, one = _fit(backbone, BrightFaces(), TrunkMode.ALL)
-    _, two = _fit(backbone, BrightFaces(), TrunkMode.ALL)
-    assert torch.equal(one.head.linear.weight, two.head.linear.weight)
 
 
 class Renormalised(nn.Module):

@@ -159,7 +159,7 @@ def test_a_system_has_one_colour_in_every_figure(result_of, person_of, tmp_path)
     assert {(style.split()[0], system) for style, system, _ in keys} == {("s0", "ours"), ("s1", "other")}
     assert ("s1 tuned", "other", " (fine-tuned)") in keys
     figures = re.findall(r"<svg.*?</svg>", html, re.S)
-    assert len(figures) == 3
+    assert len(figures) == 2
     assert all("var(--s0, " in figure and "var(--s1, " in figure for figure in figures)
 
 

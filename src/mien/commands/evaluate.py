@@ -17,7 +17,7 @@ FEW_CLIPS = 4_000  # shorter pretraining is pointed out: CLP's scores are then t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--dataset D --root PATH --encoder FILE... --out DIR and optional flags."""
-    add_labelled_set(parser, more_devices="; cuda:0,cuda:1 or cpu,cpu runs trials in parallel")
+    add_labelled_set(parser)
     parser.add_argument(
         "--encoder",
         nargs="+",
@@ -70,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
     from mien.config import build, override
-    from mien.data.jobs import device_environments
     from mien.evaluate.evaluation import (
         Evaluation,
         embed_systems,
@@ -88,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
         given = " ".join(f"{percent:g}" for percent in args.shares)
         raise ValueError(f"--shares {given}: above 0 and at most 100 percent")
     settings = build(ProbeSettings, override({}, args.assignments), where="mien evaluate --set")
-    environments = device_environments(args.device if "," in args.device else "", 0)
     systems = _systems(args)
     frames, counts = read_labels(args)
     folds_of(args, frames)  # a protocol that does not fit is refused before any face is searched for
@@ -102,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     trials = trials_of(systems, [percent / 100 for percent in args.shares])
     evaluation.refuse_other_settings(trials)
     features = embed_systems(evaluation, systems, say=say)
-    results = list(results_of(evaluation, trials, features, environments, say=say))
+    results = list(results_of(evaluation, trials, features, say=say))
     tested = {str(subject) for fold in folds for subject in data.frames.subject_N[fold.test]}
     alarms = [*_known_people(systems, tested), warning_of_same_pictures(data)]
     alarms = [line for line in (*alarms, *map(_short_pretraining, systems)) if line]
@@ -135,7 +133,7 @@ def _systems(args: argparse.Namespace) -> list[System]:
     if not args.encoder:
         raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
     modes = tuple(TrunkMode(mode) for mode in args.modes)
-    device = pick_device(args.device.split(",")[0])
+    device = pick_device(args.device)
     found = []
     for given in args.encoder:
         name, _, path = given.rpartition("=")

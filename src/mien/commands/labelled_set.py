@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 say = partial(print, flush=True)
 
 
-def add_labelled_set(
-    parser: argparse.ArgumentParser, *, is_required: bool = True, more_devices: str = ""
-) -> None:
+def add_labelled_set(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
     """The flags that the functions below read, and the device."""
     labels = parser.add_argument_group("the labelled set")
     labels.add_argument(
@@ -51,7 +49,7 @@ def add_labelled_set(
     )
     means = parser.add_argument_group("means")
     add_workers(means, of="crop and read the faces")
-    add_device(means, more=more_devices)
+    add_device(means)
     add_finder(means)
 
 

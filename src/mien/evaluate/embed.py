@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,15 +37,14 @@ from mien.data.sources import (
     with_identities,
 )
 from mien.data.spelling import spelt_as_on_disk
-from mien.data.store import StoreSummary, TrackStore
+from mien.data.store import TrackStore
 from mien.data.store_layout import FRAMES, HEADER, MANIFEST
 from mien.evaluate.features import embed_frames, resize_crop
-from mien.faces.finder import FaceFinder
 from mien.faces.track import faces_in_picture
-from mien.faces.tracked import SlotFaces, TrackSettings
-from mien.io import replacing, write_bytes
+from mien.faces.tracked import TrackSettings
+from mien.io import naming_write_errors, replacing, write_bytes
 from mien.train.encoder_file import Encoder
-from mien.video import SLOTS_PER_SECOND, ImageError, VideoError, probe, read_image
+from mien.video import ImageError, VideoError, read_image
 
 if TYPE_CHECKING:
     from mien.faces.track import FaceTracking
@@ -56,8 +55,6 @@ KEYS = pa.schema(
 )
 ROWS_PER_GROUP = 16_384  # the footer has an entry per column and group: small groups would make it the file
 READ_AT_ONCE = 64  # frames of a track
-VIDEO_ROWS_AT_ONCE = 1024
-_MADE_FROM = "made-from"
 
 
 class FeatureTableError(ValueError):
@@ -77,44 +74,68 @@ class FeatureKey(NamedTuple):
 class FeatureTable:
     """Rows that become a Parquet or CSV file; made by `feature_table`.
 
-    Until then each full group of rows is a file of its own in `folder`, so a killed run loses at most one
-    group. `resumed` is what the last `write` before the newest of these files gave as `at`.
+    Until then keys and features are appended to two files in `folder`. A killed run loses what came after the
+    last `keep`; `resumed` is what that was given.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, made_from: str) -> None:
-        self._folder, self._schema, self._made_from = folder, schema, made_from
-        self._waiting: list[pa.Table] = []
-        self._groups = sorted(folder.glob("*.parquet"))
-        self.num_rows = sum(pq.read_metadata(path).num_rows for path in self._groups)
-        self.resumed: dict[str, int] = {}
-        if self._groups:
-            self.resumed = json.loads(pq.read_schema(self._groups[-1]).metadata[b"mien"])
+    def __init__(self, path: Path, *, feature_dim: int, made_from: str) -> None:
+        self.path, self.folder = path, path.with_name(f".{path.name}.parts")
+        self._feature_dim, self._made_from = feature_dim, made_from
+        state = self.folder / "state.json"
+        kept = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
+        self.is_kept = kept.get("made_from") == made_from
+        if not self.is_kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            kept = {"at": {}, "num_rows": 0, "num_bytes": (0, 0)}
+        self.resumed: dict[str, int] = kept["at"]
+        self.num_rows: int = kept["num_rows"]
+        with naming_write_errors(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._files = [(self.folder / name).open("ab") for name in ("keys.jsonl", "features.f32")]
+            for file, num_bytes in zip(self._files, kept["num_bytes"], strict=True):
+                file.seek(file.truncate(num_bytes))
 
-    def write(
-        self, keys: Sequence[FeatureKey], features_ND: NDArray[np.float32], *, at: Mapping[str, int]
-    ) -> None:
-        """Append N rows. at: where to continue after them."""
-        columns = [*map(list, zip(*keys, strict=True)), *np.ascontiguousarray(features_ND.T)]
-        self._waiting.append(pa.table(columns, schema=self._schema))
+    def write_features(self, features_ND: NDArray[np.float32]) -> None:
+        """Append N rows, whose keys follow later."""
+        with naming_write_errors(self.path):
+            self._files[1].write(features_ND.tobytes())
+
+    def write_keys(self, keys: Sequence[FeatureKey]) -> None:
+        """Append the keys of features already written."""
+        with naming_write_errors(self.path):
+            self._files[0].write("".join(json.dumps(key) + "\n" for key in keys).encode())
         self.num_rows += len(keys)
-        if sum(table.num_rows for table in self._waiting) >= ROWS_PER_GROUP:
-            self._keep(pa.concat_tables(self._waiting).combine_chunks(), at)
-            self._waiting = []
 
-    def groups(self) -> Iterator[pa.Table]:
+    def keep(self, at: Mapping[str, int]) -> None:
+        """What was written so far is not lost any more. at: where to continue after it."""
+        with naming_write_errors(self.path):
+            for file in self._files:
+                file.flush()
+                os.fsync(file.fileno())
+            sizes = [file.tell() for file in self._files]
+            state = {"made_from": self._made_from, "at": at, "num_rows": self.num_rows, "num_bytes": sizes}
+            write_bytes(self.folder / "state.json", json.dumps(state).encode())
+        self.is_kept = True
+
+    def groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """All rows, one group at a time."""
-        for path in self._groups:
-            yield pq.read_table(path).replace_schema_metadata(None)
-        if self._waiting:
-            yield pa.concat_tables(self._waiting).combine_chunks()
+        with naming_write_errors(self.path):
+            for file in self._files:
+                file.flush()
+        keys_file, features_file = (Path(file.name) for file in self._files)
+        with keys_file.open(encoding="utf-8") as lines, features_file.open("rb") as features:
+            while keys := [json.loads(line) for line in islice(lines, ROWS_PER_GROUP)]:
+                read = np.fromfile(features, np.float32, len(keys) * self._feature_dim)
+                columns = [*map(list, zip(*keys, strict=True)), *read.reshape(len(keys), -1).T.copy()]
+                yield pa.table(columns, schema=schema)
 
-    def _keep(self, group: pa.Table, at: Mapping[str, int]) -> None:
-        if not self._groups:
-            write_bytes(self._folder / _MADE_FROM, self._made_from.encode())
-        path = self._folder / f"{len(self._groups):06d}.parquet"
-        with replacing(path) as temporary:
-            pq.write_table(group.replace_schema_metadata({"mien": json.dumps(at)}), temporary)
-        self._groups.append(path)
+    def close(self) -> None:
+        """Close both files; they are removed unless there is something to continue from."""
+        for file in self._files:
+            with suppress(OSError):  # what a full disk did not take was reported
+                file.close()
+        if not self.is_kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -122,9 +143,9 @@ def feature_table(path: Path, *, feature_dim: int, made_from: str = "") -> Itera
     """A table that becomes `path` at the end; after an error `path` is as it was.
 
     Columns: path, track, frame, seconds, identity, f000, f001, ... (float32; CSV has enough digits to be
-    exact). Groups of rows that an earlier run left are taken up if that run was given the same `made_from`,
-    and deleted otherwise. FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path`
-    where the disk takes no more.
+    exact). Rows that an earlier run left are taken up if that run was given the same `made_from`, and deleted
+    otherwise. FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path` where the
+    disk takes no more.
     """
     writers = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
     if path.suffix not in writers:
@@ -132,20 +153,15 @@ def feature_table(path: Path, *, feature_dim: int, made_from: str = "") -> Itera
     width = max(3, len(str(feature_dim - 1)))
     features = [pa.field(f"f{number:0{width}d}", pa.float32()) for number in range(feature_dim)]
     schema = pa.schema([*KEYS, *features])
-    folder = path.with_name(f".{path.name}.parts")
-    if folder.exists() and not _is_made_from(folder, made_from):
-        shutil.rmtree(folder)
-    with replacing(path) as temporary, writers[path.suffix](temporary, schema) as writer:
-        table = FeatureTable(folder, schema, made_from=made_from)
+    table = FeatureTable(path, feature_dim=feature_dim, made_from=made_from)
+    try:
         yield table
-        for group in table.groups():
-            writer.write_table(group)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_made_from(folder: Path, made_from: str) -> bool:
-    path = folder / _MADE_FROM
-    return path.is_file() and path.read_text(encoding="utf-8") == made_from
+        with replacing(path) as temporary, writers[path.suffix](temporary, schema) as writer:
+            for group in table.groups(schema):
+                writer.write_table(group)
+        table.is_kept = False
+    finally:
+        table.close()
 
 
 @dataclass
@@ -185,10 +201,9 @@ def embed_sources(
     models' weights, None for the installed ones.
     """
     stores, pictures, videos = sort_by_kind(sources, identities=identities)
-    others = [*pictures, *videos]
-    if others:
-        tqdm.write(f"embed: {identities_in_words(others)}", file=sys.stderr)
-    made_from = _made_from(encoder, stores, others, batch_size)
+    if pictures or videos:
+        tqdm.write(f"embed: {identities_in_words([*pictures, *videos])}", file=sys.stderr)
+    made_from = _made_from(encoder, stores, [*pictures, *videos], batch_size)
     with (
         feature_table(out, feature_dim=encoder.feature_dim, made_from=made_from) as table,
         FileProgress() as bar,
@@ -200,23 +215,21 @@ def embed_sources(
         job = _Embedding(encoder, bar, account, models=models, strict=strict)
         without_videos: list[Path | Source] = [*stores, *pictures]
         one_by_one = without_videos[account.num_sources :]
-        num_videos_done = max(0, account.num_sources - len(without_videos))
-        todo = videos[num_videos_done:]
-        paths = [_path_of(source) for source in (*one_by_one, *todo)]
-        bar.begins({str(path): _num_frames(path) for path in paths})
+        todo = videos[max(0, account.num_sources - len(without_videos)) :]
+        bar.begins({str(path): path.stat().st_size for path in map(_path_of, [*one_by_one, *todo])})
         for batch in _batches(job.faces(one_by_one, skip=num_rows_done), batch_size):
-            table.write([face.key for face in batch], _features(encoder, batch), at=job.position())
-        for place, video in enumerate(todo):
-            with tempfile.TemporaryFile(dir=out.parent) as file:
-                before = asdict(job.account)
-                crops: list[TrackedCrop] = []
-                for found in _batches(job.crops(video), batch_size):
-                    file.write(_features(encoder, found).tobytes())
-                    crops += [crop._replace(crop_HWC=_NO_PICTURE) for crop in found]
-                skip = 0 if one_by_one or place else num_rows_done
-                _write_video(table, video, crops, file, job, before=before, skip=skip)
-    job.account.num_rows = table.num_rows
-    return job.account
+            table.write_features(_features(encoder, batch))
+            table.write_keys([face.key for face in batch])
+            table.keep(job.position())
+        for video in todo:
+            faces: list[_Face] = []
+            for batch in _batches(job.faces([video]), batch_size):
+                table.write_features(_features(encoder, batch))
+                faces += [face._replace(crop_HWC=_NO_PICTURE) for face in batch]
+            table.write_keys(_with_identities(video, faces))
+            table.keep(asdict(account))
+    account.num_rows = table.num_rows
+    return account
 
 
 def _made_from(encoder: Encoder, stores: Sequence[Path], others: Sequence[Source], batch_size: int) -> str:
@@ -231,48 +244,114 @@ def _made_from(encoder: Encoder, stores: Sequence[Path], others: Sequence[Source
     return digest.hexdigest()
 
 
+class _Face(NamedTuple):
+    """A crop (any square size, uint8 RGB) and its row's key.
+
+    slots of the 25 fps grid and area: of a face in a video, where they decide the identity of its track.
+    """
+
+    key: FeatureKey
+    crop_HWC: NDArray[np.uint8]
+    slots: tuple[int, ...] = ()
+    box_area_px2: float = 0.0
+
+
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
+
+
+def _features(encoder: Encoder, faces: Sequence[_Face]) -> NDArray[np.float32]:
+    frames = [resize_crop(face.crop_HWC, encoder.inputs.frame_size_px) for face in faces]
+    return embed_frames(encoder, np.stack(frames))
+
+
+def _with_identities(video: Source, faces: Sequence[_Face]) -> list[FeatureKey]:
+    """Keys with the identity of each track, which is known when the whole video was seen."""
+    slots: dict[int, set[int]] = defaultdict(set)
+    size: dict[int, float] = defaultdict(float)
+    for face in faces:
+        slots[face.key.track].update(face.slots)
+        size[face.key.track] += face.box_area_px2 * len(face.slots)
+    identity_of = identities_of(slots, size, video=video.video, identity=video.identity)
+    return [face.key._replace(identity=identity_of[face.key.track]) for face in faces]
+
+
+class _Embedding:
+    """The faces of sources of every kind, counted; finder and tracker are made only where they are needed."""
+
+    def __init__(
+        self, encoder: Encoder, bar: FileProgress, account: EmbedAccount, *, models: Path | None, strict: bool
+    ) -> None:
+        self.encoder, self.bar, self.models, self.strict = encoder, bar, models, strict
+        self.account = account
+        self._found = 0  # faces of the source under way
+
+    def position(self) -> dict[str, int]:
+        """Where to continue after the last face that was given."""
+        return {**asdict(self.account), "num_rows_of_next": self._found}
+
+    def faces(self, sources: Sequence[Path | Source], *, skip: int = 0) -> Iterator[_Face]:
+        """Of stores, pictures and videos, without the first `skip` faces of the first one."""
+        for source in sources:
+            path, self._found, unreadable = _path_of(source), skip, False
+            try:
+                for face in self._faces_of(source, skip=skip):
+                    self._found += 1
+                    self.bar.is_at(str(path), FrameProgress(self._found, 0.0))
+                    yield face
+            except (VideoError, ImageError, OSError) as error:
+                if self.strict:
+                    raise
+                unreadable = True
+                tqdm.write(f"embed: {error}", file=sys.stderr)
+            else:
+                self.account.num_without_face += not self._found
+            self.account.num_unreadable += unreadable
+            self.account.num_sources += 1
+            self.bar.has(str(path), num_frames=self._found, troubled=unreadable)
+            skip = 0
+
+    def _faces_of(self, source: Path | Source, *, skip: int) -> Iterator[_Face]:
+        if isinstance(source, Path):
+            store = TrackStore.open(source)
+            self.encoder.contract.require_same(store.contract, ours=self.encoder.source, theirs=str(source))
+            return _store_faces(store, size_px=self.encoder.inputs.frame_size_px, skip=skip)
+        if source.path.suffix.lower() in PICTURE_SUFFIXES:
+            return islice(self._picture_faces(source), skip, None)
+        return self._video_faces(source.path)
+
+    def _picture_faces(self, source: Source) -> Iterator[_Face]:
+        """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is none.
+
+        The largest is the person that the path names, the others are known from this picture only.
+        """
+        picture, finder = read_image(source.path), self._tracking.finder
+        faces, _reason = faces_in_picture(picture, finder=finder, settings=TrackSettings())
+        for rank, face in enumerate(faces):
+            identity = f"{source.video}+{rank}" if rank else source.identity
+            yield _Face(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)
+
+    def _video_faces(self, path: Path) -> Iterator[_Face]:
+        """Every face of every frame on the 25 fps grid. VideoError where the file breaks off."""
+        for looked in self._tracking(path):
+            for face in looked.faces:
+                left, top, right, bottom = face.box_xyxy_px
+                key = FeatureKey(str(path), face.track_number, looked.source_frame_index, looked.seconds, "")
+                yield _Face(key, face.crop_HWC, looked.slots, (right - left) * (bottom - top))
+
+    @cached_property
+    def _tracking(self) -> FaceTracking:
+        from mien.faces.track import FaceTracking
+
+        tracking, encoder = FaceTracking(models=self.models), self.encoder
+        encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="faces found now")
+        return tracking
+
+
 def _path_of(source: Path | Source) -> Path:
     return source if isinstance(source, Path) else source.path
 
 
-def _write_video(
-    table: FeatureTable,
-    video: Source,
-    crops: Sequence[TrackedCrop],
-    features: IO[bytes],
-    job: _Embedding,
-    *,
-    before: Mapping[str, int],
-    skip: int,
-) -> None:
-    """The video's rows in their order; only now is it known which identity each track has.
-
-    before: the account without this video. skip: rows that an earlier run has written.
-    """
-    slots: dict[int, set[int]] = defaultdict(set)
-    size: dict[int, float] = defaultdict(float)
-    for crop in crops:
-        slots[crop.track].update(crop.slots)
-        size[crop.track] += crop.box_area_px2 * len(crop.slots)
-    identities = identities_of(slots, size, video=video.video, identity=video.identity)
-    feature_dim, done = job.encoder.feature_dim, skip
-    features.seek(4 * feature_dim * done)
-    for chunk in _batches(crops[skip:], VIDEO_ROWS_AT_ONCE):
-        keys = [FeatureKey(str(video.path), c.track, c.frame, c.seconds, identities[c.track]) for c in chunk]
-        read = np.frombuffer(features.read(4 * len(keys) * feature_dim), np.float32)
-        done += len(keys)
-        at = {**before, "num_rows_of_next": done} if done < len(crops) else asdict(job.account)
-        table.write(keys, read.reshape(len(keys), feature_dim), at=at)
-
-
-class KeyedFace(NamedTuple):
-    """A crop (any square size, uint8 RGB) and its row's key."""
-
-    key: FeatureKey
-    crop_HWC: NDArray[np.uint8]
-
-
-def store_faces(store: TrackStore, *, size_px: int, skip: int = 0) -> Iterator[KeyedFace]:
+def _store_faces(store: TrackStore, *, size_px: int, skip: int) -> Iterator[_Face]:
     """Every distinct frame of every track but the first `skip`, read at `size_px`.
 
     Memory: 8 bytes per frame of the store.
@@ -288,124 +367,7 @@ def store_faces(store: TrackStore, *, size_px: int, skip: int = 0) -> Iterator[K
             crops = store.read_frames(track, positions, size_px=size_px)
             for position, crop in zip(positions, crops, strict=True):
                 frame, at = int(frames[position]), float(seconds[row["first_row"] + position])
-                yield KeyedFace(FeatureKey(row["source_path"], number, frame, at, row["identity"]), crop)
-
-
-class TrackedCrop(NamedTuple):
-    """A crop of a video (uint8 RGB), its track and frame, and what decides the identity of the track."""
-
-    track: int
-    frame: int  # of the source, in decoding order
-    seconds: float
-    slots: tuple[int, ...]  # of the 25 fps grid
-    box_area_px2: float
-    crop_HWC: NDArray[np.uint8]
-
-
-_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
-
-
-def video_faces(path: Path, *, track_faces: Callable[[Path], Iterator[SlotFaces]]) -> Iterator[TrackedCrop]:
-    """Every face of every frame on the 25 fps grid. VideoError where the file breaks off."""
-    for looked in track_faces(path):
-        frame, seconds, slots = looked.source_frame_index, looked.seconds, looked.slots
-        for face in looked.faces:
-            left, top, right, bottom = face.box_xyxy_px
-            area = (right - left) * (bottom - top)
-            yield TrackedCrop(face.track_number, frame, seconds, slots, area, face.crop_HWC)
-
-
-def image_faces(source: Source, *, finder: FaceFinder) -> Iterator[KeyedFace]:
-    """Every face of a picture, numbered from the largest on as its tracks; ImageError if it is no picture.
-
-    The largest is the person that the path names, the others are known from this picture only.
-    """
-    faces, _reason = faces_in_picture(read_image(source.path), finder=finder, settings=TrackSettings())
-    for rank, face in enumerate(faces):
-        identity = f"{source.video}+{rank}" if rank else source.identity
-        yield KeyedFace(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)
-
-
-T = TypeVar("T")
-
-
-def _features(encoder: Encoder, faces: Sequence[KeyedFace | TrackedCrop]) -> NDArray[np.float32]:
-    frames = [resize_crop(face.crop_HWC, encoder.inputs.frame_size_px) for face in faces]
-    return embed_frames(encoder, np.stack(frames))
-
-
-class _Embedding:
-    """The faces of sources of every kind; finder and tracker are made only where they are needed."""
-
-    def __init__(
-        self, encoder: Encoder, bar: FileProgress, account: EmbedAccount, *, models: Path | None, strict: bool
-    ) -> None:
-        self.encoder, self.bar, self.models, self.strict = encoder, bar, models, strict
-        self.account = account
-        self._found = 0  # faces of the source under way
-
-    def position(self) -> dict[str, int]:
-        """Where to continue after the last face that was given."""
-        return {**asdict(self.account), "num_rows_of_next": self._found}
-
-    def faces(self, sources: Sequence[Path | Source], *, skip: int) -> Iterator[KeyedFace]:
-        """Of stores and pictures, without the first `skip` faces of the first one."""
-        for source in sources:
-            if isinstance(source, Path):
-                store = TrackStore.open(source)
-                self.encoder.contract.require_same(
-                    store.contract, ours=self.encoder.source, theirs=str(source)
-                )
-                faces = store_faces(store, size_px=self.encoder.inputs.frame_size_px, skip=skip)
-            else:
-                faces = islice(image_faces(source, finder=self._tracking.finder), skip, None)
-            yield from self._counted(_path_of(source), faces, skipped=skip)
-            skip = 0
-
-    def crops(self, video: Source) -> Iterator[TrackedCrop]:
-        yield from self._counted(video.path, video_faces(video.path, track_faces=self._tracking))
-
-    @cached_property
-    def _tracking(self) -> FaceTracking:
-        from mien.faces.track import FaceTracking
-
-        tracking = FaceTracking(models=self.models)
-        self.encoder.contract.require_same(
-            tracking.contract, ours=self.encoder.source, theirs="faces found now"
-        )
-        return tracking
-
-    def _counted(self, path: Path, faces: Iterator[T], *, skipped: int = 0) -> Iterator[T]:
-        self._found, unreadable = skipped, False
-        num_frames = self.bar.size_of[str(path)]
-        try:
-            for face in faces:
-                self._found += 1
-                done = face.seconds * SLOTS_PER_SECOND if isinstance(face, TrackedCrop) else self._found
-                self.bar.is_at(str(path), FrameProgress(self._found, min(1.0, done / num_frames)))
-                yield face
-        except (VideoError, ImageError, OSError) as error:
-            if self.strict:
-                raise
-            unreadable = True
-            tqdm.write(f"embed: {error}", file=sys.stderr)
-        else:
-            self.account.num_without_face += not self._found
-        self.account.num_unreadable += unreadable
-        self.account.num_sources += 1
-        self.bar.has(str(path), num_frames=self._found, troubled=unreadable)
-
-
-def _num_frames(path: Path) -> int:
-    """About how many frames of the 25 fps grid a store, picture or video has; at least 1."""
-    if (path / HEADER).is_file():
-        return max(1, StoreSummary.of(TrackStore.open(path)).num_positions)
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return 1
-    try:
-        return max(1, round(probe(path).duration_seconds * SLOTS_PER_SECOND))
-    except (VideoError, OSError, ValueError):  # ValueError: the duration is unknown
-        return 1
+                yield _Face(FeatureKey(row["source_path"], number, frame, at, row["identity"]), crop)
 
 
 def sort_by_kind(
@@ -440,6 +402,9 @@ def _pictures(given: Path) -> Iterator[Source]:
             relative = path.relative_to(root)
             origin = "sub-folders" if len(relative.parts) > 1 else "file names"
             yield Source(path, str(relative), relative.parts[0], str(relative), identity_from=origin)
+
+
+T = TypeVar("T")
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

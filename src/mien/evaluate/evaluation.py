@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +17,6 @@ from mien import __version__
 from mien.backbones import build_backbone
 from mien.backbones.weights import load_public_weights
 from mien.config import require_same, to_dict
-from mien.data.jobs import Died, Finished, Report, run_jobs
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
@@ -194,12 +191,12 @@ class Evaluation:
 
     def _tuned_probe(self, trial: Trial) -> FitPredict:
         """A head fitted on pictures together with the parts of the encoder that the mode names."""
-        encoder, faces, workers = trial.system.encoder, self.data.faces, self.workers
-        fit = partial(fit_tuned, encoder.backbone, encoder.inputs, faces, mode=trial.mode)
+        encoder, faces, mode = trial.system.encoder, self.data.faces, trial.mode
+        how = {"settings": self.settings, "mode": mode, "workers": self.workers}
 
         def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
-            model = fit(targets, train, settings=self.settings, workers=workers)
-            return predict_tuned(model, faces, targets, test, workers=workers)
+            model = fit_tuned(encoder.backbone, encoder.inputs, faces, targets, train, **how)
+            return predict_tuned(model, faces, targets, test, workers=self.workers)
 
         return fit_predict
 
@@ -295,52 +292,21 @@ def intensity_readout(
 
 
 def results_of(
-    evaluation: Evaluation,
-    trials: Sequence[Trial],
-    features: Features,
-    environments: Sequence[Mapping[str, str]],
-    *,
-    say: Callable[[str], None],
+    evaluation: Evaluation, trials: Sequence[Trial], features: Features, *, say: Callable[[str], None]
 ) -> Iterator[Predictions]:
-    """The predictions of every trial, in order; those that an earlier run kept are used again.
-
-    With several environments the trials run side by side; one whose process died is tried again here.
-    """
-    fresh = [trial for trial in trials if not evaluation.path(trial).exists()]
-    if len(environments) > 1 and len(fresh) > 1:
-        work = partial(_try_one, replace(evaluation, workers=0), features)  # each reads its pictures itself
-        jobs = list(map(_on_cpu, fresh))
-        for event in run_jobs(work, jobs, workers=len(environments), environments=environments):
-            if isinstance(event, Died):
-                label = evaluation.about(event.job).label
-                say(f"{label}: its process died ({event.how}); it is tried again when the others are done")
-            elif isinstance(event, Finished):
-                say(f"{event.result.label}: done in {event.result.seconds:.0f} s")
+    """The predictions of every trial, in order; those that an earlier run kept are used again."""
     for trial in trials:
         path = evaluation.path(trial)
-        if path.exists():
+        if is_kept := path.exists():
             result = read_predictions(path)
         else:
             result = evaluation.try_and_keep(trial, features.get(trial.system.name))
         mean = result.mean_score
-        when = f"in {result.about.seconds:.0f} s" if trial in fresh else "kept from an earlier run"
+        when = "kept from an earlier run" if is_kept else f"in {result.about.seconds:.0f} s"
         name = "F1" if result.action_units else "class accuracy"
         interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
         say(f"{result.label}: mean {name} {interval} {when}")
         yield result
-
-
-def _on_cpu(trial: Trial) -> Trial:
-    """A copy for a process that sees other devices."""
-    encoder = trial.system.encoder
-    moved = replace(encoder, backbone=copy.deepcopy(encoder.backbone).cpu())
-    return trial._replace(system=replace(trial.system, encoder=moved))
-
-
-def _try_one(evaluation: Evaluation, features: Features, trial: Trial, _report: Report, /) -> About:
-    """The work of one process, on the GPU that its environment shows, else on the CPU."""
-    trial.system.encoder.backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluation.try_and_keep(trial, features.get(trial.system.name)).about
 
 
 def people_in_features(

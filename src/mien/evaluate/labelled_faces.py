@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, Labelle
 from mien.datasets.table import Table
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_store import (
+    HOW_TO_NUMBER,
     MAX_OFFSET_SECONDS,
+    NOT_CODED,
     jobs_of,
     labels_outside,
-    late_start,
     prepare_labelled,
-    reasons_without_face,
 )
 from mien.faces.track import FaceTracking
 from mien.train.encoder_file import Encoder
+
+_CLOCK_DRIFT = 0.002  # of the time: rates that labels round, as 30 for 29.97
 
 
 @dataclass(frozen=True)
@@ -87,23 +89,23 @@ def labelled_faces(
     for other in others:
         encoder.contract.require_same(other.contract, ours=encoder.source, theirs=other.source)
     folder = root.parent if root.is_file() else root
-    with _naming_labels(root):
+
+    def after_video(account: Account) -> None:
+        remarks = "; ".join(filter(None, (account.message, account.notes)))
+        say(f"  {account.video}: {account.num_written:,} faces" + (f" ({remarks})" if remarks else ""))
+
+    try:
         if not (store / MANIFEST).exists() or _is_of_coded_frames(store):
             tracking = FaceTracking(models=finder)
             encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="this mien")
             say(f"faces of the coded frames in {store}; what is not there yet is cropped now")
-            prepare_labelled(
-                frames,
-                folder,
-                store,
-                tracking,
-                workers=workers,
-                after_video=lambda account: say(f"  {account.video}: {_outcome(account)}"),
-            )
+            prepare_labelled(frames, folder, store, tracking, workers=workers, after_video=after_video)
         opened = TrackStore.open(store)
         encoder.contract.require_same(opened.contract, ours=encoder.source, theirs=str(opened.path))
         data = match_faces(frames, folder, opened)
         shifted = require_agreeing_times(data) if root.is_file() else []
+    except DatasetError as error:
+        raise DatasetError(f"{root}: {error}") from error
     data = dataclasses.replace(data, warnings=(*data.warnings, *shifted))
     num_without = data.num_without_face - data.num_not_in_video
     say(f"{data.frames.num_frames:,} coded frames have a face, {num_without:,} have none")
@@ -114,66 +116,9 @@ def labelled_faces(
     return data
 
 
-@contextmanager
-def _naming_labels(path: Path) -> Iterator[None]:
-    """A DatasetError on labels and their videos also names the table, or the folder of the set."""
-    try:
-        yield
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from error
-
-
-def _outcome(account: Account) -> str:
-    remarks = "; ".join(filter(None, (account.message, account.notes)))
-    return f"{account.num_written:,} faces" + (f" ({remarks})" if remarks else "")
-
-
 def _is_of_coded_frames(store: Path) -> bool:
     """Whether `prepare_labelled` made the store; `mien prepare` otherwise."""
     return "frames" in StoreHeader.read(store).settings
-
-
-def warning_of_same_pictures(data: LabelledFaces) -> str:
-    """A sentence that names the first few pairs of `same_pictures`; "" when there is none."""
-    rows_P2 = same_pictures(data)
-    if not len(rows_P2):
-        return ""
-    named = "; ".join(" and ".join(_name(data.frames, row) for row in pair) for pair in rows_P2[:3].tolist())
-    return (
-        f"{len(rows_P2):,} faces of one person are, byte for byte, faces of another ({named}): if "
-        "these are one person under two names, models are tested on people that they were fitted on."
-    )
-
-
-def same_pictures(data: LabelledFaces) -> NDArray[np.int64]:
-    """(P, 2) rows with the same face, byte for byte, under different subjects; the earlier row first.
-
-    A person with two names is on both sides of a split.
-    """
-    first: dict[bytes, int] = {}
-    pairs = []
-    for row, digest in enumerate(_digests(data.faces)):
-        earlier = first.setdefault(digest, row)
-        if data.frames.subject_N[earlier] != data.frames.subject_N[row]:
-            pairs.append((earlier, row))
-    return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def _digests(faces: StoredFaces) -> list[bytes]:
-    """The hash of each row's crop."""
-    digest_N = [b""] * len(faces.track_N)
-    for track in np.unique(faces.track_N):  # a track's crops are read at once
-        rows = np.flatnonzero(faces.track_N == track)
-        jpegs = faces.store.read_jpegs(int(track), faces.position_N[rows].tolist())
-        for row, jpeg in zip(rows.tolist(), jpegs, strict=True):
-            digest_N[row] = hashlib.blake2b(jpeg, digest_size=16).digest()
-    return digest_N
-
-
-def _name(frames: LabelledFrames, row: int) -> str:
-    frame = frames.frame_N[row]
-    where = str(frames.path_N[row]) + (f", frame {frame}" if frame >= 0 else "")
-    return f"{where} ({frames.subject_N[row]})"
 
 
 def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> LabelledFaces:
@@ -197,7 +142,7 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     found = found.sort_values(["row", "late", "area"], ascending=[True, True, False], kind="stable")
     found = found.drop_duplicates("row")
     if found.empty:
-        raise DatasetError(_why_none_matches(frames, root, store))
+        raise DatasetError(labels_outside(jobs_of(frames, root)) or _why_none_matches(frames, store))
     accounts = read_accounts(pq.read_table(store.path / ACCOUNTS))
     outside_N, warnings = _outside(labels, table, accounts)
     outside_N[found["row"].to_numpy()] = False
@@ -215,6 +160,14 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
         tuple(warnings),
         dict(reasons) | ({"not_in_video": num_outside} if num_outside else {}),
     )
+
+
+def reasons_without_face(accounts: Sequence[Account]) -> Counter[str]:
+    """Coded frames by the reason for which they have no face, over all videos."""
+    reasons: Counter[str] = Counter()
+    for account in accounts:
+        reasons.update({why: n for why, n in account.not_written.items() if why != NOT_CODED})
+    return reasons
 
 
 def _labels_table(frames: LabelledFrames, root: Path) -> pd.DataFrame:
@@ -259,50 +212,15 @@ def _rows_of(labels: pd.DataFrame, table: pd.DataFrame) -> NDArray[np.int64]:
     return row_T
 
 
-def require_agreeing_times(data: LabelledFaces) -> list[str]:
-    """Frame numbers and seconds of the same rows, compared with the files' clocks.
-
-    DatasetError when they name different frames. Sentences on videos whose every label is one frame late.
-    """
-    frames, at_N = data.frames, data.seconds_N
-    assert at_N is not None
-    rows_of = pd.Series(np.flatnonzero((frames.frame_N >= 0) & np.isfinite(frames.seconds_N)))
-    shifted = []
-    for path, rows in rows_of.groupby(frames.path_N[rows_of]):
-        off_N = frames.seconds_N[rows] - at_N[rows]
-        hint = f"all {len(rows)} rows fit the frame before: {_FROM_ONE}"
-        is_late = _one_frame_late(frames.frame_N[rows], at_N[rows], off_N)
-        wrong = np.flatnonzero(np.abs(off_N) > MAX_OFFSET_SECONDS + _CLOCK_DRIFT * frames.seconds_N[rows])
-        if len(wrong):
-            row = int(rows.iloc[wrong[0]])
-            raise DatasetError(
-                f"{path}: a row says frame {frames.frame_N[row]} and {frames.seconds_N[row]:g} s, but that "
-                f"frame lies at {at_N[row]:.3f} s by the file's clock ({len(wrong)} of {len(rows)} rows "
-                "disagree). "
-                + (hint if is_late else "Correct the rows, or leave out the column that is wrong.")
-            )
-        if is_late:
-            shifted.append(f"{path}: {hint}")
-    return shifted
+def _known_path(path: str, known: Collection[str]) -> str:
+    """The labels' name of a store's file: the same, or with more or fewer folders before it."""
+    if path in known:
+        return path
+    alike = [name for name in known if name.endswith("/" + path) or path.endswith("/" + name)]
+    return alike[0] if len(alike) == 1 else path
 
 
-_FROM_ONE = "are its frames counted from 1? The first frame has number 0"
-_CLOCK_DRIFT = 0.002  # of the time: rates that labels round, as 30 for 29.97
-
-
-def _one_frame_late(
-    frame_N: NDArray[np.int64], at_N: NDArray[np.float64], off_N: NDArray[np.float64]
-) -> bool:
-    if np.ptp(frame_N) == 0:
-        return False
-    off_frames_N = off_N * np.ptp(frame_N) / np.ptp(at_N)
-    return bool(np.abs(off_frames_N + 1).max() < 0.3)
-
-
-def _why_none_matches(frames: LabelledFrames, root: Path, store: TrackStore) -> str:
-    outside = labels_outside(jobs_of(frames, root))
-    if outside:
-        return outside
+def _why_none_matches(frames: LabelledFrames, store: TrackStore) -> str:
     sources = store.tracks["source_path"].to_pylist()
     if not sources:
         return f"{store.path}: no coded frame has a face"
@@ -325,42 +243,84 @@ def _outside(
         coded, num_frames = labels_of[path], account.num_decoded
         start, end = _span_seconds(stored_of.get(path), num_frames)
         frame_T, seconds_T = coded["frame"], coded["seconds"]
-        late_T = np.where(frame_T == BY_TIME, seconds_T > end, frame_T >= num_frames)
+        late_T = np.where(frame_T == BY_TIME, seconds_T > end + MAX_OFFSET_SECONDS, frame_T >= num_frames)
         early_T = (frame_T == BY_TIME) & (seconds_T < start - MAX_OFFSET_SECONDS)
         outside_N[coded.index] = late_T | early_T
-        lasts = f"the video has {num_frames} frames" + (f" and ends at {end:.2f} s" if end < np.inf else "")
-        if frame_T.min() > 0 and frame_T.max() == num_frames and account.status == DONE:
-            warnings.append(f"{path}: labels up to frame {num_frames}, none of frame 0; {lasts}: {_FROM_ONE}")
-        elif 2 * late_T.sum() > len(coded):
+        from_one = frame_T.min() > 0 and frame_T.max() == num_frames and account.status == DONE
+        if from_one or 2 * late_T.sum() > len(coded) or early_T.any():
+            runs = f", from {start:.2f} s to {end:.2f} s" if np.isfinite(end) else ""
             warnings.append(
-                f"{path}: {late_T.sum()} of {len(coded)} labels lie beyond its end; {lasts}. Are they in "
-                "milliseconds, or of another file?"
-            )
-        if early_T.any():
-            warnings.append(
-                f"{path}: {early_T.sum()} of {len(coded)} labels lie before its first frame. "
-                + late_start(start)
+                f"{path}: {(late_T | early_T).sum()} of {len(coded)} labels lie outside the video, which has "
+                f"{num_frames} frames{runs}. {HOW_TO_NUMBER}."
             )
     return outside_N, warnings
 
 
 def _span_seconds(stored: pd.DataFrame | None, num_frames: int) -> tuple[float, float]:
-    """The first frame's time, and when a label comes too late, going on from the stored frames at their rate;
-    infinite where unknown.
-    """
+    """Times of the first and last frame, from the stored ones and their rate; infinite where unknown."""
     if stored is None or stored["source_frame_index"].nunique() < 2:
         return -np.inf, np.inf
     frames, seconds = stored["source_frame_index"], stored["seconds"]
     interval = (seconds.max() - seconds.min()) / (frames.max() - frames.min())
     start = seconds.min() - frames.min() * interval
-    return float(start), float(
-        seconds.max() + (num_frames - 1 - frames.max()) * interval + MAX_OFFSET_SECONDS
+    return float(start), float(seconds.max() + (num_frames - 1 - frames.max()) * interval)
+
+
+def require_agreeing_times(data: LabelledFaces) -> list[str]:
+    """Frame numbers and seconds of the same rows, compared with the files' clocks.
+
+    DatasetError when they name different frames. Sentences on videos whose every label is one frame late.
+    """
+    frames, at_N = data.frames, data.seconds_N
+    assert at_N is not None
+    rows_of = pd.Series(np.flatnonzero((frames.frame_N >= 0) & np.isfinite(frames.seconds_N)))
+    shifted = []
+    for path, rows in rows_of.groupby(frames.path_N[rows_of]):
+        off_N = frames.seconds_N[rows] - at_N[rows]
+        wrong = np.flatnonzero(np.abs(off_N) > MAX_OFFSET_SECONDS + _CLOCK_DRIFT * frames.seconds_N[rows])
+        if len(wrong):
+            row = int(rows.iloc[wrong[0]])
+            raise DatasetError(
+                f"{path}: a row says frame {frames.frame_N[row]} and {frames.seconds_N[row]:g} s, but that "
+                f"frame lies at {at_N[row]:.3f} s by the file's clock ({len(wrong)} of {len(rows)} rows "
+                f"disagree). {HOW_TO_NUMBER}; or leave out the column that is wrong."
+            )
+        frames_apart = np.ptp(frames.frame_N[rows])
+        if frames_apart and (np.abs(off_N * frames_apart / np.ptp(at_N[rows]) + 1) < 0.3).all():
+            shifted.append(f"{path}: all {len(rows)} rows fit the frame before. {HOW_TO_NUMBER}.")
+    return shifted
+
+
+def warning_of_same_pictures(data: LabelledFaces) -> str:
+    """A sentence that names the first few pairs of `same_pictures`; "" when there is none."""
+    rows_P2 = same_pictures(data)
+    if not len(rows_P2):
+        return ""
+    named = "; ".join(" and ".join(_name(data.frames, row) for row in pair) for pair in rows_P2[:3].tolist())
+    return (
+        f"{len(rows_P2):,} faces of one person are, byte for byte, faces of another ({named}): if "
+        "these are one person under two names, models are tested on people that they were fitted on."
     )
 
 
-def _known_path(path: str, known: Collection[str]) -> str:
-    """The labels' name of a store's file: the same, or with more or fewer folders before it."""
-    if path in known:
-        return path
-    alike = [name for name in known if name.endswith("/" + path) or path.endswith("/" + name)]
-    return alike[0] if len(alike) == 1 else path
+def same_pictures(data: LabelledFaces) -> NDArray[np.int64]:
+    """(P, 2) rows with the same face, byte for byte, under different subjects; the earlier row first.
+
+    A person with two names is on both sides of a split.
+    """
+    faces, subject_N = data.faces, data.frames.subject_N
+    digest_N = np.empty(len(subject_N), object)
+    for track in np.unique(faces.track_N):  # a track's crops are read at once
+        rows = np.flatnonzero(faces.track_N == track)
+        jpegs = faces.store.read_jpegs(int(track), faces.position_N[rows].tolist())
+        digest_N[rows] = [hashlib.blake2b(jpeg, digest_size=16).hexdigest() for jpeg in jpegs]
+    row_N = pd.Series(np.arange(len(subject_N)))
+    first_N = row_N.groupby(digest_N).transform("first").to_numpy()
+    row_P = np.flatnonzero(subject_N[first_N] != subject_N)
+    return np.stack([first_N[row_P], row_P], axis=1)
+
+
+def _name(frames: LabelledFrames, row: int) -> str:
+    frame = frames.frame_N[row]
+    where = str(frames.path_N[row]) + (f", frame {frame}" if frame >= 0 else "")
+    return f"{where} ({frames.subject_N[row]})"

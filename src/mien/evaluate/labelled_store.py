@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,7 +35,7 @@ from mien.data.store_layout import (
 )
 from mien.data.store_writer import JpegSettings, PrepareSettings, write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
-from mien.faces.contract import CropContract
+from mien.faces.track import FaceTracking
 from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
 from mien.io import naming_write_errors
 from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
@@ -48,21 +46,12 @@ NOT_CODED = "not_coded"
 MAX_OFFSET_SECONDS = 0.06
 """The largest distance between the time of a label and its frame."""
 
+HOW_TO_NUMBER = "Expected `frame` counted from 0, or `seconds` (not milliseconds) by the file's own clock"
+
 _PICTURES_OF_A_JOB = 500
 _DEFAULTS = PrepareSettings()
 
 Look = Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]
-
-
-class Tracking(Protocol):
-    """How faces are found: a `FaceTracking`. Workers get a pickled copy and load the models themselves."""
-
-    @property
-    def contract(self) -> CropContract:
-        """How its crops are made."""
-
-    def look(self, path: Path, /) -> Look:
-        """Finds the faces in the frames of one file, given in order."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ def prepare_labelled(
     frames: LabelledFrames,
     root: Path,
     store: Path,
-    tracking: Tracking,
+    tracking: FaceTracking,
     *,
     workers: int,
     settings: PrepareSettings = _DEFAULTS,
@@ -109,7 +98,7 @@ def prepare_labelled(
     reads a finished store, so several runs may use it at once. `workers` processes, 0 does everything in this
     one. DatasetError when a file is missing or no label can lie in its video; ContractMismatchError or
     StoreError when the store was begun with other settings; WorkersDieError, after all others are done, for
-    videos over which a process died.
+    videos over which a process died: an evaluation without them would be another one.
     """
     header = StoreHeader(tracking.contract, to_dict(settings) | {"frames": "coded frames of a labelled set"})
     every = jobs_of(frames, root)
@@ -131,7 +120,12 @@ def prepare_labelled(
             elif isinstance(event, Died):
                 died.append(event)
         shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-        _require_nobody_died(died, num_jobs=len(jobs))
+        if died:
+            raise WorkersDieError(
+                f"{died[0].job.source.path}: the process that cropped its coded frames died, {died[0].how}. "
+                f"The other {len(jobs) - len(died)} of {len(jobs)} are kept, and the same command tries "
+                "again, with --workers 1 in less memory. Leave a file that cannot be read out of the labels."
+            )
         with naming_write_errors(store):
             return assemble(store)
 
@@ -139,19 +133,6 @@ def prepare_labelled(
 def _is_done(store: Path, job: Job) -> bool:
     path = store / part_path(job.source.video)
     return path.exists() and read_part(path).fingerprint.sha256 == job.fingerprint().sha256
-
-
-def _require_nobody_died(died: Sequence[Died[Job]], *, num_jobs: int) -> None:
-    """An evaluation without the coded frames of a video would be another test than the one asked for."""
-    if died:
-        first = died[0]
-        raise WorkersDieError(
-            f"{first.job.source.path}: the process that cropped its coded frames died, {first.how}"
-            + (f"; so did those of {len(died) - 1} others" if len(died) > 1 else "")
-            + f". The other {num_jobs - len(died)} of {num_jobs} are kept, and the same command tries again; "
-            "with fewer workers (--workers 1) it needs less memory. Leave a file that cannot be read out of "
-            "the labels."
-        )
 
 
 def jobs_of(frames: LabelledFrames, root: Path) -> list[Job]:
@@ -172,21 +153,20 @@ def _jobs_of_video(frames: LabelledFrames, root: Path, video: str, rows: NDArray
     """Pictures are numbered in the order of time; without times, in the order of names, one per second."""
     is_video = frames.frame_N[rows[0]] != PICTURE
     ordered = is_video or not np.isnan(frames.seconds_N[rows]).any()
-    name = _store_name(video)
-    if is_video:
-        parts = {name: rows}
-    elif ordered:
-        parts = {name: rows[np.argsort(frames.seconds_N[rows], kind="stable")]}
-    else:
-        rows = rows[np.argsort(frames.path_N[rows], kind="stable")]
-        firsts = range(0, len(rows), _PICTURES_OF_A_JOB)
-        parts = {
-            f"{name}/part{n:05d}": rows[first : first + _PICTURES_OF_A_JOB] for n, first in enumerate(firsts)
-        }
-    for part, chosen in parts.items():
+    if not is_video:
+        order_N = frames.seconds_N if ordered else frames.path_N
+        rows = rows[np.argsort(order_N[rows], kind="stable")]
+    name, size = _store_name(video), len(rows) if ordered else _PICTURES_OF_A_JOB
+    for number, first in enumerate(range(0, len(rows), size)):
+        chosen = rows[first : first + size]
         numbers = np.arange(len(chosen))
         yield Job(
-            Source(root / video, part, str(frames.subject_N[chosen[0]]), video),
+            Source(
+                root / video,
+                name if ordered else f"{name}/part{number:05d}",
+                str(frames.subject_N[chosen[0]]),
+                video,
+            ),
             tuple(chosen.tolist()),
             () if is_video else tuple(root / path for path in frames.path_N[chosen].tolist()),
             tuple((frames.frame_N[chosen] if is_video else numbers).tolist()),
@@ -202,55 +182,34 @@ def _store_name(video: str) -> str:
 
 
 def labels_outside(jobs: Sequence[Job]) -> str:
-    """Sentences on why no label is inside its video; empty when one may be."""
+    """A sentence that names the first video if no label is inside its video; empty if one may be."""
     found = ""
     for job in jobs:
-        outside = "" if job.pictures else _labels_outside(job)
-        if not outside:
+        if job.pictures:
             return ""
-        found = found or outside
+        try:
+            info, start = probe(job.source.path), next(read_all_frames(job.source.path)).seconds
+        except (OSError, VideoError):
+            return ""
+        end, num_frames = start + info.duration_seconds, info.duration_seconds * info.frames_per_second
+        labels = list(zip(job.frames, job.seconds, strict=True))
+        inside = [
+            start - 1 <= seconds <= end + 1 if frame == BY_TIME else frame <= 1.1 * num_frames + 1
+            for frame, seconds in labels
+        ]
+        if any(inside) or not np.isfinite([end, num_frames]).all():  # or the file does not say
+            return ""
+        frame, seconds = min(labels)
+        found = found or (
+            f"no label lies in its video. Row {min(job.rows) + 1} and those below it label "
+            f"{job.source.source_path} from {f'{seconds:g} s' if frame == BY_TIME else f'frame {frame}'} on, "
+            f"but it runs from {start:.2f} s to {end:.2f} s (about {num_frames:.0f} frames). "
+            f"{HOW_TO_NUMBER}; or do the labels belong to another file?"
+        )
     return found
 
 
-def _labels_outside(job: Job) -> str:
-    try:
-        info, start = probe(job.source.path), next(read_all_frames(job.source.path)).seconds
-    except (OSError, VideoError):
-        return ""
-    end, num_frames = start + info.duration_seconds, info.duration_seconds * info.frames_per_second
-    if not np.isfinite([end, num_frames]).all():  # the file does not say
-        return ""
-    labels = [
-        (seconds if frame == BY_TIME else frame, frame == BY_TIME)
-        for frame, seconds in zip(job.frames, job.seconds, strict=True)
-    ]
-    if any(start - 1 <= at <= end + 1 if by_time else at <= 1.1 * num_frames + 1 for at, by_time in labels):
-        return ""
-    at, by_time = min(labels)
-    hint = "The labels seem to belong to another file."
-    if all(by_time and at <= info.duration_seconds for at, by_time in labels):
-        hint = late_start(start)
-    elif all(by_time and at <= num_frames and at == round(at) for at, by_time in labels):
-        hint = "The seconds seem to be frame numbers: call their column `frame`."
-    elif all(start <= at / 1000 <= end for at, _ in labels):
-        hint = "The labels seem to be in milliseconds: give them as seconds, in the column `seconds`."
-    label = f"{at:g} s" if by_time else f"frame {at}"
-    return (
-        f"no label lies in its video. Row {min(job.rows) + 1} and those below it label "
-        f"{job.source.source_path} from {label} on, but it runs from {start:.2f} s to {end:.2f} s (about "
-        f"{num_frames:.0f} frames). {hint}"
-    )
-
-
-def late_start(start: float) -> str:
-    """What to do about seconds that come before the first frame of a file, which is at `start`."""
-    return (
-        f"The file's own clock starts at {start:.2f} s: add {start:.2f} to seconds that count from the first "
-        "frame."
-    )
-
-
-def _crop(store: Path, tracking: Tracking, jpeg: JpegSettings, job: Job, _report: Report, /) -> Account:
+def _crop(store: Path, tracking: FaceTracking, jpeg: JpegSettings, job: Job, _report: Report, /) -> Account:
     """The work of one process."""
     notes = ""
     if not job.pictures:
@@ -269,7 +228,7 @@ def _crop(store: Path, tracking: Tracking, jpeg: JpegSettings, job: Job, _report
     )
 
 
-def _pictures(job: Job, tracking: Tracking) -> Iterator[SlotFaces]:
+def _pictures(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
     """One SlotFaces per picture; ImageError after the last one where some could not be read."""
     problems: list[str] = []
     look = tracking.look(job.source.path)
@@ -287,14 +246,17 @@ def _pictures(job: Job, tracking: Tracking) -> Iterator[SlotFaces]:
         raise ImageError(f"{len(problems)} of {len(job.pictures)} pictures cannot be read: {problems[0]}")
 
 
-def _video_frames(job: Job, tracking: Tracking) -> Iterator[SlotFaces]:
+def _video_frames(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
     look = tracking.look(job.source.path)
     coded = {frame for frame in job.frames if frame != BY_TIME}
-    times = np.sort([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
+    times = np.array([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
+    times = np.concatenate([[-np.inf], np.sort(times), [np.inf]])
     for frame in read_all_frames(job.source.path):
+        place = int(np.searchsorted(times[1:], frame.seconds))
+        is_near = np.abs(times[place : place + 2] - frame.seconds).min() <= MAX_OFFSET_SECONDS
         if isinstance(frame, LostFrame):
             yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), UNREADABLE)
-        elif frame.source_frame_index in coded or _is_near(frame.seconds, times):
+        elif frame.source_frame_index in coded or is_near:
             yield _largest(frame, look)
         else:
             yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), NOT_CODED)
@@ -312,17 +274,3 @@ def _largest(frame: Frame, look: Look) -> SlotFaces:
 def _box_area(face: TrackedFace) -> float:
     left, top, right, bottom = face.box_xyxy_px
     return (right - left) * (bottom - top)
-
-
-def _is_near(seconds: float, times: NDArray[np.float64]) -> bool:
-    place = int(np.searchsorted(times, seconds))
-    near = times[max(0, place - 1) : place + 1]
-    return bool(len(near) and np.abs(near - seconds).min() <= MAX_OFFSET_SECONDS)
-
-
-def reasons_without_face(accounts: Sequence[Account]) -> Counter[str]:
-    """Coded frames by the reason for which they have no face, over all videos."""
-    reasons: Counter[str] = Counter()
-    for account in accounts:
-        reasons.update({why: n for why, n in account.not_written.items() if why != NOT_CODED})
-    return reasons

@@ -19,13 +19,12 @@ from sklearn.preprocessing import StandardScaler
 
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.metrics import mean_defined
-from mien.evaluate.readout import identity_accuracy
+from mien.evaluate.readout import identity_named
 
 Floats = NDArray[np.floating[Any]]
 
 MAX_FRAMES = 3000
 NUM_QUERIES = 300
-NUM_NEIGHBOURS = 10
 POSE_PENALTY = 100.0
 
 
@@ -42,14 +41,12 @@ def person_independence(
     identity_accuracy: share of frames whose person a linear read-out names from that person's other videos.
     identity_retrieval: share of frames whose nearest frame of another video shows the same person.
     silhouette_by_*: -1 to 1, of the standardised features; by action unit the mean over them.
-    neighbours_share: overlap of action units with the nearest frames of other people; by_chance: random ones.
     r2_*: of ridge regression across people; 1 is read exactly, 0 or less is not read.
     index: action units less identity, (2 AUC - 1) - (accuracy - chance) / (1 - chance), each from 0 (chance)
     to 1 (all). An untrained encoder lies near what its pixels give; +1 would be every action unit and nobody,
     -1 everybody and no action unit.
     """
     subject_N, video_N = frames.subject_N, frames.videos()
-    near, random = _neighbour_agreement(features_ND, frames.occurrence_NA, subject_N)
     by_au, by_subject = _silhouettes(features_ND, frames.occurrence_NA, subject_N)
     accuracy, chance = _identity(features_ND, subject_N, video_N)
     return {
@@ -59,8 +56,6 @@ def person_independence(
         "identity_retrieval": _retrieval(features_ND, subject_N, video_N),
         "silhouette_by_action_unit": by_au,
         "silhouette_by_subject": by_subject,
-        "neighbours_share": near,
-        "neighbours_share_by_chance": random,
         "r2_yaw": _r2_across_people(features_ND, pose_N3[:, 0], subject_N),
         "r2_pitch": _r2_across_people(features_ND, pose_N3[:, 1], subject_N),
         "r2_brightness": _r2_across_people(features_ND, brightness_N, subject_N),
@@ -91,7 +86,7 @@ def _identity(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any
     several = subjects[videos > 1]
     if len(several) < 2:
         return float("nan"), float("nan")
-    return identity_accuracy(features_ND, subject_N, video_N), 1 / len(several)
+    return float(identity_named(features_ND, subject_N, video_N)[0].mean()), 1 / len(several)
 
 
 def _retrieval(features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any]) -> float:
@@ -112,22 +107,6 @@ def _silhouettes(features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[
     columns = zip(occurrence_NA.T, coded_NA.T, strict=True)
     by_au = [silhouette(rows_ND[coded_N], labels_N[coded_N]) for labels_N, coded_N in columns]
     return mean_defined(by_au), silhouette(rows_ND, subject_N)
-
-
-def _neighbour_agreement(
-    features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[Any]
-) -> tuple[float, float]:
-    """With the nearest frames of other people, and with random frames of other people."""
-    num_neighbours = min(NUM_NEIGHBOURS, len(np.unique(subject_N)) - 1)
-    if occurrence_NA.shape[1] == 0 or num_neighbours < 1:
-        return float("nan"), float("nan")
-    queries = _queries(len(subject_N))
-    noise_ND = np.random.default_rng(0).normal(size=(len(subject_N), 8))
-    near, random = (
-        nearest_of_others(rows_ND, subject_N, num_neighbours=num_neighbours, queries=queries)
-        for rows_ND in (features_ND, noise_ND)
-    )
-    return agreement(occurrence_NA, queries, near), agreement(occurrence_NA, queries, random)
 
 
 def _r2_across_people(features_ND: Floats, values_N: Floats, subject_N: NDArray[Any]) -> float:
@@ -169,25 +148,10 @@ def nearest_of_others(
     does not fill the list. ValueError when there are fewer than K + 1 subjects.
     """
     if len(np.unique(subject_N)) <= num_neighbours:
-        raise ValueError(
-            f"{num_neighbours} neighbours of other people need {num_neighbours + 1} subjects, "
-            f"not {len(np.unique(subject_N))}"
-        )
+        raise ValueError(f"too few people for {num_neighbours} neighbours of other people")
     rows_ND = standardised(features_ND)
     asked = np.arange(len(rows_ND)) if queries is None else queries
     return np.stack([_nearest(rows_ND, subject_N, int(row), num_neighbours) for row in asked])
-
-
-def agreement(occurrence_NA: Floats, queries_Q: NDArray[np.int64], neighbours_QK: NDArray[np.int64]) -> float:
-    """Mean overlap of the action units of query and neighbour: shared / in either, 1 where neither shows any.
-
-    Not-coded action units (NaN) of either count for neither.
-    """
-    query_Q1A, near_QKA = occurrence_NA[queries_Q][:, None], occurrence_NA[neighbours_QK]
-    coded_QKA = ~np.isnan(query_Q1A) & ~np.isnan(near_QKA)
-    shared_QK = ((query_Q1A == 1) & (near_QKA == 1) & coded_QKA).sum(axis=2)
-    either_QK = (((query_Q1A == 1) | (near_QKA == 1)) & coded_QKA).sum(axis=2)
-    return float(np.where(either_QK == 0, 1.0, shared_QK / np.maximum(either_QK, 1)).mean())
 
 
 def _nearest(rows_ND: Floats, subject_N: NDArray[Any], row: int, num_neighbours: int) -> NDArray[np.int64]:

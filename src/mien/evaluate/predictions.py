@@ -23,26 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from mien.evaluate.metrics import (
-    RESAMPLING_SEED,
-    Interval,
-    PairedTest,
-    always_on_f1,
-    base_rates,
-    class_accuracies,
-    compare_accuracies,
-    compare_f1,
-    confusion_counts,
-    counts_by_subject,
-    f1_of_counts,
-    fold_of_subjects,
-    holm,
-    icc_3_1,
-    mean_defined,
-    occurrence_intervals,
-    scores_of,
-    subject_weights,
-)
+from mien.evaluate import metrics
 from mien.facs import action_unit
 from mien.io import replacing
 
@@ -139,18 +120,18 @@ class Predictions:
         return pd.DataFrame(list(rows), columns=["output", "score", "value", "low", "high"])
 
     @property
-    def mean_score(self) -> Interval:
+    def mean_score(self) -> metrics.Interval:
         """The number by which systems are ranked: mean F1, or mean accuracy of the classes."""
-        return Interval(*self.scores.loc[0, ["value", "low", "high"]])
+        return metrics.Interval(*self.scores.loc[0, ["value", "low", "high"]])
 
-    def each(self, score: str) -> list[Interval]:
+    def each(self, score: str) -> list[metrics.Interval]:
         """That score of every output, in the order of the outputs."""
         rows = self.scores[(self.scores["score"] == score) & (self.scores["output"] != MEAN)]
-        return [Interval(*row) for row in rows[["value", "low", "high"]].itertuples(index=False)]
+        return [metrics.Interval(*row) for row in rows[["value", "low", "high"]].itertuples(index=False)]
 
     def average(self, score: str) -> float:
         """The mean of that score over the outputs where it is defined."""
-        return mean_defined(interval.value for interval in self.each(score))
+        return metrics.mean_defined(interval.value for interval in self.each(score))
 
 
 def output_names(action_units: tuple[int, ...], expressions: tuple[str, ...]) -> tuple[str, ...]:
@@ -179,10 +160,10 @@ def read_predictions(path: Path) -> Predictions:
     """The contents of a file of `write_predictions`; PredictionsError when the file is something else."""
     about, outputs = _read_record(path)
     table = pq.read_table(path).to_pandas()
-    rows = {f"{name}_N": table[name].to_numpy() for name in _ROW}
+    rows: dict[str, Any] = {f"{name}_N": table[name].to_numpy() for name in _ROW}
     rows |= {name: rows[name].astype(np.str_) for name in ("path_N", "subject_N", "fold_N")}
     none_NA = np.zeros((len(table), 0), np.float32)
-    blocks = {"label_NA": none_NA, "threshold_NA": none_NA}
+    blocks: dict[str, Any] = {"label_NA": none_NA, "threshold_NA": none_NA}
     for block in _BLOCKS:
         if f"{block}_{outputs[0]}" in table:
             blocks[f"{block}_NA"] = table[[f"{block}_{name}" for name in outputs]].to_numpy(np.float32)
@@ -259,9 +240,9 @@ class Comparison:
     score: str
     a: str
     b: str
-    each: list[PairedTest]
+    each: list[metrics.PairedTest]
     corrected_p: list[float]
-    mean: PairedTest
+    mean: metrics.PairedTest
 
 
 def compare(a: Predictions, b: Predictions, *, names: tuple[str, str] | None = None) -> Comparison:
@@ -274,16 +255,17 @@ def compare(a: Predictions, b: Predictions, *, names: tuple[str, str] | None = N
     if a.class_N is not None:
         order_a, order_b = (np.lexsort((one.frame_N, one.path_N)) for one in (a, b))
         named = [one.probability_NA.argmax(axis=1)[order] for one, order in ((a, order_a), (b, order_b))]
-        each, mean = compare_accuracies(a.class_N[order_a], *named, num_classes=len(a.outputs))
+        each, mean = metrics.compare_accuracies(a.class_N[order_a], *named, num_classes=len(a.outputs))
     else:
-        fold_S = fold_of_subjects(a.subject_N, a.fold_N)
+        fold_S = metrics.fold_of_subjects(a.subject_N, a.fold_N)
         counts_a, counts_b = (
-            counts_by_subject(one.label_NA, one.probability_NA > _THRESHOLD, one.subject_N) for one in (a, b)
+            metrics.counts_by_subject(one.label_NA, one.probability_NA > _THRESHOLD, one.subject_N)
+            for one in (a, b)
         )
-        weight_RS = subject_weights(fold_S, seed=RESAMPLING_SEED)
-        each, mean = compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=RESAMPLING_SEED)
+        weight_RS = metrics.subject_weights(fold_S, seed=metrics.RESAMPLING_SEED)
+        each, mean = metrics.compare_f1(counts_a, counts_b, fold_S, weight_RS, seed=metrics.RESAMPLING_SEED)
     score = "F1" if a.class_N is None else "accuracy"
-    return Comparison(score, *names, each, holm([test.p_value for test in each]), mean)
+    return Comparison(score, *names, each, metrics.holm([test.p_value for test in each]), mean)
 
 
 def confusion_of(predictions: Predictions) -> NDArray[np.int64]:
@@ -296,26 +278,31 @@ def confusion_of(predictions: Predictions) -> NDArray[np.int64]:
 def _unit_scores(predictions: Predictions) -> Iterator[tuple[str, str, float, float, float]]:
     labels_NA, probability_NA, fold_N = predictions.label_NA, predictions.probability_NA, predictions.fold_N
     present_NA, subject_N = probability_NA > _THRESHOLD, predictions.subject_N
-    f1, f1_mean, auc = occurrence_intervals(labels_NA, present_NA, probability_NA, subject_N, fold_N)
+    f1, f1_mean, auc = metrics.occurrence_intervals(labels_NA, present_NA, probability_NA, subject_N, fold_N)
     folds = [fold_N == fold for fold in np.unique(fold_N)]
-    of_folds = [scores_of(labels_NA[rows], probability_NA[rows], threshold_A=_THRESHOLD) for rows in folds]
-    rate_A = base_rates(labels_NA)
+    of_folds = [
+        metrics.scores_of(labels_NA[rows], probability_NA[rows], threshold_A=_THRESHOLD) for rows in folds
+    ]
+    rate_A = metrics.base_rates(labels_NA)
     chosen_NA, none_A = predictions.threshold_NA, np.full(len(predictions.outputs), np.nan)
-    chosen = [f1_of_counts(confusion_counts(labels_NA[f], (probability_NA > chosen_NA)[f])) for f in folds]
+    chosen = [
+        metrics.f1_of_counts(metrics.confusion_counts(labels_NA[f], (probability_NA > chosen_NA)[f]))
+        for f in folds
+    ]
     coded_NA, read_NA = predictions.intensity_NA, predictions.predicted_intensity_NA
     plain: dict[str, Iterable[float]] = {
         "base_rate": rate_A,
-        "always_on": always_on_f1(rate_A),
-        "f1_pooled": f1_of_counts(confusion_counts(labels_NA, present_NA)),
+        "always_on": metrics.always_on_f1(rate_A),
+        "f1_pooled": metrics.f1_of_counts(metrics.confusion_counts(labels_NA, present_NA)),
         "f1_chosen": none_A if np.isnan(chosen_NA).all() else np.mean(chosen, axis=0),
         **{
-            name: map(mean_defined, zip(*(getattr(scores, name) for scores in of_folds), strict=True))
+            name: map(metrics.mean_defined, zip(*(getattr(scores, name) for scores in of_folds), strict=True))
             for name in ("average_precision", "balanced_accuracy", "calibration_error")
         },
-        "icc": none_A if coded_NA is None or read_NA is None else icc_3_1(coded_NA, read_NA),
+        "icc": none_A if coded_NA is None or read_NA is None else metrics.icc_3_1(coded_NA, read_NA),
     }
     yield MEAN, "f1", f1_mean.value, f1_mean.low, f1_mean.high
-    yield MEAN, "roc_auc", mean_defined(interval.value for interval in auc), np.nan, np.nan
+    yield MEAN, "roc_auc", metrics.mean_defined(interval.value for interval in auc), np.nan, np.nan
     for score, intervals in (("f1", f1), ("roc_auc", auc)):
         for output, interval in zip(predictions.outputs, intervals, strict=True):
             yield output, score, interval.value, interval.low, interval.high
@@ -325,7 +312,7 @@ def _unit_scores(predictions: Predictions) -> Iterator[tuple[str, str, float, fl
 
 
 def _class_scores(predictions: Predictions) -> Iterator[tuple[str, str, float, float, float]]:
-    accuracy_C, mean = class_accuracies(confusion_of(predictions))
+    accuracy_C, mean = metrics.class_accuracies(confusion_of(predictions))
     yield MEAN, "accuracy", mean.value, mean.low, mean.high
     for output, value in zip(predictions.outputs, accuracy_C.tolist(), strict=True):
         yield output, "accuracy", value, np.nan, np.nan

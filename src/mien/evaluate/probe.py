@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +74,8 @@ def fit_head(features_ND: Tensor, targets: Targets, train_rows: Rows, settings: 
     head = new_head(features_ND.shape[1], targets.num_outputs, seed=settings.seed).to(features_ND.device)
     rows_of_batches = shuffled_batches(train_rows, settings, generator)
     batches = ((rows, features_ND[rows]) for rows in rows_of_batches)
-    _fit(head, [], batches, targets, train_rows, settings=settings)
+    loss = targets.loss_for(train_rows)
+    _fit(head, [], batches, loss, steps=len(rows_of_batches), settings=settings)
     return head.eval()
 
 
@@ -122,7 +123,8 @@ def fit_tuned(
         (rows, trunk(views.independent(frames.to(device)[:, None])[:, 0]))
         for rows, frames in stored_pictures(faces, rows_of_batches, inputs, workers)
     )
-    _fit(head, trainable(trunk), batches, targets, train_rows, settings=settings)
+    loss = targets.loss_for(train_rows)
+    _fit(head, trainable(trunk), batches, loss, steps=len(rows_of_batches), settings=settings)
     return TunedModel(trunk.eval(), head.eval(), inputs)
 
 
@@ -174,9 +176,9 @@ def _fit(
     head: ProbeHead,
     trunk: list[nn.Parameter],
     batches: Iterable[tuple[Tensor, Tensor]],
-    targets: Targets,
-    train_rows: Rows,
+    loss_of: Loss,
     *,
+    steps: int,
     settings: ProbeSettings,
 ) -> None:
     """Adam with a cosine to zero over (rows, features) of all batches; the trunk at its own rate."""
@@ -184,9 +186,7 @@ def _fit(
     if trunk:
         groups.append({"params": trunk, "lr": settings.trunk_learning_rate})
     optimiser = torch.optim.Adam(groups)
-    steps = batches_in_all(len(train_rows), settings)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
-    loss_of = targets.loss_for(train_rows)
     for rows, features_ND in batches:
         optimiser.zero_grad(set_to_none=True)
         loss_of(head(features_ND), rows).backward()  # type: ignore[no-untyped-call]
@@ -194,26 +194,18 @@ def _fit(
         cosine.step()
 
 
-def shuffled_batches(rows: Rows, settings: ProbeSettings, generator: torch.Generator) -> Iterator[Tensor]:
-    """The batches of all epochs; a rest too small to normalise is left for another epoch."""
-    for _ in range(_epochs_and_batches(len(rows), settings)[0]):
-        order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=generator)]
-        yield from (batch for batch in torch.split(order, settings.batch_size) if len(batch) > 1)
+def shuffled_batches(rows: Rows, settings: ProbeSettings, generator: torch.Generator) -> list[Tensor]:
+    """The batches of all epochs; a rest too small to normalise is left for another epoch.
 
-
-def batches_in_all(num_rows: int, settings: ProbeSettings) -> int:
-    """How many batches `shuffled_batches` gives; ValueError with fewer than two rows."""
-    epochs, batches_per_epoch = _epochs_and_batches(num_rows, settings)
-    return epochs * batches_per_epoch
-
-
-def _epochs_and_batches(num_rows: int, settings: ProbeSettings) -> tuple[int, int]:
-    """The number of epochs, and of batches in each."""
-    if num_rows < 2:
-        raise ValueError(f"a probe needs at least 2 rows to fit on, not {num_rows}")
-    whole, rest = divmod(num_rows, settings.batch_size)
-    batches = whole + (rest > 1)
-    return max(settings.epochs, -(-settings.min_steps // batches)), batches
+    ValueError with fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"a probe needs at least 2 rows to fit on, not {len(rows)}")
+    whole, rest = divmod(len(rows), settings.batch_size)
+    epochs = max(settings.epochs, -(-settings.min_steps // (whole + (rest > 1))))
+    orders = (torch.randperm(len(rows), generator=generator) for _ in range(epochs))
+    each = (torch.split(torch.from_numpy(rows)[order], settings.batch_size) for order in orders)
+    return [batch for batches in each for batch in batches if len(batch) > 1]
 
 
 def chosen_thresholds(labels_NA: Floats, probability_NA: Floats) -> Floats:
@@ -241,20 +233,6 @@ def _best_threshold(labels_N: Floats, probability_N: Floats) -> float:
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits of some rows and the numbers of these rows, to a 0-dimensional loss."""
-
-
-class Targets(Protocol):
-    """Labels of N rows, and how logits relate to them."""
-
-    @property
-    def num_outputs(self) -> int:
-        """Logits per row."""
-
-    def loss_for(self, train_rows: Rows) -> Loss:
-        """The loss, weighted by the class frequencies in these rows alone."""
-
-    def probabilities(self, logits_NA: Tensor) -> Tensor:
-        """(N, A) in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -316,6 +294,10 @@ def class_weights(class_N: Tensor, num_classes: int) -> Tensor:
     """(C,) inverse to the class's frequency in the training fold, mean 1 over the rows, at most 20."""
     count_C = torch.bincount(class_N, minlength=num_classes).float()
     return (len(class_N) / (num_classes * count_C.clamp(min=1))).clamp(max=MAX_WEIGHT)
+
+
+Targets = OccurrenceTargets | ExpressionTargets
+"""Labels of N rows, and how logits relate to them."""
 
 
 def targets_of(frames: LabelledFrames) -> Targets:

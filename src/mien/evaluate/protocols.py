@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.config import SettingsError, build
+from mien.config import build
 from mien.datasets.base import LabelledFrames
 from mien.datasets.label_files import spelling_key
 from mien.registry import nearest
@@ -39,21 +39,15 @@ class Protocol:
     test_parts: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        subjects = [subject for part in self.parts.values() for subject in part]
-        twice = sorted(subject for subject, times in Counter(subjects).items() if times > 1)
-        if twice:
-            raise ProtocolError(
-                f"protocol {self.name}: {', '.join(twice)} would be on both sides of a split; expected every "
-                "subject once, in one part"
-            )
-        seen: dict[str, str] = {}  # `ann` and `Ann` are one person, who would be on both sides of a split
-        for subject in subjects:
-            other = seen.setdefault(spelling_key(subject), subject)
-            if other != subject:
+        seen: dict[str, str] = {}  # `ann` and `Ann` are one person
+        for subject in (subject for part in self.parts.values() for subject in part):
+            key = spelling_key(subject)
+            if key in seen:
                 raise ProtocolError(
-                    f"protocol {self.name}: {other!r} and {subject!r} differ by case, blanks, zeros or signs "
-                    "alone; expected one spelling per person"
+                    f"protocol {self.name}: {seen[key]!r} and {subject!r} would be on both sides of a split; "
+                    "expected every subject once (names that differ by case, blanks, zeros or signs are one)"
                 )
+            seen[key] = subject
         missing = [part for part in self.test_parts if part not in self.parts]
         again = len(set(self.test_parts)) < len(self.test_parts)
         if missing or again or not self.test_parts or len(self.parts) < 2:
@@ -79,49 +73,39 @@ class Protocol:
                 f"{', '.join(unknown[:5])}; known parts: {', '.join(self.parts)}"
             )
         part_N = np.array([part_of[subject] for subject in subject_N.tolist()], np.str_)
-        return [Fold.between(part, part_N != part, part_N == part, subject_N) for part in self.test_parts]
+        folds = [
+            Fold(part, np.flatnonzero(part_N != part), np.flatnonzero(part_N == part))
+            for part in self.test_parts
+        ]
+        for name, train, test in folds:
+            if not (len(train) and len(test)):
+                raise ProtocolError(f"fold {name}: {len(train)} frames to fit on, {len(test)} to test on")
+        return folds
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Rows to fit on and rows to test on; `between` checks that nobody is in both."""
+class Fold(NamedTuple):
+    """Rows to fit on and rows to test on, of different subjects."""
 
     name: str
     train: NDArray[np.int64]
     test: NDArray[np.int64]
 
-    @classmethod
-    def between(
-        cls,
-        name: str,
-        train_N: NDArray[np.bool_],
-        test_N: NDArray[np.bool_],
-        subject_N: NDArray[np.str_],
-    ) -> Fold:
-        """The fold of two masks; ProtocolError when a subject is on both sides or a side is empty."""
-        both = sorted(set(subject_N[train_N].tolist()) & set(subject_N[test_N].tolist()))
-        if both:
-            raise ProtocolError(f"fold {name}: {', '.join(both[:5])} would be in training and in test")
-        if not train_N.any() or not test_N.any():
-            raise ProtocolError(
-                f"fold {name}: {int(train_N.sum())} frames to fit on, {int(test_N.sum())} to test on"
-            )
-        return cls(name, np.flatnonzero(train_N), np.flatnonzero(test_N))
-
 
 def load_protocol(name_or_path: str) -> Protocol:
     """A bundled protocol by name (bp4d-3fold, disfa-3fold), or the JSON file at a path."""
     known = sorted(entry.name.removesuffix(".json") for entry in BUNDLED.iterdir())
-    if name_or_path in known:
-        text = (BUNDLED / f"{name_or_path}.json").read_text(encoding="utf-8")
-    elif Path(name_or_path).is_file():
-        try:
-            text = Path(name_or_path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProtocolError(f"{name_or_path}: cannot be read as text in UTF-8: {error}") from error
-    else:
+    path = BUNDLED / f"{name_or_path}.json" if name_or_path in known else Path(name_or_path)
+    if not path.is_file():
         raise ProtocolError(f"no protocol or file {name_or_path!r}{nearest(name_or_path, known)}")
-    return _parse(text, where=name_or_path)
+    try:
+        values = json.loads(path.read_bytes(), object_pairs_hook=_each_key_once)
+        if not isinstance(values, dict):
+            raise ValueError(f"found a {type(values).__name__}")
+        file = build(_File, values, where="protocol")
+    except (OSError, ValueError) as error:
+        raise ProtocolError(f"{name_or_path}: {error}; {_EXPECTED}") from error
+    tested = tuple(file.parts) if file.test_parts is None else file.test_parts
+    return Protocol(file.name, file.source, file.parts, tested)
 
 
 def protocol_for(dataset: str, frames: LabelledFrames, *, num_folds: int) -> Protocol:
@@ -140,12 +124,12 @@ def protocol_for(dataset: str, frames: LabelledFrames, *, num_folds: int) -> Pro
 
 
 def frame_list_digest(frames: LabelledFrames) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 over the sorted (path, frame) of the frames used."""
+    """`frames_digest` of the frames used."""
     return frames_digest(frames.path_N, frames.frame_N)
 
 
 def frames_digest(path_N: NDArray[np.str_], frame_N: NDArray[np.int64]) -> str:
-    """The digest of `frame_list_digest`, of files and frame numbers."""
+    """The first 16 hexadecimal digits of the SHA-256 over the sorted (path, frame)."""
     lines = sorted(f"{path}\t{frame}" for path, frame in zip(path_N, frame_N, strict=True))
     return _digest("\n".join(lines))
 
@@ -183,25 +167,11 @@ class _File:
     dataset: str = ""
 
 
-def _parse(text: str, *, where: str) -> Protocol:
-    try:
-        values = json.loads(text, object_pairs_hook=lambda pairs: _each_key_once(pairs, where=where))
-        if not isinstance(values, dict):
-            raise ProtocolError(f"{where}: found {type(values).__name__}; {_EXPECTED}")
-        file = build(_File, values, where=where)
-    except json.JSONDecodeError as error:
-        raise ProtocolError(f"{where}, line {error.lineno}: not JSON ({error.msg}); {_EXPECTED}") from error
-    except SettingsError as error:
-        raise ProtocolError(f"{error}; {_EXPECTED}") from error
-    tested = tuple(file.parts) if file.test_parts is None else file.test_parts
-    return Protocol(file.name, file.source, file.parts, tested)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]], *, where: str) -> dict[str, Any]:
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON would silently keep the second of two."""
     twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
     if twice:
-        raise ProtocolError(f"{where}: the key {twice[0]!r} occurs twice; expected it once")
+        raise ValueError(f"the key {twice[0]!r} occurs twice")
     return dict(pairs)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,20 +111,17 @@ class OutOfFold:
 
     def auc(self, labels_NA: Floats) -> Floats:
         """(A,) mean of the folds' ROC-AUC; NaN where no fold has both classes."""
-        return self._mean_of_folds(
-            [roc_auc_per_column(labels_NA[rows], self.score_NA[rows]) for rows in self._folds()]
-        )
+        return self._mean_of_folds(roc_auc_per_column, labels_NA, self.score_NA)
 
     def f1(self, labels_NA: Floats) -> Floats:
         """(A,) mean of the folds' F1."""
-        present_NA = self.score_NA > self.middle_NA
-        counts = [confusion_counts(labels_NA[rows], present_NA[rows]) for rows in self._folds()]
-        return self._mean_of_folds([f1_of_counts(counts_A4) for counts_A4 in counts])
+        return self._mean_of_folds(
+            lambda *rows: f1_of_counts(confusion_counts(*rows)), labels_NA, self.score_NA > self.middle_NA
+        )
 
-    def _folds(self) -> list[NDArray[np.bool_]]:
-        return [self.fold_N == fold for fold in np.unique(self.fold_N)]
-
-    def _mean_of_folds(self, scores_FA: Sequence[Floats]) -> Floats:
+    def _mean_of_folds(self, score: Callable[..., Floats], labels_NA: Floats, found_NA: Floats) -> Floats:
+        folds = [self.fold_N == fold for fold in np.unique(self.fold_N)]
+        scores_FA = [score(labels_NA[rows], found_NA[rows]) for rows in folds]
         return np.array([mean_defined(score_F) for score_F in zip(*scores_FA, strict=True)])
 
 
@@ -142,13 +139,6 @@ def out_of_fold(
         middle_NA[test_N] = _middle(train_NA, readout.scores(train_ND))
         score_NA[test_N] = readout.scores(features_ND[test_N])
     return OutOfFold(score_NA, middle_NA, fold_N)
-
-
-def identity_accuracy(
-    features_ND: Floats, subject_N: NDArray[Any], video_N: NDArray[Any], *, strength: float = 0.1
-) -> float:
-    """Share of frames whose subject is named; see `identity_named`."""
-    return float(identity_named(features_ND, subject_N, video_N, strength=strength)[0].mean())
 
 
 def identity_named(
@@ -219,30 +209,17 @@ def scored_frames(
     )
 
 
-@dataclass(frozen=True)
-class EncoderScores:
-    """Scores per action unit (NaN: undefined) and of identity; see `OutOfFold` and `identity_named`.
+class EncoderScores(NamedTuple):
+    """Scores per action unit (NaN: undefined) and the read-out behind them.
 
-    centred_auc_A: after each video's mean feature is taken away. identity_chance: of naming at random.
+    means: over the action units where they are defined: auc, f1, auc_video_centred (after each video's mean
+    feature is taken away), identity_accuracy (see `identity_named`), identity_chance (of naming at random).
     """
 
     auc_A: Floats
     f1_A: Floats
-    centred_auc_A: Floats
-    identity_accuracy: float
-    identity_chance: float
+    means: dict[str, float]
     out_of_fold: OutOfFold
-
-    @property
-    def means(self) -> dict[str, float]:
-        """One number a score, the unweighted mean over the action units where it is defined."""
-        return {
-            "auc": mean_defined(self.auc_A),
-            "f1": mean_defined(self.f1_A),
-            "auc_video_centred": mean_defined(self.centred_auc_A),
-            "identity_accuracy": self.identity_accuracy,
-            "identity_chance": self.identity_chance,
-        }
 
 
 def score_encoder(encoder: Encoder, frames: ScoredFrames) -> EncoderScores:
@@ -254,26 +231,22 @@ def score_encoder(encoder: Encoder, frames: ScoredFrames) -> EncoderScores:
 
 
 def score_features(
-    features_ND: Floats,
-    occurrence_NA: Floats,
-    subject_N: NDArray[Any],
-    video_N: NDArray[Any],
-    *,
-    num_folds: int = 3,
+    features_ND: Floats, occurrence_NA: Floats, subject_N: NDArray[Any], video_N: NDArray[Any]
 ) -> EncoderScores:
     """The scores of features already made; occurrence 1, 0 or NaN."""
     plain, centred = (
-        out_of_fold(rows_ND, occurrence_NA, subject_N, num_folds=num_folds)
+        out_of_fold(rows_ND, occurrence_NA, subject_N)
         for rows_ND in (features_ND, centred_by_video(features_ND, video_N))
     )
-    return EncoderScores(
-        auc_A=plain.auc(occurrence_NA),
-        f1_A=plain.f1(occurrence_NA),
-        centred_auc_A=centred.auc(occurrence_NA),
-        identity_accuracy=identity_accuracy(features_ND, subject_N, video_N),
-        identity_chance=1.0 / len(np.unique(subject_N)),
-        out_of_fold=plain,
-    )
+    auc_A, f1_A = plain.auc(occurrence_NA), plain.f1(occurrence_NA)
+    means = {
+        "auc": mean_defined(auc_A),
+        "f1": mean_defined(f1_A),
+        "auc_video_centred": mean_defined(centred.auc(occurrence_NA)),
+        "identity_accuracy": float(identity_named(features_ND, subject_N, video_N)[0].mean()),
+        "identity_chance": 1.0 / len(np.unique(subject_N)),
+    }
+    return EncoderScores(auc_A, f1_A, means, plain)
 
 
 def readout_predictions(
@@ -289,24 +262,25 @@ def readout_predictions(
     """For `mien compare`: above 0.5 where the read-out predicts presence; ranked, not calibrated."""
     fold_N = np.char.add("fold", found.fold_N.astype(np.str_))
     fold_of_subject = sorted(dict(zip(frames.subject_N.tolist(), fold_N.tolist(), strict=True)).items())
+    about = About(
+        dataset=str(frames.faces.store.path),
+        system=system,
+        mode="frozen",
+        share_of_labels=1.0,
+        encoder=encoder.source,
+        encoder_sha256=encoder_sha256,
+        contract_digest=encoder.contract.digest,
+        protocol=f"{len(np.unique(fold_N))} folds by person",
+        protocol_source="mien sweep",
+        protocol_digest=hashlib.sha256(json.dumps(fold_of_subject).encode()).hexdigest()[:16],
+        frames_digest=frames_digest(frames.path_N, frames.frame_N),
+        settings=settings,
+        mien_version=__version__,
+        seconds=0.0,
+        notes=("scores of a ridge read-out: ranked, not calibrated",),
+    )
     return Predictions(
-        about=About(
-            dataset=str(frames.faces.store.path),
-            system=system,
-            mode="frozen",
-            share_of_labels=1.0,
-            encoder=encoder.source,
-            encoder_sha256=encoder_sha256,
-            contract_digest=encoder.contract.digest,
-            protocol=f"{len(np.unique(fold_N))} folds by person",
-            protocol_source="mien sweep",
-            protocol_digest=hashlib.sha256(json.dumps(fold_of_subject).encode()).hexdigest()[:16],
-            frames_digest=frames_digest(frames.path_N, frames.frame_N),
-            settings=settings,
-            mien_version=__version__,
-            seconds=0.0,
-            notes=("scores of a ridge read-out: ranked, not calibrated",),
-        ),
+        about=about,
         outputs=outputs,
         path_N=frames.path_N,
         frame_N=frames.frame_N,
@@ -321,11 +295,9 @@ def readout_predictions(
 
 def _middle(labels_NA: Floats, scores_NA: Floats) -> Floats:
     """(A,) halfway between the two classes' mean scores; infinite, never exceeded, where one is missing."""
-    columns = list(zip(labels_NA.T, scores_NA.T, strict=True))
-    middles = [
-        (scores_N[labels_N == 0].mean() + scores_N[labels_N == 1].mean()) / 2
-        if (labels_N == 0).any() and (labels_N == 1).any()
-        else np.inf
-        for labels_N, scores_N in columns
-    ]
-    return np.array(middles)
+    middle_A = np.full(labels_NA.shape[1], np.inf)
+    for column, (labels_N, scores_N) in enumerate(zip(labels_NA.T, scores_NA.T, strict=True)):
+        absent, present = scores_N[labels_N == 0], scores_N[labels_N == 1]
+        if len(absent) and len(present):
+            middle_A[column] = (absent.mean() + present.mean()) / 2
+    return middle_A

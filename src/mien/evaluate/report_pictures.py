@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +39,7 @@ REGIONS: dict[str, tuple[int, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class FeatureMap:
+class FeatureMap(NamedTuple):
     """Points of M frames. The silhouettes are of the features, not of the map; NaN if undefined."""
 
     point_M2: Floats
@@ -92,8 +89,7 @@ def feature_map(features_MD: Floats, present_M: Floats, subject_M: NDArray[np.st
     )
 
 
-@dataclass(frozen=True)
-class ShownFace:
+class ShownFace(NamedTuple):
     """A face (uint8 RGB) and the words below it.
 
     heat_HW: evidence for one region's action units, 0 to 1, a coarse map; None without one.
@@ -104,8 +100,7 @@ class ShownFace:
     heat_HW: Floats | None = None
 
 
-@dataclass(frozen=True)
-class RegionExamples:
+class RegionExamples(NamedTuple):
     """Faces of one region of action units: all recognised correctly, and something recognised wrongly."""
 
     region: str
@@ -113,8 +108,7 @@ class RegionExamples:
     misses: list[ShownFace]
 
 
-@dataclass(frozen=True)
-class ReportPictures:
+class ReportPictures(NamedTuple):
     """Maps of the features of several systems, and faces of one of them; empty where it could not be made.
 
     strip: one column per frame of one video, in the order of time; below each face the nearest frames of
@@ -122,38 +116,35 @@ class ReportPictures:
     """
 
     action_unit: int
-    maps: tuple[tuple[str, FeatureMap], ...]
+    maps: list[tuple[str, FeatureMap]]
     system: str
-    regions: tuple[RegionExamples, ...]
-    strip: tuple[tuple[ShownFace, ...], ...]
+    regions: list[RegionExamples]
+    strip: list[list[ShownFace]]
 
 
 def report_pictures(
     evaluation: Evaluation, systems: Sequence[System], features: Features
 ) -> ReportPictures | None:
     """The first system's faces; None for expressions."""
-    frames, first = evaluation.data.frames, systems[0]
+    data, first, frames = evaluation.data, systems[0], evaluation.data.frames
     if not frames.action_units:
         return None
-    column = column_to_show(frames)
+    column, features_ND = column_to_show(frames), features[first.name]
+    rows = frames_to_map(frames, column)
+    shown = [one.name for one in systems if one.modes != (TrunkMode.ALL,)][:NUM_MAPS]
+    maps = [
+        (name, feature_map(features[name][rows], frames.occurrence_NA[rows, column], frames.subject_N[rows]))
+        for name in (shown if len(rows) >= MIN_FRAMES_OF_A_MAP else ())
+    ]
+    num_neighbours = min(3, len(np.unique(frames.subject_N)) - 1)
+    strip = neighbour_strip(features_ND, frames, num_neighbours=num_neighbours) if num_neighbours else ()
     return ReportPictures(
         frames.action_units[column],
-        tuple(_maps(frames, column, systems, features)),
+        maps,
         first.name,
-        tuple(_regions(evaluation, first, features[first.name])),
-        tuple(_strip(evaluation.data, features[first.name])),
+        _regions(evaluation, first, features_ND),
+        [[_shown(data, int(row)) for row in rows] for rows in strip],
     )
-
-
-def _maps(
-    frames: LabelledFrames, column: int, systems: Sequence[System], features: Features
-) -> Iterator[tuple[str, FeatureMap]]:
-    rows = frames_to_map(frames, column)
-    if len(rows) >= MIN_FRAMES_OF_A_MAP:
-        labels_M, subject_M = frames.occurrence_NA[rows, column], frames.subject_N[rows]
-        shown = [one.name for one in systems if one.modes != (TrunkMode.ALL,)]
-        for name in shown[:NUM_MAPS]:
-            yield name, feature_map(features[name][rows], labels_M, subject_M)
 
 
 def _regions(evaluation: Evaluation, system: System, features_ND: Floats) -> list[RegionExamples]:
@@ -162,24 +153,18 @@ def _regions(evaluation: Evaluation, system: System, features_ND: Floats) -> lis
     features, targets = torch.from_numpy(features_ND), targets_of(frames)
     head = fit_head(features, targets, fold.train, evaluation.settings)
     probability_MA, examples = predict(features, head, targets, fold.test), []
-    show = partial(_mapped, encoder, head.to(encoder.device), evaluation.data)
+    head = head.to(encoder.device)
     for region, members in REGIONS.items():
         columns = [c for c, number in enumerate(frames.action_units) if number in members]
         if columns:
             labels_MA = frames.occurrence_NA[fold.test][:, columns]
             kinds = _hits_and_misses(labels_MA, probability_MA[:, columns], frames.subject_N[fold.test])
             hits, misses = (
-                [show(row, region=region, columns=columns) for row in fold.test[chosen]] for chosen in kinds
+                [_mapped(encoder, head, evaluation.data, row, columns) for row in fold.test[chosen]]
+                for chosen in kinds
             )
             examples.append(RegionExamples(region, hits, misses))
     return examples
-
-
-def _strip(data: LabelledFaces, features_ND: Floats) -> Iterator[tuple[ShownFace, ...]]:
-    num_neighbours = min(3, len(np.unique(data.frames.subject_N)) - 1)
-    if num_neighbours:
-        for rows in neighbour_strip(features_ND, data.frames, num_neighbours=num_neighbours):
-            yield tuple(_shown(data, int(row)) for row in rows)
 
 
 def _shown(data: LabelledFaces, row: int) -> ShownFace:
@@ -212,26 +197,22 @@ def _hits_and_misses(
     labels_MA: Floats, probability_MA: Floats, subject_M: NDArray[np.str_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The surest frames with something present and all right, and the surest wrong ones; of many people."""
-    coded_MA = ~np.isnan(labels_MA)
-    margin_MA = np.where(coded_MA, (2 * np.nan_to_num(labels_MA) - 1) * (2 * probability_MA - 1), np.inf)
-    worst_M = margin_MA.min(axis=1)
-    something_M = (labels_MA == 1).any(axis=1) & np.isfinite(worst_M)
-    hits = np.argsort(-np.where(something_M & (worst_M > 0), worst_M, -np.inf), kind="stable")
-    hits = hits[: int((something_M & (worst_M > 0)).sum())]
-    misses = np.argsort(np.where(something_M, worst_M, np.inf), kind="stable")
-    misses = misses[: int((something_M & (worst_M < 0)).sum())]
-    return _of_different_people(hits, subject_M), _of_different_people(misses, subject_M)
+    margin_MA = (2 * labels_MA - 1) * (2 * probability_MA - 1)
+    worst_M = np.where(np.isnan(margin_MA), np.inf, margin_MA).min(axis=1)
+    something_M = (labels_MA == 1).any(axis=1)
 
+    def surest(chosen_M: NDArray[np.bool_]) -> NDArray[np.int64]:
+        rows = np.flatnonzero(chosen_M & something_M)
+        rows = rows[np.argsort(-np.abs(worst_M[rows]), kind="stable")]
+        _, first = np.unique(subject_M[rows], return_index=True)
+        return rows[np.sort(first)[:PICTURES_OF_A_KIND]]
 
-def _of_different_people(rows: NDArray[np.int64], subject_M: NDArray[np.str_]) -> NDArray[np.int64]:
-    """The first few, each of another person than those before it."""
-    _, first = np.unique(subject_M[rows], return_index=True)
-    return rows[np.sort(first)[:PICTURES_OF_A_KIND]]
+    return surest(worst_M > 0), surest(worst_M < 0)
 
 
 @torch.inference_mode()
 def _mapped(
-    encoder: Encoder, head: ProbeHead, data: LabelledFaces, row: int, *, region: str, columns: Sequence[int]
+    encoder: Encoder, head: ProbeHead, data: LabelledFaces, row: int, columns: Sequence[int]
 ) -> ShownFace:
     frames, inputs = data.frames, encoder.inputs
     picture = data.faces.read(np.array([row]), size_px=inputs.frame_size_px)
@@ -240,12 +221,11 @@ def _mapped(
     )
     probability_A = 1 / (1 + np.exp(-head(maps_NDHW.mean(dim=(2, 3)))[0].cpu().numpy()))
     maps_NAHW, _ = activation_maps(maps_NDHW, head)
-    heat = region_maps(maps_NAHW, frames.action_units)[region][0].float().cpu().numpy()
+    heat = region_map(maps_NAHW[:, columns])[0].float().cpu().numpy()
     first = (inputs.frame_size_px - inputs.input_size_px) // 2
     cut = slice(first, first + inputs.input_size_px)
-    words = [
-        _verdict(frames.action_units[c], frames.occurrence_NA[row, c], probability_A[c]) for c in columns
-    ]
+    units, labels_A = frames.action_units, frames.occurrence_NA[row]
+    words = [_verdict(units[c], labels_A[c], probability_A[c]) for c in columns]
     return ShownFace(picture[0, cut, cut], ", ".join(filter(None, words)), heat)
 
 
@@ -285,12 +265,7 @@ def activation_maps(maps_NDHW: Tensor, head: ProbeHead, *, tolerance: float = 1e
     return maps_NAHW, constant_A
 
 
-def region_maps(maps_NAHW: Tensor, action_units: Sequence[int]) -> dict[str, Tensor]:
-    """(N, H, W) in [0, 1] for each region of the face: its action units' largest map, negative parts cut."""
-    found = {}
-    for region, members in REGIONS.items():
-        columns = [column for column, number in enumerate(action_units) if number in members]
-        if columns:
-            highest_NHW = maps_NAHW[:, columns].amax(dim=1).clamp(min=0)
-            found[region] = highest_NHW / highest_NHW.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-    return found
+def region_map(maps_NAHW: Tensor) -> Tensor:
+    """(N, H, W) in [0, 1]: the largest of the action units' maps, negative parts cut."""
+    highest_NHW = maps_NAHW.amax(dim=1).clamp(min=0)
+    return highest_NHW / highest_NHW.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)

@@ -193,8 +193,6 @@ PERSON = (
     ("identity retrieved", "identity_retrieval"),
     ("silhouette AU", "silhouette_by_action_unit"),
     ("silhouette person", "silhouette_by_subject"),
-    ("neighbours share AUs", "neighbours_share"),
-    ("by chance", "neighbours_share_by_chance"),
     ("R² yaw", "r2_yaw"),
     ("R² pitch", "r2_pitch"),
     ("R² brightness", "r2_brightness"),
@@ -216,9 +214,8 @@ def person_table(persons: Mapping[str, Mapping[str, float]]) -> Table:
         rows,
         "Frozen features. Index: (2 AUC - 1) - (identity - chance) / (1 - chance); above 0 features hold "
         "more of the action than of the person. Identity is named by a linear read-out from other videos of "
-        "the same people; retrieved: the nearest frame of any other video shows the same person. Neighbours: "
-        "overlap of action units with the ten nearest frames of other people. R²: ridge regression across "
-        "people.",
+        "the same people; retrieved: the nearest frame of any other video shows the same person. R²: ridge "
+        "regression across people.",
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.evaluate.metrics import always_on_f1
 from mien.evaluate.predictions import Predictions, mode_name
 from mien.visualise.charts import QUIET, SYSTEMS, chart, heat_map
 
@@ -25,27 +24,6 @@ def styles_of(results: Sequence[Predictions]) -> dict[str, str]:
     """The CSS class of each system's colour, the same in every figure."""
     systems = dict.fromkeys(result.about.system for result in results)
     return {system: f"s{number % len(SYSTEMS)}" for number, system in enumerate(systems)}
-
-
-def f1_against_base_rate(results: Sequence[Predictions], styles: Mapping[str, str]) -> str:
-    """A dot per action unit and system, above the curve of predicting every unit in every frame."""
-
-    def draw(axes: Any) -> None:
-        highest: dict[int, tuple[float, float]] = {}
-        for result in results:
-            f1, rate = ([100 * one.value for one in result.each(score)] for score in ("f1", "base_rate"))
-            axes.plot(rate, f1, "o", ms=6, color=_colour(result.about.system, styles))
-            for unit, x, y in zip(result.action_units, rate, f1, strict=True):
-                if math.isfinite(x) and math.isfinite(y):
-                    highest[unit] = max(highest.get(unit, (x, y)), (x, y), key=lambda point: point[1])
-        axes.set(xlabel="base rate, %", ylabel="F1, %", xlim=(0, None))
-        rates = np.linspace(0, axes.get_xlim()[1] / 100, 101)
-        axes.plot(100 * rates, 100 * always_on_f1(rates), "--", color=QUIET)
-        axes.set_ylim(0)
-        for unit in _apart(highest, axes.transData.transform):
-            axes.annotate(str(unit), highest[unit], (0, 6), textcoords="offset points", ha="center")
-
-    return chart(draw, width=430, height=300, label="F1 against base rate")
 
 
 def f1_against_share(results: Sequence[Predictions], styles: Mapping[str, str]) -> tuple[str, Key]:
@@ -150,13 +128,3 @@ def overlay(
 
 def _colour(system: str, styles: Mapping[str, str]) -> str:
     return SYSTEMS[int(styles[system][1:])]
-
-
-def _apart(places: Mapping[int, tuple[float, float]], to_points: Callable[[Any], Any]) -> list[int]:
-    """Units whose numbers fit above their dots, from the top: one that would cover another is left out."""
-    kept: dict[int, Any] = {}
-    for unit, place in sorted(places.items(), key=lambda item: -item[1][1]):
-        x, y = to_points(place)
-        if all(abs(x - u) > 14 or abs(y - v) > 11 for u, v in kept.values()):
-            kept[unit] = (x, y)
-    return list(kept)

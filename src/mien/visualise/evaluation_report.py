@@ -12,32 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from mien.evaluate import tables
 from mien.evaluate.metrics import Interval
 from mien.evaluate.predictions import MEAN, Comparison, Predictions, compare, confusion_of, scores_table
-from mien.evaluate.tables import (
-    Table,
-    ablation_table,
-    as_latex,
-    as_markdown,
-    auc_table,
-    comparison_table,
-    expression_table,
-    f1_table,
-    modes_table,
-    paper_rows,
-    person_table,
-    summary_table,
-)
 from mien.io import write_bytes
-from mien.visualise.evaluation_figures import (
-    confusion,
-    f1_against_base_rate,
-    f1_against_share,
-    feature_map,
-    identity_plane,
-    overlay,
-    styles_of,
-)
+from mien.visualise import evaluation_figures as figures
 from mien.visualise.page_parts import picture_url, template
 
 if TYPE_CHECKING:
@@ -86,7 +65,7 @@ class Report:
         texts = {
             "report.html": template("evaluation.html").render(report=self, **self._figures()),
             "report.md": self._markdown(),
-            "tables.tex": "\n".join(as_latex(table) for table in self.tables),
+            "tables.tex": "\n".join(tables.as_latex(table) for table in self.tables),
             "scores.csv": scores_table(self.results).to_csv(index=False, lineterminator="\n", na_rep="nan"),
         }
         if self.persons or self.more_facts:
@@ -210,35 +189,35 @@ class Report:
     @property
     def ranking(self) -> list[Bar]:
         """The headline results and the paper's two reference rows, best first."""
-        styles = styles_of(self.results)
+        styles = figures.styles_of(self.results)
         bars = []
         for one in self.headline:
             mean = one.mean_score
             percent = (100 * value for value in (mean.value, mean.low, mean.high))
             bars.append(Bar(one.label, _interval(mean), *percent, styles[one.about.system]))
-        for row in paper_rows(self.title):
+        for row in tables.paper_rows(self.title):
             if row.method in _PUBLISHED_ABOVE:
                 label, text = f"{row.method}, as published", f"{row.average:.1f} %"
                 bars.append(Bar(label, text, row.average, row.average, row.average, "published"))
         return sorted(bars, key=lambda bar: -_or_least(bar.score))
 
     @cached_property
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[tables.Table]:
         """All tables, in the order of report.md."""
         first = self.results[0]
         names = [f"AU{number}" for number in first.action_units] or first.outputs
-        differences = [comparison_table(self.comparisons, names)] if self.comparisons else []
+        differences = [tables.comparison_table(self.comparisons, names)] if self.comparisons else []
         if not first.action_units:
-            return [expression_table(self.results), *differences]
+            return [tables.expression_table(self.results), *differences]
         several = len({one.about.mode for one in self.results}) > 1
         return [
-            *([modes_table(self.results)] if several else []),
-            f1_table(self.results),
+            *([tables.modes_table(self.results)] if several else []),
+            tables.f1_table(self.results),
             *differences,
-            *([person_table(self.persons)] if self.persons else []),
-            summary_table(self.results),
-            auc_table(self.results),
-            *ablation_table(self.title),
+            *([tables.person_table(self.persons)] if self.persons else []),
+            tables.summary_table(self.results),
+            tables.auc_table(self.results),
+            *tables.ablation_table(self.title),
         ]
 
     @property
@@ -279,28 +258,26 @@ class Report:
 
     def _figures(self) -> dict[str, Any]:
         """What the template shows besides: figures and faces, empty where they do not apply."""
-        shown, styles = self.headline, styles_of(self.results)
+        styles = figures.styles_of(self.results)
         has_units = bool(self.results[0].action_units)
-        share_figure, share_key = f1_against_share(self.results, styles) if has_units else ("", ())
+        share_figure, share_key = figures.f1_against_share(self.results, styles) if has_units else ("", ())
         highest = [bar.high for bar in self.ranking if math.isfinite(bar.high)]
         return {
             "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
-            "floor": 100 * shown[0].average("always_on") if has_units else None,
+            "floor": 100 * self.headline[0].average("always_on") if has_units else None,
             "first_tables": _ABOVE_FIGURES,
-            "identity_figure": identity_plane(self.persons, styles),
+            "identity_figure": figures.identity_plane(self.persons, styles),
             "identity_key": [(styles[name], name) for name in self.persons],
             "confusions": [
-                (one.label, confusion(confusion_of(one), one.outputs))
+                (one.label, figures.confusion(confusion_of(one), one.outputs))
                 for one in self.results
                 if not has_units and one.about.share_of_labels == 1
             ],
-            "rate_figure": f1_against_base_rate(shown, styles) if has_units else "",
-            "rate_key": [(styles[one.about.system], one.label) for one in shown],
             "share_figure": share_figure,
             "share_key": share_key,
-            "feature_map": feature_map,
+            "feature_map": figures.feature_map,
             "picture_url": picture_url,
-            "overlay": overlay,
+            "overlay": figures.overlay,
         }
 
     def _markdown(self) -> str:
@@ -308,7 +285,7 @@ class Report:
         lines += [f"**Warning: {line}**\n" for line in self.alarms]
         lines += [self.scope, "", f"**{self.best}** {' '.join(self.lines)}", ""]
         lines += [f"- {line}" for line in self.sentences]
-        lines += ["", *(as_markdown(table) for table in self.tables), "## What was tested", ""]
+        lines += ["", *(tables.as_markdown(table) for table in self.tables), "## What was tested", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
         lines += [f"- {line}" for line in (*self.counts, *self.notes)]
         return "\n".join(lines) + "\n"
