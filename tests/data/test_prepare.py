@@ -255,18 +255,6 @@ def test_another_file_of_a_name_that_the_store_has_is_refused(plant, tmp_path):
         prepare_planted(tmp_path / "y", tmp_path / "store")
 
 
-def test_a_file_that_the_store_has_under_another_name_is_refused(plant, tmp_path):
-    files = [tmp_path / "x/a.mp4", tmp_path / "y/a.mp4"]
-    for file in files:
-        plant(file, "L" * 5)
-    prepare_planted(files[0], tmp_path / "one")
-    with pytest.raises(StoreError, match=r"x/a\.mp4 is in .*one already, as 'a\.mp4'; now .*/x/a\.mp4'"):
-        prepare_planted(files, tmp_path / "one")
-    assert len(prepare_planted(files, tmp_path / "both")) == 2
-    with pytest.raises(StoreError, match=r"y/a\.mp4 is in .*both already, as '.*/y/a\.mp4'; now .* 'a\.mp4'"):
-        prepare_planted(files[1], tmp_path / "both")
-
-
 def test_faces_refused_beside_others_are_counted_in_the_account(plant, tmp_path):
     path = tmp_path / "a.mp4"
     plant(path, "L" * 5)

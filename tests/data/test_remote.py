@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import threading
-import warnings
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -228,10 +227,9 @@ def test_a_file_over_http_that_changed_in_equal_size_is_another(website):
         ({"sha": "a"}, {"sha": "b"}),  # GitHub
     ],
 )
-def test_what_a_file_system_tells_of_a_change_is_the_version(monkeypatch, recwarn, before, after):
+def test_what_a_file_system_tells_of_a_change_is_the_version(monkeypatch, before, after):
     versions = [listed_as(monkeypatch, {"size": 6, **told}).version for told in (before, before, after)]
     assert versions[0] == versions[1] != versions[2]
-    assert not recwarn
 
 
 def listed_as(monkeypatch, info):
@@ -242,16 +240,6 @@ def listed_as(monkeypatch, info):
         )
     (file,) = list_remote("memory://v")
     return file
-
-
-def test_where_size_is_all_that_is_told_it_is_said_once(monkeypatch):
-    remote._warn_that_only_size_is_known.cache_clear()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        versions = {listed_as(monkeypatch, {"size": 6}).version for _ in range(3)}
-    assert len(versions) == 1
-    assert [str(one.message).split(":")[0] for one in said] == ["memory"]
-    assert "replaced by another of the same size will not be noticed" in str(said[0].message)
 
 
 def test_names_that_lead_out_of_a_store_are_left_aside(monkeypatch, tmp_path):

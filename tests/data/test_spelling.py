@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from mien.data.sources import SourceError, find_sources
+from mien.data.sources import SourceError, list_sources
 from mien.data.spelling import spelt_as_on_disk
 from mien.datasets.table import Table
 from mien.detect.media import MediaError, list_media
@@ -25,11 +25,11 @@ def spelt(request, tmp_path):
 
 def test_a_source_is_found_by_either_normal_form(spelt):
     folder, there, asked = spelt
-    (found,) = find_sources([folder / asked]).sources
+    (found,) = list_sources([folder / asked]).sources
     assert found.path == folder / there
     (medium,) = list_media([folder / asked]).media
     assert medium.files[0].path == folder / there
-    (of_folder,) = find_sources([folder]).sources
+    (of_folder,) = list_sources([folder]).sources
     assert of_folder.identity == COMPOSED
 
 
@@ -39,7 +39,7 @@ def test_a_list_and_a_table_name_files_as_another_system_does(spelt, separator):
     asked = asked.replace("/", separator)
     with (folder / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "identity"], [asked, DECOMPOSED]])
-    (found,) = find_sources([folder / "list.csv"]).sources
+    (found,) = list_sources([folder / "list.csv"]).sources
     assert (found.path, found.identity) == (folder / there, COMPOSED)
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "subject", "frame", "AU12"], [asked, "s", 0, 1]])
@@ -64,7 +64,7 @@ def test_a_name_that_only_looks_alike_is_shown_by_its_letters(tmp_path):
     (tmp_path / "\u0441lip.mp4").touch()  # a Cyrillic letter
     says = r"clip.mp4 does not exist; 'clip.mp4' is asked for, there is '\\u0441lip.mp4'"
     with pytest.raises(SourceError, match=says):
-        find_sources([tmp_path / "clip.mp4"])
+        list_sources([tmp_path / "clip.mp4"])
     with pytest.raises(MediaError, match=says):
         list_media([tmp_path / "clip.mp4"])
 

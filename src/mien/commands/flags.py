@@ -136,7 +136,7 @@ def add_store_cache(parser: argparse._ActionsContainer) -> None:
 
 
 def add_identities(parser: argparse._ActionsContainer) -> None:
-    """`--identities CSV|PATTERN`; for `mien.data.sources.find_sources`."""
+    """`--identities CSV|PATTERN`; for `mien.data.sources.list_sources`."""
     parser.add_argument(
         "--identities",
         default="",

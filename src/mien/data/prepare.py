@@ -18,7 +18,7 @@ from mien.data.jobs import Died, Event, Finished, FrameProgress, Progress, Repor
 from mien.data.parts import Fingerprint, Part, assemble, read_part, read_rows, unfinish, write_part
 from mien.data.progress import FileProgress, with_bar
 from mien.data.remote import RemoteError, copy_here, hash_remote, is_url, look_at
-from mien.data.sources import WHOLE, Shard, Source, other_name
+from mien.data.sources import WHOLE, Shard, Source
 from mien.data.spelling import path_exists
 from mien.data.store_layout import (
     TEMPORARY,
@@ -149,7 +149,6 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     for source in with_bar(sources, total=len(sources), unit="videos", desc="earlier work "):
         path = store / part_path(source.video)
         if not path_exists(path):
-            _refuse_second_name(store, source)
             pending.append(source)
             continue
         part = read_part(path)
@@ -247,17 +246,6 @@ def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreada
             "called so already. Give the folder above both, or prepare them into two stores."
         )
     return "changed"
-
-
-def _refuse_second_name(store: Path, source: Source) -> None:
-    """StoreError if an earlier run stored this file under another name."""
-    name = other_name(source)
-    path = store / part_path(name)
-    if name and path_exists(path) and read_part(path).fingerprint.path == source.where:
-        raise StoreError(
-            f"{source.where} is in {store} already, as {name!r}; now it would be called {source.video!r}. "
-            "Give the same files as then, or prepare them into another store."
-        )
 
 
 def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:

@@ -6,11 +6,9 @@ import errno
 import hashlib
 import re
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -61,10 +59,7 @@ def path_or_url(text: str) -> Path | str:
 
 
 def list_remote(url: str) -> list[RemoteFile]:
-    """The files below a URL (or the file there), none hidden, by name. RemoteError, MissingDriverError.
-
-    Warns once per host if a file replaced by one of the same size would go unnoticed.
-    """
+    """The files below a URL (or the file there), none hidden, by name. RemoteError, MissingDriverError."""
     system, root = _open(url)
     found: dict[str, dict[str, Any]] = _tried(lambda: system.find(root, detail=True), url)
     files = []
@@ -88,7 +83,7 @@ def require_readable(url: str) -> None:
 
 
 def look_at(url: str) -> RemoteFile:
-    """One file as it is now. RemoteError; warns as `list_remote` does."""
+    """One file as it is now. RemoteError."""
     system, path = _open(url)
     return _described(url, "", _info(system, path, url))
 
@@ -162,8 +157,6 @@ def _tried(ask: Callable[[], Answer], url: str) -> Answer:
 
 def _info(system: Any, place: str, url: str) -> dict[str, Any]:
     info: dict[str, Any] = _tried(lambda: system.info(place), url)
-    if not _version_of(info):
-        _warn_that_only_size_is_known("{0.scheme}://{0.netloc}".format(urlsplit(url)))
     return info
 
 
@@ -175,12 +168,3 @@ def _described(url: str, name: str, info: dict[str, Any]) -> RemoteFile:
 
 def _version_of(info: dict[str, Any]) -> str:
     return next((f"{key}={info[key]}" for key in _VERSIONS if info.get(key)), "")
-
-
-@cache
-def _warn_that_only_size_is_known(host: str) -> None:
-    warnings.warn(
-        f"{host} reports neither a digest of a file nor when it changed: a file replaced by another of the "
-        "same size will not be noticed",
-        stacklevel=4,
-    )

@@ -6,9 +6,9 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 from mien.data.remote import RemoteError, RemoteFile, is_url, list_remote, look_at, require_readable
@@ -43,8 +43,7 @@ class Source:
     """One file to prepare.
 
     `video` is its unique name in the store: identity/video/utterance in a VoxCeleb2 tree, otherwise the path
-    below the given folder, or the whole path if two files share that one. `identity` is the person it shows,
-    according to `identity_from`.
+    below the given folder. `identity` is the person it shows, according to `identity_from`.
     """
 
     path: Path
@@ -70,9 +69,7 @@ class Source:
     def without_place(self, message: str) -> str:
         """A message about the file without its path in front, or with its URL for the path of its copy."""
         if not self.url:
-            return message.removeprefix(
-                f"{storable(str(self.path))}: "
-            )  # messages are shown beside the name of the video
+            return message.removeprefix(f"{storable(str(self.path))}: ")  # shown beside the video's name
         if self.path.is_absolute():
             message = message.replace(storable(str(self.path.parent)), self.url.rpartition("/")[0])
         return message if self.url in message else f"{self.url}: {message}"
@@ -127,22 +124,11 @@ WHOLE = Shard()
 
 
 def list_sources(given: Sequence[Path | str], *, identities: str = "") -> Listing:
-    """All files that `given` (files, folders, CSVs, URLs) names, each once, for one store.
-
-    SourceError as for `find_sources`, and if two files would get the same name in the store (the same
-    utterance of a VoxCeleb2 tree).
-    """
-    listing = find_sources(given, take_urls=True, identities=identities)
-    _refuse_same_names(listing.sources)
-    return listing
-
-
-def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identities: str = "") -> Listing:
-    """All files that `given` (files, folders, CSVs) names, each once.
+    """All files that `given` (files, folders, CSVs, URLs) names, each once.
 
     A CSV overrides the identity of a file that another source names too; `identities` overrides that of all
-    files (see `with_identities`). With `take_urls`, URLs are listed like folders, and CSVs may contain URLs.
-    SourceError if something is missing or unreadable, or if nothing is found.
+    files (see `with_identities`). SourceError if something is missing or unreadable, if nothing is found, or
+    if two files would get the same name.
     """
     found: dict[str, Source] = {}
     rows: dict[str, Source] = {}
@@ -150,7 +136,7 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identi
     for one in given:
         path = Path(one) if is_url(one) else spelt_as_on_disk(Path(one))
         if path.suffix.lower() == ".csv" and not is_url(one):
-            rows |= {_key(source): source for source in _in_csv(path, take_urls=take_urls)}
+            rows |= {_key(source): source for source in _in_csv(path)}
             continue
         sources, others = _behind(str(one)) if is_url(one) else _at_path(path)
         found |= {_key(source): source for source in sources}
@@ -164,44 +150,22 @@ def find_sources(given: Sequence[Path | str], *, take_urls: bool = False, identi
             f"no video in {', '.join(str(path) for path in given) or 'no source'} "
             f"(other files: {num_other_files}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
-    distinct = with_distinct_names(list(found.values()))
-    if identities:
-        distinct = with_identities(distinct, identities)
-    return Listing(tuple(sorted(distinct, key=lambda source: source.video)), num_other_files)
+    sources = sorted(found.values(), key=lambda source: source.video)
+    refuse_same_names(sources)
+    return Listing(tuple(with_identities(sources, identities) if identities else sources), num_other_files)
 
 
-def with_distinct_names(sources: Sequence[Source]) -> list[Source]:
-    """Name files by their whole paths if they share a path below the given folders; likewise their
-    identities, if these are file names. Example: `a/1.mp4` and `b/1.mp4`, given as files.
-    """
-    times = Counter(source.video for source in sources)
-    return [
-        _named_by_whole_path(source)
-        if times[source.video] > 1 and source.video == source.source_path
-        else source
-        for source in sources
-    ]
-
-
-def other_name(source: Source) -> str:
-    """The name that the file gets if other files are given too; "" in a VoxCeleb2 tree.
-
-    The whole path for a file named by the path below the given folder, and the reverse.
-    """
-    whole = _whole_path(source)
-    return {source.source_path: whole, whole: source.source_path}.get(source.video, "")
-
-
-def _named_by_whole_path(source: Source) -> Source:
-    name = _whole_path(source)
-    identity = name if source.identity_from == FILE_NAMES else source.identity
-    return replace(source, video=name, identity=identity)
-
-
-def _whole_path(source: Source) -> str:
-    """Without leading slash or protocol, so that names stay inside the store."""
-    parts = Path(os.path.abspath(source.path)).parts[1:]  # noqa: PTH100 -- without `..`, links as they are
-    return storable(source.url.partition("://")[2].lstrip("/") or "/".join(parts))
+def refuse_same_names(sources: Iterable[Source]) -> None:
+    """SourceError if two files have the same name: one utterance of VoxCeleb2, or one path in two folders."""
+    named: dict[str, Source] = {}
+    for source in sources:
+        other = named.setdefault(source.video, source)
+        if other is not source:
+            raise SourceError(
+                f"{other.url or other.path} and {source.url or source.path} would both be called "
+                f"{source.video!r}. Give the folder above both, so that their paths differ, or give them to "
+                "two runs."
+            )
 
 
 def with_identities(sources: Sequence[Source], given: str) -> list[Source]:
@@ -211,7 +175,7 @@ def with_identities(sources: Sequence[Source], given: str) -> list[Source]:
     SourceError if it is not, and if a file gets no identity.
     """
     if given.lower().endswith(".csv"):
-        rows = {_key(row): row for row in _in_csv(spelt_as_on_disk(Path(given)), take_urls=True)}
+        rows = {_key(row): row for row in _in_csv(spelt_as_on_disk(Path(given)))}
         came_from = Path(given).name
         listed = (rows.get(_key(source)) for source in sources)
         found = [row.identity if row and row.identity_from == came_from else "" for row in listed]
@@ -295,24 +259,24 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _source(path: Path, *, root: Path) -> Source:
-    relative = PurePosixPath(storable(path.relative_to(root).as_posix()))
+def _source(path: Path, relative: PurePath) -> Source:
+    """The file at `path`, named by its path `relative` to what was given."""
+    name = storable(relative.as_posix())
     voxceleb = voxceleb_names(path)
     if voxceleb is not None:
-        name = storable("/".join(voxceleb))
-        return Source(path, name, voxceleb[0], str(relative), identity_from=VOXCELEB)
-    first = relative.parts[0]  # the sub-folder, or the file itself if it lies in the given folder
-    origin = "sub-folders" if len(relative.parts) > 1 else FILE_NAMES
-    return Source(path, str(relative), normal_form(first), str(relative), identity_from=origin)
+        return Source(path, storable("/".join(voxceleb)), voxceleb[0], name, identity_from=VOXCELEB)
+    first, *below = name.split("/")  # the sub-folder, or the file itself if it lies in the given folder
+    origin = "sub-folders" if below else FILE_NAMES
+    return Source(path, name, normal_form(first), name, identity_from=origin)
 
 
 def _at_path(path: Path) -> tuple[list[Source], int]:
     """A file, or the videos below a folder; and the number of other files. Hidden ones are neither."""
     if not path.is_dir():
         _require_file(path, where="")
-        return [_source(path, root=path.parent)], 0
+        return [_source(path, Path(path.name))], 0
     files = list(walk_files(path, seen=set()))
-    videos = [_source(file, root=path) for file in files if _is_video(file.name)]
+    videos = [_source(file, file.relative_to(path)) for file in files if _is_video(file.name)]
     return videos, len(files) - len(videos)
 
 
@@ -329,14 +293,12 @@ def _behind(url: str) -> tuple[list[Source], int]:
 
 
 def _is_video(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _remote(file: RemoteFile) -> Source:
     path = Path(file.url)
-    name = file.name or path.name
-    root = path.parents[len(PurePosixPath(name).parts) - 1]
-    return replace(_source(root / name, root=root), url=file.url, listed=file)
+    return replace(_source(path, PurePath(file.name or path.name)), url=file.url, listed=file)
 
 
 def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
@@ -360,7 +322,7 @@ def walk_files(folder: Path, *, seen: set[str]) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _in_csv(path: Path, *, take_urls: bool) -> Iterator[Source]:
+def _in_csv(path: Path) -> Iterator[Source]:
     """The source of each row; `identity_from` is the CSV's name where the row gives an identity."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -373,8 +335,6 @@ def _in_csv(path: Path, *, take_urls: bool) -> Iterator[Source]:
     seen: dict[str, int] = {}
     for line, row in rows:
         where, given = f"{path}, line {line}", (row["path"] or "").strip()
-        if is_url(given) and not take_urls:
-            raise SourceError(f"{where}: URLs are read by `mien prepare` alone; copy the file here first")
         source = _listed_url(given, where=where) if is_url(given) else _listed_file(given, path, where=where)
         identity = normal_form((row.get("identity") or "").strip())
         if identity:
@@ -391,17 +351,12 @@ def _listed_file(given: str, table: Path, *, where: str) -> Source:
     """The file that a row of a CSV names."""
     if not given:
         raise SourceError(f"{where}: the path is empty")
-    folder = table.parent
-    file = spelt_as_on_disk(folder / given)
+    file = spelt_as_on_disk(table.parent / given)
     _require_file(file, where=f"{where}: ")
-    inside = Path(os.path.relpath(file, folder))
+    inside = Path(os.path.relpath(file, table.parent))
     if ".." in inside.parts:  # a name in the store stays inside the store
         inside = Path(*file.resolve().parts[1:])
-    source = _source(folder / inside, root=folder)
-    voxceleb = voxceleb_names(file)
-    if voxceleb:
-        source = replace(source, identity=voxceleb[0], identity_from=VOXCELEB)
-    return replace(source, path=file)
+    return _source(file, inside)
 
 
 def _listed_url(url: str, *, where: str) -> Source:
@@ -410,12 +365,10 @@ def _listed_url(url: str, *, where: str) -> Source:
         require_readable(url)
     except RemoteError as error:
         raise SourceError(f"{where}: {error}") from error
-    protocol, _, place = url.partition("://")
-    parts = PurePosixPath(place.lstrip("/")).parts
-    if not parts or ".." in parts:
+    place = PurePath(url.partition("://")[2].lstrip("/"))
+    if not place.parts or ".." in place.parts:
         raise SourceError(f"{where}: {url} names no file")
-    root = Path(f"{protocol}:")
-    return replace(_source(root.joinpath(*parts), root=root), path=Path(url), url=url)
+    return replace(_source(Path(url), place), url=url)
 
 
 def _require_file(path: Path, *, where: str) -> None:
@@ -423,18 +376,6 @@ def _require_file(path: Path, *, where: str) -> None:
         raise SourceError(f"{where}{path} is a folder, expected a file")
     if not path.exists():
         raise SourceError(f"{where}{missing(path)}")
-
-
-def _refuse_same_names(sources: Sequence[Source]) -> None:
-    named: dict[str, Source] = {}
-    for source in sources:
-        other = named.setdefault(source.video, source)
-        if other is not source:
-            raise SourceError(
-                f"{other.url or other.path} and {source.url or source.path} would both be called "
-                f"{source.video!r} in the store. "
-                "Give the folder above both, so that their paths differ, or prepare them into two stores."
-            )
 
 
 def _key(source: Source) -> str:

@@ -30,10 +30,10 @@ from mien.data.sources import (
     VIDEO_SUFFIXES,
     Source,
     SourceError,
-    find_sources,
     identities_in_words,
     identities_of,
-    with_distinct_names,
+    list_sources,
+    refuse_same_names,
     with_identities,
 )
 from mien.data.spelling import spelt_as_on_disk
@@ -381,15 +381,18 @@ def sort_by_kind(
     with_videos = [path for path in others if _may_hold_videos(path)]
     if not (stores or pictures or with_videos):
         raise SourceError(f"no store, video or picture in {', '.join(map(str, sources))}")
-    videos = list(find_sources(with_videos).sources) if with_videos else []
-    pictures = with_distinct_names(pictures)
+    videos = list(list_sources(with_videos).sources) if with_videos else []
+    for video in videos:
+        if video.url:
+            raise SourceError(f"{video.url}: URLs are read by `mien prepare` alone; copy the file here first")
+    refuse_same_names(pictures)
     if identities:
         pictures, videos = with_identities(pictures, identities), with_identities(videos, identities)
     return stores, pictures, videos
 
 
 def _may_hold_videos(given: Path) -> bool:
-    """Whether `find_sources` should see it: everything but pictures and folders without a video."""
+    """Whether `list_sources` should see it: everything but pictures and folders without a video."""
     if given.is_dir():
         return any(path.suffix.lower() in VIDEO_SUFFIXES for path in given.rglob("*"))
     return given.suffix.lower() not in PICTURE_SUFFIXES
