@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from mien.config import build, override
     from mien.data.accounts import format_accounts
     from mien.data.prepare import prepare
-    from mien.data.progress import FileProgress
     from mien.data.sources import Shard, list_sources
     from mien.data.store import StoreSummary, TrackStore
     from mien.data.store_writer import PrepareSettings
@@ -61,18 +60,16 @@ def run(args: argparse.Namespace) -> int:
     print(listing.in_words())
     if len(sources) < len(listing.sources):
         print(f"{len(sources):,} of these videos are in shard {shard}")
-    with FileProgress() as bar:
-        accounts = prepare(
-            sources,
-            args.out,
-            FaceTracking(settings.tracking, models=args.finder),
-            settings=settings,
-            workers=args.workers,
-            progress=bar,
-            shard=shard,
-            strict=args.strict,
-            cluster=args.cluster,
-        )
+    accounts = prepare(
+        sources,
+        args.out,
+        FaceTracking(settings.tracking, models=args.finder),
+        settings=settings,
+        workers=args.workers,
+        shard=shard,
+        strict=args.strict,
+        cluster=args.cluster,
+    )
     print(format_accounts(accounts))
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())
     print(f"{args.out}: look at it with `mien inspect {args.out}`")

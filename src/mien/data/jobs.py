@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +18,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Job_contra = TypeVar("Job_contra", contravariant=True)
-Result_co = TypeVar("Result_co", covariant=True)
 
 Report = Callable[[Any], None]
 Environment = Mapping[str, str]
@@ -43,15 +42,10 @@ class MissingRayError(ValueError):
     """Ray is not installed."""
 
 
-class ClusterAddressError(ValueError):
-    """A local cluster would listen beyond this machine."""
+Work: TypeAlias = Callable[[Job, Report], Result]
+"""What a worker does with a job: an OSError ends the whole run, any other exception fails this job alone.
 
-
-class Work(Protocol[Job_contra, Result_co]):
-    """What a worker does with a job. Work, jobs and results are pickled."""
-
-    def __call__(self, job: Job_contra, report: Report, /) -> Result_co:
-        """The result. An OSError ends the whole run, any other exception fails this job alone."""
+Work, jobs and results are pickled."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +145,16 @@ def _run_in_processes(
     environments: Sequence[Environment],
     max_deaths_in_a_row: float,
 ) -> Iterator[Event[Job, Result]]:
-    pool: dict[Connection, _Worker[Job]] = {}
+    pool: dict[Connection, _Worker] = {}
     deaths_in_a_row = 0
     try:
         packed = pickle.dumps(work)
-        for number, job in enumerate(itertools.islice(waiting, workers)):
-            worker = _Worker(job, environments[number % len(environments)])
-            pool[worker.connection] = worker
-        for worker in pool.values():  # after all were started, so that they import at the same time
+        started = [
+            _Worker(job, environment)
+            for environment, job in zip(itertools.cycle(environments), itertools.islice(waiting, workers))
+        ]
+        pool = {worker.connection: worker for worker in started}
+        for worker in started:  # after all were started, so that they import at the same time
             worker.begin(packed)
         while pool:
             for connection in wait(list(pool)):
@@ -167,20 +163,25 @@ def _run_in_processes(
                 yield event
                 if isinstance(event, Progress):
                     continue
-                killed = isinstance(event, Died) and not event.by_exception
-                deaths_in_a_row = deaths_in_a_row + 1 if killed else 0
+                was_killed = isinstance(event, Died) and not event.by_exception
+                deaths_in_a_row = deaths_in_a_row + 1 if was_killed else 0
                 if deaths_in_a_row >= max_deaths_in_a_row:
-                    assert isinstance(event, Died)
                     raise WorkersDieError(
-                        f"{deaths_in_a_row} processes in a row died, the last one {event.how}. Fewer workers "
-                        "need less memory (--workers 1); what is finished is kept, the same command goes on."
+                        f"{deaths_in_a_row} processes in a row died, the last one {worker.how_it_ended()}. "
+                        "Fewer workers need less memory (--workers 1); what is finished is kept, the same "
+                        "command goes on."
                     )
-                del pool[worker.connection]
                 for job in itertools.islice(waiting, 1):
-                    successor = worker.go_on(packed, job)
-                    pool[successor.connection] = successor
+                    if was_killed:
+                        del pool[worker.connection]
+                        worker = _Worker(job, worker.environment)
+                        pool[worker.connection] = worker
+                        worker.begin(packed)
+                    else:
+                        worker.give(job)
                     break
                 else:
+                    del pool[worker.connection]
                     worker.dismiss()
     finally:
         for worker in pool.values():
@@ -189,10 +190,10 @@ def _run_in_processes(
             worker.dismiss()
 
 
-class _Worker(Generic[Job]):
+class _Worker:
     """A process that does one job at a time, and the job."""
 
-    def __init__(self, job: Job, environment: Environment) -> None:
+    def __init__(self, job: Any, environment: Environment) -> None:
         self.job = job
         self.environment = environment
         context = multiprocessing.get_context("spawn")  # a fork does not survive threads
@@ -207,32 +208,28 @@ class _Worker(Generic[Job]):
         # Not as arguments of the process: that would block forever if it dies before reading them.
         with suppress(OSError):
             self.connection.send_bytes(packed)
-            self.connection.send(self.job)
+        self.give(self.job)
 
-    def go_on(self, packed: bytes, job: Job) -> _Worker[Job]:
-        """Send the next job; to a new process if this one has died."""
-        try:
-            self.connection.send(job)
-        except OSError:
-            self.process.join()
-            successor = _Worker(job, self.environment)
-            successor.begin(packed)
-            return successor
+    def give(self, job: Any) -> None:
+        """Send a job; if the process has died, the next event says so."""
         self.job = job
-        return self
+        with suppress(OSError):
+            self.connection.send(job)
 
-    def next_event(self) -> Event[Job, Any]:
+    def next_event(self) -> Event[Any, Any]:
         try:
             kind, content = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            return Died(self.job, _how_it_ended(self.process.exitcode))
-        if kind == "error":
-            raise content
-        if kind == "fault":
-            self.process.join()
-            return Died(self.job, content, by_exception=True)
-        return Progress(self.job, content) if kind == "progress" else Finished(self.job, content)
+            return Died(self.job, self.how_it_ended())
+        return Progress(self.job, content) if kind == "progress" else _event(self.job, kind, content)
+
+    def how_it_ended(self) -> str:
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
     def dismiss(self) -> None:
         self.connection.close()
@@ -243,26 +240,33 @@ def _serve(connection: Connection) -> None:
     """The main function of a worker. It ends with the connection, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # the work may handle it
-    _use_one_opencv_thread()
     work: Work[Any, Any] = pickle.loads(connection.recv_bytes())  # noqa: S301  our parent's, not from a file
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        try:
-            connection.send(("finished", work(job, lambda report: connection.send(("progress", report)))))
-        except OSError as error:
-            connection.send(("error", error))
-        except Exception as error:
-            connection.send(("fault", f"{type(error).__name__}: {error}"))
-            raise
+        connection.send(_tried(work, job, lambda report: connection.send(("progress", report))))
 
 
-def _use_one_opencv_thread() -> None:
+def _tried(work: Work[Any, Any], job: Any, report: Report) -> tuple[str, Any]:
+    """How a worker fared with a job, for `_event`."""
     import cv2  # here, because commands import this module to print their help
 
     cv2.setNumThreads(1)
+    try:
+        return "finished", work(job, report)
+    except OSError as error:
+        return "error", error
+    except Exception as error:  # noqa: BLE001  reported as the job's own fault
+        traceback.print_exc()
+        return "fault", f"{type(error).__name__}: {error}"
+
+
+def _event(job: Job, kind: str, content: Any) -> Finished[Job, Any] | Died[Job]:
+    if kind == "error":
+        raise content
+    return Died(job, content, by_exception=True) if kind == "fault" else Finished(job, content)
 
 
 def end_with_parent(end: Callable[[], object]) -> None:
@@ -298,13 +302,6 @@ def begin_worker(_worker: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"exit code {exit_code}"
 
 
 @contextmanager
@@ -361,20 +358,12 @@ def _ray_event(ray: ModuleType, done: Any, job: Job) -> Finished[Job, Any] | Die
     except ray.exceptions.RayError as error:
         how = str(error).strip().partition("\n")[0]
         return Died(job, f"{_RAY_RETRIES + 1} workers were lost over it; the last: {how}")
-    if kind == "error":
-        raise content
-    return Died(job, content, by_exception=True) if kind == "fault" else Finished(job, content)
+    return _event(job, kind, content)
 
 
 def _in_ray_worker(work: Work[Any, Any], job: Any, folder: str) -> tuple[str, Any]:
-    _use_one_opencv_thread()
     os.chdir(folder)  # relative paths are the driver's
-    try:
-        return "finished", work(job, lambda _report: None)
-    except OSError as error:
-        return "error", error
-    except Exception as error:  # noqa: BLE001  reported by the driver as the job's own fault
-        return "fault", f"{type(error).__name__}: {error}"
+    return _tried(work, job, lambda _report: None)
 
 
 @contextmanager
@@ -386,11 +375,10 @@ def _cluster(ray: ModuleType, address: str) -> Iterator[None]:
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     ray.init(address, log_to_driver=False, **options)
     try:
-        listens_on = ray.util.get_node_ip_address()
-        if address == "local" and not ip_address(listens_on).is_loopback:
-            raise ClusterAddressError(
-                f"Ray would listen on {listens_on}, not only on loopback: it was imported before mien. "
-                f"Set {_RAY_CLUSTERS}=0 in the environment, or join a cluster by its address."
+        if address == "local" and not ip_address(ray.util.get_node_ip_address()).is_loopback:
+            raise ValueError(
+                "Ray would listen not only on loopback: it was imported before mien. Set "
+                f"{_RAY_CLUSTERS}=0 in the environment, or join a cluster by its address."
             )
         yield
     finally:

@@ -64,11 +64,6 @@ class Fingerprint:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(str(path.absolute()), state.st_size, state.st_mtime_ns, sha256)
 
-    @classmethod
-    def of_unreadable(cls, where: str) -> Fingerprint:
-        """Of a file (path or URL) whose content cannot be read: it matches no readable one."""
-        return cls(where, -1, -1, "")
-
     def matches(self, path: Path) -> bool:
         """Whether the content of `path` is the same; OSError if it cannot be read."""
         state = path.stat()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
@@ -38,27 +38,18 @@ from mien.data.store_writer import (
     skip_video,
     write_video,
 )
-from mien.faces.contract import CropContract
 from mien.faces.tracked import SlotFaces
 from mien.io import WriteError, naming_write_errors, require_usable_name
 from mien.video import VideoError, probe
+
+if TYPE_CHECKING:
+    from mien.faces.track import FaceTracking
 
 _SECONDS_BETWEEN_REPORTS = 0.3
 
 
 class StrictError(ValueError):
     """A file that could not be prepared completely, with --strict."""
-
-
-class Tracking(Protocol):
-    """How the faces of a video are found. It is pickled for the workers, which load the models."""
-
-    @property
-    def contract(self) -> CropContract:
-        """How its crops are made."""
-
-    def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
-        """The result for each decoded frame, as a stream."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +75,10 @@ class Plan:
 def prepare(
     sources: Sequence[Source],
     store: Path,
-    tracking: Tracking,
+    tracking: FaceTracking,
     *,
     settings: PrepareSettings,
     workers: int,
-    progress: FileProgress | None = None,
     shard: Shard = WHOLE,
     strict: bool = False,
     cluster: str = "",
@@ -115,21 +105,21 @@ def prepare(
             _refuse_trouble(account)
         if plan.num_changed:
             unfinish(store)
-        if progress:
-            progress.begins({source.video: source.num_bytes for source in plan.pending}, note=plan.in_words())
         work = _PrepareVideo(store, tracking, settings.jpeg)
         unrecorded: list[Account] = []
         try:
-            with closing(_events(work, plan, workers=workers, cluster=cluster)) as events:
+            with (
+                FileProgress() as bar,
+                closing(_events(work, plan, workers=workers, cluster=cluster)) as events,
+            ):
+                bar.begins({source.video: source.num_bytes for source in plan.pending}, note=plan.in_words())
                 for event in events:
                     if isinstance(event, Progress):
-                        if progress:
-                            progress.is_at(event.job.video, event.report)
+                        bar.is_at(event.job.video, event.report)
                         continue
                     account = _account_of(event, store)
-                    if progress:
-                        troubled = account.status != DONE
-                        progress.has(account.video, num_frames=account.num_decoded, troubled=troubled)
+                    troubled = account.status != DONE
+                    bar.has(account.video, num_frames=account.num_decoded, troubled=troubled)
                     if strict:
                         _refuse_trouble(account)
                     if not path_exists(store / part_path(account.video)):
@@ -170,7 +160,7 @@ class _PrepareVideo:
     """The work of one process."""
 
     store: Path
-    tracking: Tracking
+    tracking: FaceTracking
     jpeg: JpegSettings
 
     def __call__(self, source: Source, report: Report, /) -> Account:

@@ -26,21 +26,13 @@ from mien.data.store_layout import (
     crops_path,
     part_path,
 )
-from mien.faces.tracked import SlotFaces, TrackedFace, TrackSettings
+from mien.faces.tracked import SlotFaces, TrackSettings
 from mien.io import naming_write_errors, replacing
 from mien.video import ImageError, VideoError
 
 _BLOCK = tarfile.BLOCKSIZE
 _ROW = struct.Struct(f"<iiidqi{len(MEASURED_COLUMNS)}f")  # one row of FRAMES_SCHEMA
-_ROW_DTYPE = np.dtype(
-    list(
-        zip(
-            FRAMES_SCHEMA.names,
-            ["<i4"] * 3 + ["<f8", "<i8", "<i4"] + ["<f4"] * len(MEASURED_COLUMNS),
-            strict=True,
-        )
-    )
-)
+_ROW_DTYPE = np.dtype([(column.name, column.type.to_pandas_dtype()) for column in FRAMES_SCHEMA])
 
 
 @dataclass(frozen=True)
@@ -86,33 +78,33 @@ def write_video(
     folder of pictures), the frames before are written and the video is `partial`; without any face it is
     `skipped`. WriteError if the disk is full.
     """
-    intact = _UntilItBreaks(looked_at)
-    rows = _Rows()
-    tally = _Tally()
+    problems: list[str] = []
+    written = _Written()
     crops = store / crops_path(source.video)
     with naming_write_errors(store):
         with replacing(crops, temporary_folder=store / TEMPORARY) as temporary, JpegTar(temporary) as tar:
             temporary.touch()  # so that its disappearance is noticed at the end
-            for looked in intact:
-                tally.count(looked, where=source.source_path)
-                for face in looked.faces:
-                    name = f"{face.track_number:03d}/{looked.source_frame_index:07d}.jpg"
-                    rows.add(looked, face, tar.add(name, _encode(face.crop_HWC, jpeg)))
-        if not tally.num_crops:
+            for looked in _until_it_breaks(looked_at, problems):
+                written.add(looked, tar, jpeg)
+        if not written.num_crops:
             crops.unlink()
-        frames = rows.table()
+        broken = source.without_place(problems[0]) if problems else ""
+        if written.num_frames:
+            status, message = (PARTIAL, broken) if broken else (DONE, "")
+        else:
+            status, message = SKIPPED, broken or why_nothing_written(written.num_decoded, written.reasons)
+        frames = written.table()
         identities = identities_of_tracks(frames, video=source.video, identity=source.identity)
-        status, message = _outcome(tally, source.without_place(intact.message) if intact.message else "")
         account = replace(
             _account(source, status, message),
             source_sha256=fingerprint.sha256,
-            num_decoded=tally.num_decoded,
-            num_written=tally.num_written,
-            not_written=dict(sorted(tally.reasons.items())),
+            num_decoded=written.num_decoded,
+            num_written=written.num_frames,
+            not_written=dict(sorted(written.reasons.items())),
             num_tracks=len(identities),
-            num_crops=tally.num_crops,
+            num_crops=written.num_crops,
             num_positions=frames.num_rows,
-            notes="; ".join(filter(None, (notes, note_on_refused(tally.refused)))),
+            notes="; ".join(filter(None, (notes, note_on_refused(written.refused)))),
         )
         write_part(store, Part(account, fingerprint, frames_per_second, identities), frames)
     return account
@@ -135,7 +127,7 @@ def skip_for_now(store: Path, source: Source, message: str) -> Account:
     path = store / part_path(source.video)
     if path.exists() and read_part(path).account.num_crops:
         return skip_unrecorded(source, f"{message}; the crops of an earlier run are kept")
-    return skip_video(store, source, message, fingerprint=Fingerprint.of_unreadable(source.where))
+    return skip_video(store, source, message, fingerprint=Fingerprint(source.where, -1, -1, ""))
 
 
 def skip_unrecorded(source: Source, message: str) -> Account:
@@ -147,69 +139,47 @@ def _account(source: Source, status: str, message: str) -> Account:
     return Account(source.video, source.identity, source.source_path, "", status, message, 0, 0)
 
 
-class _UntilItBreaks:
-    """Iterates over a video's frames; stops at an error and keeps its message."""
-
-    def __init__(self, looked_at: Iterable[SlotFaces]) -> None:
-        self._looked_at = looked_at
-        self.message = ""
-
-    def __iter__(self) -> Iterator[SlotFaces]:
-        try:
-            yield from self._looked_at
-        except (VideoError, ImageError, OSError) as error:
-            self.message = storable(str(error))
+def _until_it_breaks(looked_at: Iterable[SlotFaces], problems: list[str]) -> Iterator[SlotFaces]:
+    """The frames up to an error of reading, whose message is appended to `problems`."""
+    try:
+        yield from looked_at
+    except (VideoError, ImageError, OSError) as error:
+        problems.append(storable(str(error)))
 
 
-class _Tally:
-    """Counts the decoded frames by result, and checks that each has either faces or a reason."""
+class _Written:
+    """What became of one video's frames: counts by result, and the rows of its tracks."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.num_written = 0
+        self.num_decoded = 0
+        self.num_frames = 0  # with a face
         self.num_crops = 0
-        self._highest_index = -1
+        self._rows = bytearray()
 
-    @property
-    def num_decoded(self) -> int:
-        """Frames decoded, from their index."""
-        return self._highest_index + 1
-
-    def count(self, looked: SlotFaces, *, where: str) -> None:
-        if bool(looked.faces) == bool(looked.reason) or (looked.faces and not looked.slots):
-            raise ValueError(
-                f"{where}, frame {looked.source_frame_index}: {len(looked.faces)} faces in slots "
-                f"{looked.slots} with the reason {looked.reason!r}; expected faces and slots, or a reason"
-            )
-        self._highest_index = max(self._highest_index, looked.source_frame_index)
+    def add(self, looked: SlotFaces, tar: JpegTar, jpeg: JpegSettings) -> None:
+        """Write the crops of a frame and count it."""
+        self.num_decoded = max(self.num_decoded, looked.source_frame_index + 1)
         self.refused.update(looked.refused)
-        if looked.faces:
-            self.num_written += 1
-            self.num_crops += len(looked.faces)
-        else:
-            self.reasons[looked.reason] += 1
-
-
-class _Rows:
-    """The rows of one video's tracks, in order of time."""
-
-    def __init__(self) -> None:
-        self._packed = bytearray()
-
-    def add(self, looked: SlotFaces, face: TrackedFace, stored: tuple[int, int]) -> None:
-        measured = (
-            *face.box_xyxy_px,
-            *np.asarray(face.points_5x2_px).ravel().tolist(),
-            *(face.score, face.yaw_degrees, face.pitch_degrees, face.roll_degrees, face.sharpness),
-        )
-        for slot in looked.slots:
-            place = (face.track_number, slot, looked.source_frame_index, looked.seconds)
-            self._packed += _ROW.pack(*place, *stored, *measured)
+        self.reasons.update([looked.reason] if looked.reason else [])
+        self.num_frames += bool(looked.faces)
+        self.num_crops += len(looked.faces)
+        for face in looked.faces:
+            name = f"{face.track_number:03d}/{looked.source_frame_index:07d}.jpg"
+            stored = tar.add(name, _encode(face.crop_HWC, jpeg))
+            measured = (
+                *face.box_xyxy_px,
+                *np.asarray(face.points_5x2_px).ravel().tolist(),
+                *(face.score, face.yaw_degrees, face.pitch_degrees, face.roll_degrees, face.sharpness),
+            )
+            for slot in looked.slots:
+                place = (face.track_number, slot, looked.source_frame_index, looked.seconds)
+                self._rows += _ROW.pack(*place, *stored, *measured)
 
     def table(self) -> pa.Table:
         """FRAMES_SCHEMA, sorted by track and slot; StoreError if a track shows two frames in one slot."""
-        rows = np.frombuffer(self._packed, _ROW_DTYPE)
+        rows = np.frombuffer(self._rows, _ROW_DTYPE)
         rows = rows[np.lexsort((rows["slot"], rows["track"]))]
         same_track = np.diff(rows["track"]) == 0
         if np.any(np.diff(rows["slot"])[same_track] <= 0):
@@ -218,25 +188,16 @@ class _Rows:
         return pa.Table.from_pydict(columns, schema=FRAMES_SCHEMA)
 
 
-def _outcome(tally: _Tally, broken: str) -> tuple[str, str]:
-    if tally.num_written:
-        return (PARTIAL, broken) if broken else (DONE, "")
-    return SKIPPED, broken or why_nothing_written(tally.num_decoded, tally.reasons)
-
-
 def identities_of_tracks(frames: pa.Table, *, video: str, identity: str) -> dict[int, str]:
     """Identity by track number, from a video's rows: see `identities_of`."""
-    slots = {int(track): set[int]() for track in np.unique(frames["track"].to_numpy())}
-    for track, slot in zip(frames["track"].to_pylist(), frames["slot"].to_pylist(), strict=True):
-        slots[track].add(slot)
-    return identities_of(slots, _summed_box_areas(frames), video=video, identity=identity)
-
-
-def _summed_box_areas(frames: pa.Table) -> dict[int, float]:
     left, top, right, bottom = (frames[name].to_numpy() for name in MEASURED_COLUMNS[:4])
     areas = (right - left).astype(np.float64) * (bottom - top)
     tracks, of_row = np.unique(frames["track"].to_numpy(), return_inverse=True)
-    return dict(zip(tracks.tolist(), np.bincount(of_row, weights=areas).tolist(), strict=True))
+    summed = dict(zip(tracks.tolist(), np.bincount(of_row, weights=areas).tolist(), strict=True))
+    slots: dict[int, set[int]] = {track: set() for track in summed}
+    for track, slot in zip(frames["track"].to_pylist(), frames["slot"].to_pylist(), strict=True):
+        slots[track].add(slot)
+    return identities_of(slots, summed, video=video, identity=identity)
 
 
 def _encode(crop_HWC: NDArray[np.uint8], jpeg: JpegSettings) -> bytes:

@@ -320,7 +320,7 @@ def _fingerprint(path: Path) -> Fingerprint:
     try:
         return Fingerprint.take(path)
     except OSError:
-        return Fingerprint.of_unreadable(str(path.absolute()))
+        return Fingerprint(str(path.absolute()), -1, -1, "")
 
 
 def _are_of(inputs: Sequence[Fingerprint], paths: Sequence[Path]) -> bool:
