@@ -17,8 +17,15 @@ import cv2
 import torch
 
 from mien.data.clips import ClipPool
-from mien.data.loader import ClipDataset, Clips, DataSettings, EpochPlan, clip_loader
-from mien.data.resident import ResidentFrames, resident_batches
+from mien.data.loader import (
+    ClipDataset,
+    Clips,
+    DataSettings,
+    EpochPlan,
+    ResidentFrames,
+    clip_loader,
+    resident_batches,
+)
 from mien.data.store import TrackStore
 from mien.train.method import ClipRequest
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from planted_tracking import prepare_planted
 
-from mien.data.merge import merge, missing_shards
+from mien.data.parts import merge, missing_shards
 from mien.data.store import TrackStore
 from mien.data.store_layout import StoreError, writing_to
 from mien.data.store_writer import PrepareSettings
@@ -37,7 +37,7 @@ def test_a_merge_that_broke_off_goes_on_to_the_unsharded_store(planted_tree, sha
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("mien.data.merge._bring", breaks_off)
+        patch.setattr("mien.data.parts._bring", breaks_off)
         merge(copies, tmp_path / "merged")
     assert not (tmp_path / "merged/manifest.parquet").exists()
     merge([copies[2], copies[0], copies[1]], tmp_path / "merged")

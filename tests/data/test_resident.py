@@ -3,10 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mien.data import resident
+from mien.data import loader
 from mien.data.clips import ClipPool
-from mien.data.loader import ClipDataset, DataSettings, EpochPlan, clip_loader
-from mien.data.resident import DoesNotFitError, ResidentFrames, resident_batches
+from mien.data.loader import (
+    ClipDataset,
+    DataSettings,
+    DoesNotFitError,
+    EpochPlan,
+    ResidentFrames,
+    clip_loader,
+    resident_batches,
+)
 from mien.data.store import TrackStore
 from mien.train.method import ClipRequest
 
@@ -30,7 +37,7 @@ def test_batches_from_memory_are_the_loaders_bit_for_bit(disc_store):
 
 
 def test_a_corpus_that_does_not_fit_is_refused_before_it_is_read(disc_store, monkeypatch):
-    monkeypatch.setattr(resident, "_free_host_bytes", lambda: 3_000_000)
+    monkeypatch.setattr(loader, "_free_host_bytes", lambda: 3_000_000)
     store = TrackStore.open(disc_store)
     ResidentFrames.load(store, size_px=32, device=CPU)  # 480 frames of 3 kB
     monkeypatch.setattr(TrackStore, "read_frames", None)

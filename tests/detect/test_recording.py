@@ -199,7 +199,7 @@ def test_it_is_imported_where_there_are_no_unix_locks():
     """As on Windows, where Python has no fcntl."""
     code = (
         "import sys, torch, pyarrow, sklearn, lightning_fabric, filelock; sys.modules['fcntl'] = None\n"
-        "import mien.detect.recording, mien.data.prepare, mien.data.merge, mien.train.run_folder"
+        "import mien.detect.recording, mien.data.prepare, mien.train.run_folder"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Merge and print the accounts."""
     from mien.data.accounts import format_accounts
-    from mien.data.merge import merge, missing_shards
+    from mien.data.parts import merge, missing_shards
     from mien.data.store import StoreSummary, TrackStore
 
     missing = missing_shards(args.shards)

@@ -21,8 +21,7 @@ from mien.backbones.weights import load_public_weights
 from mien.config import Settings, SettingsError, to_dict
 from mien.data.clips import ClipPool
 from mien.data.labels import FrameLabels, read_frame_labels
-from mien.data.loader import ClipDataset, EpochPlan, clip_loader
-from mien.data.resident import ResidentFrames, resident_batches
+from mien.data.loader import ClipDataset, EpochPlan, ResidentFrames, clip_loader, resident_batches
 from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
 from mien.faces.contract import InputContract
