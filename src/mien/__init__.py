@@ -10,36 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mien.backbones.base import BACKBONES, build_backbone
-    from mien.data.store import TrackStore
-    from mien.datasets.base import DATASETS
-    from mien.datasets.rendered import shipped_clips
-    from mien.detect.au_model import load_au_model
-    from mien.detect.detector import Detector
-    from mien.detect.signals import Baseline, Smoothing
-    from mien.detect.table import Detections
-    from mien.evaluate.features import embed_frames
-    from mien.train.encoder_file import load_encoder
-    from mien.train.method import METHODS
+    from mien.backbones.base import BACKBONES as BACKBONES
+    from mien.backbones.base import build_backbone as build_backbone
+    from mien.data.store import TrackStore as TrackStore
+    from mien.datasets.base import DATASETS as DATASETS
+    from mien.datasets.rendered import shipped_clips as shipped_clips
+    from mien.detect.au_model import load_au_model as load_au_model
+    from mien.detect.detector import Detector as Detector
+    from mien.detect.signals import Baseline as Baseline
+    from mien.detect.signals import Smoothing as Smoothing
+    from mien.detect.table import Detections as Detections
+    from mien.evaluate.features import embed_frames as embed_frames
+    from mien.train.encoder_file import load_encoder as load_encoder
+    from mien.train.method import METHODS as METHODS
 
 __version__ = "0.1.0"
-__all__ = [
-    "BACKBONES",
-    "DATASETS",
-    "METHODS",
-    "Baseline",
-    "Detections",
-    "Detector",
-    "Smoothing",
-    "TrackStore",
-    "__version__",
-    "build_backbone",
-    "embed_frames",
-    "load_au_model",
-    "load_encoder",
-    "shipped_clips",
-]
-
 _MODULES = {
     "BACKBONES": "mien.backbones.base",
     "DATASETS": "mien.datasets.base",
@@ -55,6 +40,7 @@ _MODULES = {
     "load_encoder": "mien.train.encoder_file",
     "shipped_clips": "mien.datasets.rendered",
 }
+__all__ = ["__version__", *sorted(_MODULES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:

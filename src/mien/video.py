@@ -20,25 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.decoding import Clock, VideoError, decode, frames_per_second, notes_on, opened
+from mien.decoding import Clock, decode, frames_per_second, notes_on, opened
+from mien.decoding import VideoError as VideoError  # noqa: PLC0414 -- part of this module
 from mien.io import replacing
 from mien.rgb import RgbConverter
-
-__all__ = [
-    "MAX_OFFSET_SECONDS",
-    "SLOTS_PER_SECOND",
-    "Frame",
-    "ImageError",
-    "LostFrame",
-    "VideoError",
-    "VideoInfo",
-    "on_grid",
-    "probe",
-    "read_all_frames",
-    "read_frames",
-    "read_image",
-    "write_video",
-]
 
 SLOTS_PER_SECOND = 25
 MAX_OFFSET_SECONDS = 0.060  # a slot with no source frame nearer than this is a gap

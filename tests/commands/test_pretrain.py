@@ -233,7 +233,7 @@ def test_a_warning_is_said_where_the_bar_is_off_as_in_a_sweep(
     tiny, disc_store, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr("mien.methods.clp.Clp.warnings", lambda *_: ["something is odd"])
-    monkeypatch.setattr("mien.train.recorder.ProgressBar", functools.partial(tqdm, disable=True))
+    monkeypatch.setattr("mien.train.recorder.progress_bar", functools.partial(tqdm, disable=True))
     assert pretrain(tiny, disc_store, tmp_path / "run", "run.steps=2") == 0
     assert "step 2: something is odd" in capsys.readouterr().err
 

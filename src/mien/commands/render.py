@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render the set; 0 when it is complete."""
     from mien.config import load_recipe, override
-    from mien.data.progress import ProgressBar
+    from mien.data.progress import progress_bar
     from mien.train.recipe import find_recipe
     from mien_render.benchmark_set import SetSettings
     from mien_render.write_set import write_set
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     path = find_recipe(args.recipe, section="parts")
     settings = SetSettings.from_recipe(override(load_recipe(path), args.assignments), where=str(path))
     num_clips = sum(part.identities * part.clips for part in settings.parts.values())
-    with ProgressBar(total=num_clips, unit="clips", desc=settings.name) as progress:
+    with progress_bar(total=num_clips, unit="clips", desc=settings.name) as progress:
         manifest = write_set(
             settings, args.face_model, args.out, processes=args.workers, after_clip=progress.update
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -15,70 +15,31 @@ T = TypeVar("T")
 
 _SECONDS_BEFORE_A_BAR = 10.0  # of work that is mostly quicker than that
 _SECONDS_BETWEEN_LINES = 30.0  # if the output is not a terminal
-_SETTLED_SHARE = 0.05  # of the work ...
-_SETTLED_SECONDS = 60.0  # ... or so long after the first step
 
 
-class ProgressBar(tqdm):  # type: ignore[misc]
-    """tqdm with a steady estimate of the time left.
-
-    The rate is the mean since the first update, so starting workers or loading models is not part of it, and
-    the time left appears after a twentieth of the work or a minute.
-    """
-
-    def __init__(
-        self,
-        *,
-        total: int,
-        unit: str,
-        done: int = 0,
-        desc: str = "",
-        file: TextIO | None = None,
-        delay: float = 0.0,
-    ):
-        self._first: tuple[float, float] | None = None  # seconds and position at the first update
-        out = file or sys.stderr
-        super().__init__(
-            total=total,
-            initial=done,
-            unit=unit,
-            desc=desc or None,
-            file=out,
-            dynamic_ncols=True,
-            delay=delay,
-            mininterval=0.3 if out.isatty() else _SECONDS_BETWEEN_LINES,
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {amount}{elapsed}{left}{postfix}",
-        )
-
-    def update(self, n: float = 1) -> None:
-        """Advance by `n`."""
-        if self._first is None:
-            self._first = (time.monotonic(), self.n + n)
-        super().update(n)
-
-    @property
-    def format_dict(self) -> dict[str, Any]:
-        """tqdm's values, with `amount` and `left`."""
-        values: dict[str, Any] = super().format_dict
-        amount = f"{self.n:,.0f}/{self.total:,.0f} {self.unit}, " if self.unit != "B" else ""
-        seconds = self.seconds_left()
-        left = "" if seconds is None else f", {self.format_interval(seconds)} left"
-        return values | {"amount": amount, "left": left}
-
-    def seconds_left(self) -> float | None:
-        """None before the rate has settled."""
-        if self._first is None:
-            return None
-        began, first = self._first
-        seconds, done, total = time.monotonic() - began, self.n - first, self.total - first
-        if done <= 0 or (done < _SETTLED_SHARE * total and seconds < _SETTLED_SECONDS):
-            return None
-        return float((self.total - self.n) * seconds / done)
+def progress_bar(
+    *, total: int, unit: str, done: int = 0, desc: str = "", file: TextIO | None = None, delay: float = 0.0
+) -> tqdm:
+    """A bar whose time left follows from the mean rate of this run. `done`: by an earlier run."""
+    out = file or sys.stderr
+    amount = "" if unit == "B" else "{n:,.0f}/{total:,.0f} {unit}, "
+    return tqdm(
+        total=total,
+        initial=done,
+        unit=unit,
+        desc=desc,
+        file=out,
+        dynamic_ncols=True,
+        delay=delay,
+        smoothing=0,
+        mininterval=0.3 if out.isatty() else _SECONDS_BETWEEN_LINES,
+        bar_format="{desc}{percentage:3.0f}%|{bar}| " + amount + "{elapsed}, {remaining} left{postfix}",
+    )
 
 
 def with_bar(items: Iterable[T], *, total: int, unit: str, desc: str) -> Iterator[T]:
     """The items, with a progress bar once they take longer than ten seconds."""
-    with ProgressBar(total=total, unit=unit, desc=desc, delay=_SECONDS_BEFORE_A_BAR) as bar:
+    with progress_bar(total=total, unit=unit, desc=desc, delay=_SECONDS_BEFORE_A_BAR) as bar:
         for item in items:
             yield item
             bar.update()
@@ -88,7 +49,7 @@ class FileProgress:
     """A bar over files. Time left follows from their bytes, which are known beforehand; frames are shown."""
 
     def __init__(self) -> None:
-        self._bar: ProgressBar | None = None
+        self._bar: tqdm | None = None
         self.size_of: Mapping[str, int] = {}
         self._under_way: dict[str, FrameProgress] = {}
         self._bytes_done = 0
@@ -112,7 +73,7 @@ class FileProgress:
         self.size_of = size_of
         self._began = time.monotonic()
         if size_of:
-            self._bar = ProgressBar(total=sum(size_of.values()), unit="B")
+            self._bar = progress_bar(total=sum(size_of.values()), unit="B")
 
     def is_at(self, name: str, progress: FrameProgress) -> None:
         """Move within a file."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class TrackStore:
         self._video = tracks["video_number"].to_numpy()
         self._runs = tracks["runs"].combine_chunks()
         self._crops = tracks["crops"].combine_chunks()
-        self._files = _OpenFiles(_OPEN_FILES)
+        self._open_file = lru_cache(_OPEN_FILES)(_OpenFile)
 
     @classmethod
     def open(cls, path: Path | str) -> TrackStore:
@@ -134,8 +134,8 @@ class TrackStore:
         chosen = np.asarray(positions, np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(rows)):
             raise IndexError(f"track {track} has positions 0 .. {len(rows) - 1}, asked for {chosen.tolist()}")
-        handle = self._files.get(self.path / self._crops[track].as_py())
-        return [os.pread(handle, int(row["size_bytes"]), int(row["offset"])) for row in rows[chosen]]
+        file = self._open_file(self.path / self._crops[track].as_py())
+        return [os.pread(file.handle, int(row["size_bytes"]), int(row["offset"])) for row in rows[chosen]]
 
     def read_clip(
         self, track: int, start: int, length: int, stride: int, *, size_px: int | None = None
@@ -196,24 +196,15 @@ def local_store(store: Path | str, *, cache: Path | None = None) -> Path:
     return folder
 
 
-class _OpenFiles:
-    """Open files by path, the least recently used closed. Reads use offsets, so forks may share them."""
+class _OpenFile:
+    """A file open for reads by offset, so forks may share it; closed with its last reference."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._handles: OrderedDict[Path, int] = OrderedDict()
-
-    def get(self, path: Path) -> int:
-        if path not in self._handles:
-            self._handles[path] = os.open(path, os.O_RDONLY)
-            if len(self._handles) > self.limit:
-                os.close(self._handles.popitem(last=False)[1])
-        self._handles.move_to_end(path)
-        return self._handles[path]
+    def __init__(self, path: Path) -> None:
+        self.handle = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        for handle in self._handles.values():
-            os.close(handle)
+        if hasattr(self, "handle"):
+            os.close(self.handle)
 
 
 def _map_index(path: Path, num_rows: int) -> NDArray[np.void]:
@@ -245,24 +236,21 @@ def _fetch(files: list[RemoteFile], folder: Path) -> None:
                 raise StoreError(f"{file.url}: its SHA-256 is not the one in {SUMS}; copy the store anew")
 
     sums: dict[str, str] = {}
-    for file in files:
-        if file.name == SUMS:
-            fetch(file)
+    by_name = {file.name: file for file in files}
+    if SUMS in by_name:
+        fetch(by_name.pop(SUMS))
     if (folder / SUMS).exists():
         lines = (line.split(maxsplit=1) for line in (folder / SUMS).read_text().splitlines())
         sums = {name.removeprefix("*").removeprefix("./"): digest for digest, name in lines}
-    rest = [file for file in files if file.name not in (SUMS, MANIFEST)]
+    manifest = [by_name.pop(MANIFEST)] if MANIFEST in by_name else []
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         try:
-            for _ in with_bar(
-                pool.map(fetch, rest), total=len(rest), unit="files", desc="copying the store "
-            ):
-                pass
+            copied = pool.map(fetch, by_name.values())
+            list(with_bar(copied, total=len(by_name), unit="files", desc="copying the store "))
         finally:
             pool.shutdown(cancel_futures=True)
-    for file in files:
-        if file.name == MANIFEST:
-            fetch(file)
+    for file in manifest:
+        fetch(file)
 
 
 @dataclass(frozen=True)

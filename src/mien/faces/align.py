@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.faces.contract import CropContract
-from mien.faces.finder import FaceNames, Points
+from mien.faces.finder import FaceFinder, Points
 from mien.faces.warp import fit_similarity, warp
 
 # Five points of a mean frontal face, in a square from mid-forehead to chin. In distances between the eyes:
@@ -17,7 +17,7 @@ MARGIN = 0.12
 CROP_SIZE_PX = 256
 
 
-def crop_contract(finder: FaceNames) -> CropContract:
+def crop_contract(finder: FaceFinder) -> CropContract:
     """How faces are cropped that this finder found."""
     return CropContract(
         detector=finder.detector,

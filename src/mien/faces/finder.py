@@ -45,28 +45,13 @@ class Mesh:
     region: Region  # where the face is to be looked for in the next frame
 
 
-class FaceNames(Protocol):
-    """What the crop contract says of whoever found the faces."""
+class FaceFinder(Protocol):
+    """Finds faces in uint8 RGB pictures. Names and hashes of the weights go into the crop contract."""
 
-    @property
-    def detector(self) -> str:
-        """What detects, in words."""
-
-    @property
-    def detector_sha256(self) -> str:
-        """Hash of the detector's weights."""
-
-    @property
-    def landmarker(self) -> str:
-        """What places the points, in words."""
-
-    @property
-    def landmarker_sha256(self) -> str:
-        """Hash of the landmark model's weights."""
-
-
-class FaceFinder(FaceNames, Protocol):
-    """Finds faces in uint8 RGB pictures."""
+    detector: str
+    detector_sha256: str
+    landmarker: str
+    landmarker_sha256: str
 
     def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
         """All faces, best first, none of them twice."""

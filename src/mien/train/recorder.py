@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mien.data.progress import ProgressBar
+from mien.data.progress import progress_bar
 from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
 from mien.train.engine import RunSettings
 from mien.train.log import JsonLines, LogWindow
@@ -68,7 +68,7 @@ class Recorder:
         if self.fabric.global_rank == 0:
             self._lines = JsonLines(self.folder.log, after_step=done)
             self._board = _tensorboard(self.folder, after_step=done) if self.run.tensorboard else None
-            self._bar = ProgressBar(total=self.length.total_steps, unit="steps", done=done)
+            self._bar = progress_bar(total=self.length.total_steps, unit="steps", done=done)
 
     def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
         """Record the values of step number `done` (from 1); True if the run must stop here.
