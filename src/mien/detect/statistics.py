@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 from mien.facs import action_unit
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _UNIT = re.compile(r"AU\d\d+")
 _MAX_COLUMNS = 2000  # of the heat map; a longer video is averaged
-_MAX_GROUPS = 6  # of bars
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,49 +135,27 @@ def plot_timeline(of_face: pd.DataFrame) -> Figure:
     """A face's probabilities over time, one line per unit; marked where the unit is present."""
     from matplotlib.figure import Figure
 
-    names = unit_columns(of_face)
+    names, blank = unit_columns(of_face), units_left_blank(of_face)
     edges, bins_N = _bins(of_face["timestamp"].to_numpy(np.float64))
-    columns = range(len(edges) - 1)
-    present = pd.DataFrame(presence(of_face, names, blank=0.0), columns=names)
-    values_AC, present_AC = (
-        rows.groupby(bins_N).mean().reindex(columns).T.to_numpy()
-        for rows in (of_face[names].reset_index(drop=True), present)
+    both_N = np.concatenate(
+        [of_face[names].to_numpy(np.float64), presence(of_face, names, blank=0.0)], axis=1
     )
+    means = pd.DataFrame(both_N).groupby(bins_N).mean().reindex(range(len(edges) - 1))
+    values_AC, present_AC = np.split(means.to_numpy().T, 2)
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values_AC, vmin=0, vmax=1, cmap="magma")
     for unit, present_C in enumerate(present_AC):
         shown = [(edge, edges[1] - edges[0]) for edge in edges[:-1][present_C >= 0.5]]
         axes.broken_barh(shown, (unit + 0.1, 0.1), color="deepskyblue")
-    _name_units(axes, names, at=np.arange(len(names)) + 0.5)
+    labels = [f"{name} {action_unit(int(name.removeprefix('AU'))).name}" for name in names]
+    axes.set_yticks(np.arange(len(names)) + 0.5, labels)
+    axes.invert_yaxis()
     axes.set_xlabel("seconds")
-    face_id = of_face["face_id"].iloc[0]
-    title = f"face {face_id}; a line: above the unit's threshold{_in_words(of_face)}"
+    left_out = f"\npresence is left blank: {', '.join(blank)}" if blank else ""
+    title = f"face {of_face['face_id'].iloc[0]}; a line: above the unit's threshold{left_out}"
     axes.set_title(title, loc="left", fontsize="medium")
     figure.colorbar(mesh, ax=axes, label="probability")
-    return figure
-
-
-def plot_summary(table: pd.DataFrame) -> Figure:
-    """The share of frames in which each unit is present, of the 6 faces (or files) with the most rows.
-
-    Units whose presence is left blank are left out.
-    """
-    from matplotlib.figure import Figure
-
-    names = units_with_presence(table)
-    by = "input" if table["input"].nunique() > 1 else "face_id"
-    counts = table.loc[table["success"] == 1, by].value_counts()[:_MAX_GROUPS].sort_index()
-    shares = table.groupby(by)[[f"{name}_present" for name in names]].mean().loc[counts.index].astype(float)
-    prefix = "" if by == "input" else "face "
-    shares.index = [f"{prefix}{group}, {count:,} rows" for group, count in counts.items()]
-    height = 1.6 + (0.2 + 0.14 * len(shares)) * len(names)
-    figure = Figure(figsize=(8, height), layout="constrained")
-    axes = figure.subplots()
-    shares.T.plot.barh(ax=axes, width=0.8, legend=False, xlim=(0, 1))
-    _name_units(axes, names, at=np.arange(len(names)))
-    axes.set_xlabel(f"share of rows in which the unit is present{_in_words(table)}")
-    figure.legend(loc="outside upper left", frameon=False, ncols=2)
     return figure
 
 
@@ -195,17 +171,6 @@ def _rows_of_face(face: FaceRows) -> Iterator[tuple[Any, ...]]:
         seen = np.nan if is_picture else seconds_seen
         share = seconds_present / seconds_seen
         yield face.input, face.face_id, unit, seen, share, num_episodes, mean_episode, probability
-
-
-def _in_words(table: pd.DataFrame) -> str:
-    """A line on the units whose presence is left blank; "" without any."""
-    blank = units_left_blank(table)
-    return f"\npresence is left blank: {', '.join(blank)}" if blank else ""
-
-
-def _name_units(axes: Axes, names: Sequence[str], *, at: NDArray[Any]) -> None:
-    axes.set_yticks(at, [f"{name} {action_unit(int(name.removeprefix('AU'))).name}" for name in names])
-    axes.invert_yaxis()
 
 
 def _bins(seconds_N: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -213,13 +212,13 @@ class Detections:
         """The rows of one file; DetectionsError where there is none of that name."""
         if name not in self.inputs:
             raise DetectionsError(f"no file {name!r} in the table; there are {self.inputs}")
-        return replace(self, table=self.table.filter(pc.equal(self.table["input"], name)))
+        return self._where("input", name)
 
     def face(self, face_id: int) -> Detections:
         """The rows of one face; DetectionsError where no face has that id."""
         if face_id not in self.faces:
             raise DetectionsError(f"no face {face_id} in the table; there are {self.faces}")
-        return replace(self, table=self.table.filter(pc.equal(self.table["face_id"], face_id)))
+        return self._where("face_id", face_id)
 
     def plot_timeline(self, face_id: int | None = None) -> Figure:
         """A face's action units over time as a heat map, present ones marked; None: the face seen longest.
@@ -228,18 +227,12 @@ class Detections:
         """
         from mien.detect.statistics import plot_timeline
 
-        self._require_faces()
+        if not self.faces:
+            raise DetectionsError("no face in the table: nothing to draw")
         if len(self.inputs) > 1:
             raise DetectionsError(f"rows of several files: choose one with of_input, as {self.inputs[0]!r}")
         chosen = int(self.to_pandas()["face_id"].value_counts().index[0]) if face_id is None else face_id
         return plot_timeline(self.face(chosen).to_pandas())
-
-    def plot_summary(self) -> Figure:
-        """How often each action unit was present, one bar per face; per file where there are several."""
-        from mien.detect.statistics import plot_summary
-
-        self._require_faces()
-        return plot_summary(self.to_pandas())
 
     def events(self, combinations: str = "", *, settings: EventSettings | None = None) -> pd.DataFrame:
         """One row per event of an action unit, or of a combination as in `"6+12,1+2+4"`: onset, apex, offset.
@@ -286,9 +279,10 @@ class Detections:
         asked = combinations_of(combinations)
         return summarise([self], conditions, people=people, combinations=asked, settings=settings)
 
-    def _require_faces(self) -> None:
-        if not self.faces:
-            raise DetectionsError("no face in the table: nothing to draw")
+    def _where(self, column: str, value: object) -> Detections:
+        import pyarrow.compute as pc  # slow to import, and not needed to detect
+
+        return replace(self, table=self.table.filter(pc.equal(self.table[column], value)))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
