@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -72,46 +71,6 @@ def test_rows_stream_and_several_files_are_one_table(detector, video, tmp_path):
     assert len(table.of_input("other.mp4")) == 5
     largest = Detector(detector.model.source, faces="largest").detect(video)
     assert largest.table["frame"].to_pylist() == list(range(60))
-
-
-@pytest.fixture
-def fallen(tmp_path):
-    """Two recordings in one file: the times of its 60 frames begin again at the 31st."""
-    parts = []
-    for number in range(2):
-        write_beside(tmp_path / f"part{number}.mp4", [[0]] * 30, seed=number)
-        with (
-            av.open(str(tmp_path / f"part{number}.mp4")) as source,
-            av.open(str(tmp_path / f"part{number}.ts"), "w") as target,
-        ):
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
-        parts.append((tmp_path / f"part{number}.ts").read_bytes())
-    (tmp_path / "fallen.ts").write_bytes(parts[0] + parts[1])
-    write_points(tmp_path / "fallen.ts", [[0]] * 30 + [[0, 1]] * 30)
-    return tmp_path / "fallen.ts"
-
-
-def test_a_face_that_comes_where_the_file_s_times_fall_back_has_all_of_its_first_seconds(
-    beside_model, fallen
-):
-    raw = Detector(beside_model)
-    rows = list(raw.rows(fallen))
-    seconds = [row.seconds for row in rows if row.face_id == 0]
-    assert np.allclose(np.diff(seconds), 0.04, atol=1e-3)
-    assert len(seconds) == 60
-    late = [row for row in rows if row.face_id == 1]
-    A = len(raw.model.units)
-    first_NA = np.stack([row.values_V[:A] for row in late[:11]])  # 0.4 s
-    neutral_A = np.median(np.log(first_NA) - np.log1p(-first_NA), axis=0)
-    found = Detector(beside_model, baseline=Baseline.parse("first:0.4")).rows(fallen)
-    last = [row for row in found if row.face_id == 1][-1].values_V[:A]
-    raw_last = late[-1].values_V[:A].astype(float)
-    lowered = np.log(raw_last) - np.log1p(-raw_last) - np.maximum(0, neutral_A - np.log(0.05 / 0.95))
-    assert np.allclose(last, 1 / (1 + np.exp(-lowered)), atol=1e-5)
 
 
 def test_live_times_that_fall_back_hold_no_row_back(beside_model):

@@ -117,7 +117,7 @@ class Detector:
         notes: list[str] = []
         tables = []
         for medium in list_media(given).media:
-            rows = self.rows(medium, problems=problems)
+            rows = self._rows(medium, problems)
             tables.append(self.layout.table(tqdm(rows, unit=" rows", delay=10, desc=medium.name)))
             if not tables[-1].num_rows:
                 raise VideoError(problems[-1])
@@ -127,22 +127,16 @@ class Detector:
         more = {name: lines for name, lines in (("problems", problems), ("notes", notes)) if lines}
         return Detections(pa.concat_tables(tables), self.metadata | more)
 
-    def rows(self, source: Path | str | Medium, *, problems: list[str] | None = None) -> Iterator[FaceRow]:
+    def rows(self, path: Path | str) -> Iterator[FaceRow]:
         """One video's or one picture's rows as they come, in constant memory.
 
-        A damaged video ends early: what is wrong is appended to `problems`, or raised as VideoError after
-        the last row where no list is given. With a baseline over the whole file the rows wait in memory until
-        the last one is there.
+        VideoError after the last row where the file is damaged. With a baseline over the whole file the rows
+        wait in memory until the last one is there.
         """
-        medium = source if isinstance(source, Medium) else list_media([Path(source)]).media[0]
-        found: list[str] = [] if problems is None else problems
-        with closing(self.blocks(medium, problems=found)) as blocks:
-            rows: Iterable[FaceRow] = chain.from_iterable(blocks)
-            if self.baseline is not None and self.baseline.kind == "file":
-                rows = list(rows)
-            yield from self.finish(rows, lambda: rows, is_video=medium.kind == "video")
-        if problems is None and found:
-            raise VideoError(found[0])
+        problems: list[str] = []
+        yield from self._rows(list_media([Path(path)]).media[0], problems)
+        if problems:
+            raise VideoError(problems[0])
 
     def blocks(
         self,
@@ -243,6 +237,13 @@ class Detector:
             "baseline": None if self.baseline is None else self.baseline.record(),
             "smoothing": None if self.smoothing is None else self.smoothing.record(),
         }
+
+    def _rows(self, medium: Medium, problems: list[str]) -> Iterator[FaceRow]:
+        with closing(self.blocks(medium, problems=problems)) as blocks:
+            rows: Iterable[FaceRow] = chain.from_iterable(blocks)
+            if self.baseline is not None and self.baseline.kind == "file":
+                rows = list(rows)
+            yield from self.finish(rows, lambda: rows, is_video=medium.kind == "video")
 
     def _seen(
         self, medium: Medium, problems: list[str], skip_frames: int, refused: Counter[str]

@@ -24,6 +24,8 @@ from mien.visualise.redaction import Redaction, Redactor
 from mien.visualise.timed_video import until_damage, write_timed_video
 
 Row = Mapping[str, Any]  # one row of the table: a frame and face
+Point = tuple[int, int]
+Colour = tuple[int, int, int]
 
 LEAST_HEIGHT_PX = 480  # smaller pictures are enlarged, so that the names can be read
 _PANEL_SHARE = 0.68  # the panel's width as a share of the picture's height
@@ -150,8 +152,10 @@ def _drawn(
         while number < frame.source_frame_index:
             number, rows = next(rows_by_frame, (math.inf, []))
         of_frame = rows if number == frame.source_frame_index else []
-        hide = redactor or (lambda picture_HWC, *_: picture_HWC)
-        yield frame.seconds, overlay.draw(hide(frame.image_HWC, of_frame, frame.seconds), of_frame)
+        picture_HWC = frame.image_HWC
+        if redactor is not None:
+            picture_HWC = redactor(picture_HWC, of_frame, frame.seconds)
+        yield frame.seconds, overlay.draw(picture_HWC, of_frame)
 
 
 @cache
@@ -203,15 +207,6 @@ def _draw_box(picture: Picture, row: Row, scale: float, *, label: str) -> None:
     _write(picture, label, (x + 5, y - 6), 0.55, _DARK)
 
 
-def _write(
-    picture: Picture,
-    text: str,
-    place: tuple[int, int],
-    size: float,
-    colour: tuple[int, int, int],
-    *,
-    bold: bool = False,
-) -> None:
+def _write(on: Picture, text: str, at: Point, size: float, colour: Colour, *, bold: bool = False) -> None:
     plain = text.encode("ascii", "replace").decode()  # the font knows no other letters
-    thickness = 2 if bold else 1
-    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+    cv2.putText(on, plain, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 2 if bold else 1, cv2.LINE_AA)

@@ -195,7 +195,7 @@ def face_pictures(
     height = width = 0
     for frame, picture in _pictures(media, wanted):
         height, width = picture.shape[:2]
-        by_face |= {face_id: square_around(picture, box) for face_id, box in wanted.get(frame, [])}
+        by_face |= {face_id: _square_around(picture, box) for face_id, box in wanted.get(frame, [])}
     return {"width": width, "height": height}, by_face
 
 
@@ -216,15 +216,10 @@ def _pictures(media: Path, wanted: Mapping[int, Any]) -> Iterator[tuple[int, Pic
             raise
 
 
-def square_around(picture_HWC: Picture, box_4: NDArray[np.float32], *, size_px: int = _FACE_PX) -> Picture:
+def _square_around(picture_HWC: Picture, box_4: NDArray[np.float32]) -> Picture:
     """The box and a margin as a square; what lies outside the picture repeats its edge."""
     left, top, right, bottom = (float(value) for value in box_4)
-    half = max(2.0, max(right - left, bottom - top) * (0.5 + _MARGIN))
-    scale = size_px / (2 * half)
-    shift_x, shift_y = size_px / 2 - scale * (left + right) / 2, size_px / 2 - scale * (top + bottom) / 2
-    matrix = np.array([[scale, 0, shift_x], [0, scale, shift_y]])
-    interpolation = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
-    cut = cv2.warpAffine(
-        picture_HWC, matrix, (size_px, size_px), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(cut, dtype=np.uint8)
+    side_px = max(4, round(max(right - left, bottom - top) * (1 + 2 * _MARGIN)))
+    cut = cv2.getRectSubPix(picture_HWC, (side_px, side_px), ((left + right) / 2, (top + bottom) / 2))
+    interpolation = cv2.INTER_LINEAR if side_px < _FACE_PX else cv2.INTER_AREA
+    return np.asarray(cv2.resize(cut, (_FACE_PX, _FACE_PX), interpolation=interpolation), np.uint8)
