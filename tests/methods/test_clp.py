@@ -144,7 +144,8 @@ def test_a_key_is_mirrored_with_its_query_where_it_shares_the_flip(small_clp, ba
     for key_flip in ("independent", "query"):
         method = small_clp(key_flip=key_flip, tcl_weight=0.0, beta=1.0)
         draws = generator()
-        pictures = method._pictures(batch_for(method, num_clips=8), FaceViews(flips_alone, draws), draws)
+        batch = batch_for(method, num_clips=8)
+        pictures = method._pictures(batch.clip_BTHWC, batch, FaceViews(flips_alone, draws), draws)
         query_QCHW = pictures.rows_NCHW[pictures.query_rows_Q]
         differs_Q = (query_QCHW - pictures.key_QCHW).abs().flatten(1).amax(dim=1) > 1e-3
         assert torch.allclose(query_QCHW[differs_Q].flip(-1), pictures.key_QCHW[differs_Q], atol=1e-3)
@@ -169,9 +170,22 @@ def test_frames_reconstructed_from_a_clip_are_never_neighbours_and_every_choice_
     assert choices == {(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)}
 
 
-@pytest.mark.parametrize("name", ["resnet34"])
-def test_parameters_of_the_papers_encoder_and_momentum_encoder(name):
-    method = Clp(build_backbone(name), ClpSettings(bank_size=8, num_candidates=4))
+def test_clips_and_far_frames_may_come_from_different_videos(small_clp, batch_for, plain_views):
+    method = small_clp(videos_per_clip=3)
+    fill(method, batch_for, plain_views)
+    batch, seen = batch_for(method, num_clips=7, seed=9), []
+    method.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    method.training_step(batch, plain_views, generator())
+    method.after_step()
+    clips, far = plain_views.shared(batch.clip_BTHWC), plain_views.shared(batch.far_BLHWC)
+    assert torch.equal(seen[0], torch.cat([clips[[0, 3, 6]].flatten(0, 1), far[[1, 2, 4, 5]].flatten(0, 1)]))
+    assert len(seen[0]) == method.encoder_rows(7)
+    newest = [(method.bank.pointer - 8 + n) % method.bank.size for n in range(8)]
+    assert method.bank.video_M[newest].tolist() == [9001, 9001, 9002, 9002, 9004, 9004, 9005, 9005]
+
+
+def test_parameters_of_the_papers_encoder_and_momentum_encoder():
+    method = Clp(build_backbone("resnet34"), ClpSettings(bank_size=8, num_candidates=4))
     assert count(method.head_tcl) == count(method.head_cir) == 164_224
     assert count(method.backbone, method.head_tcl, method.head_cir) == 21_613_120
     assert count(method.momentum) == 21_448_896
@@ -387,6 +401,7 @@ def test_defaults_are_the_papers():
         ({"num_candidates": 65536}, "below bank_size = 65536"),
         ({"cir_source": "clip", "frames_per_video": 6}, "do not fit a clip of 9"),
         ({"cir_source": "clip", "frame_order": "shuffled"}, "goes with cir_source"),
+        ({"videos_per_clip": 2, "beta": 0.0}, "both tcl_weight and beta"),
         ({"tau": 0.0}, "above 0"),
         ({"mu": 1.5}, "between 0 and 1"),
         ({"lambda_start": 3}, "lambda_start = 3"),

@@ -7,8 +7,7 @@ import torch
 
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.unit import unit
-from mien.methods._clp_warnings import clp_warnings
-from mien.methods._diagnostics import effective_rank, reconstruction_diagnostics
+from mien.methods._diagnostics import clp_warnings, effective_rank, reconstruction_diagnostics
 
 
 def random_rows(num_rows, dim, seed=0):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mien.layers.gather import gather_rows
+
 
 @dataclass(frozen=True)
 class BankRows:
@@ -38,10 +40,11 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, rows_ND: Tensor, identity_N: Tensor, video_N: Tensor) -> None:
-        """Store N rows in their order; of more than `size` only the last remain.
+        """Store the N rows of each process in their order; of more than `size` only the last remain.
 
-        To be called after `backward`, with the rows of all processes.
+        To be called after `backward`.
         """
+        rows_ND, identity_N, video_N = (gather_rows(rows) for rows in (rows_ND, identity_N, video_N))
         num_rows = len(rows_ND)
         start = self.pointer + max(0, num_rows - self.size)
         places = (start + torch.arange(min(num_rows, self.size), device=rows_ND.device)) % self.size

@@ -1,6 +1,10 @@
-"""Diagnostics of training: 0-dimensional tensors without gradient, never read back here."""
+"""Diagnostics of training, 0-dimensional tensors without gradient, and what CLP warns of by them."""
 
 from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -83,3 +87,35 @@ def _first_is_highest(logits_NM: Tensor) -> Tensor:
     if logits_NM.shape[1] == 1:
         return torch.ones_like(logits_NM[:, 0])
     return (logits_NM[:, 0] > logits_NM[:, 1:].amax(dim=1)).to(logits_NM.dtype)
+
+
+def clp_warnings(logs: Mapping[str, float], *, masks_own_identity: bool) -> list[str]:
+    """One sentence for each problem, from a window's mean of the logs; NaN triggers nothing."""
+    value = defaultdict(lambda: math.nan, logs)
+    wide = value["attention_support"] > 0.25  # isotropic random rows give about 0.45 at temperature 0.07
+    findings = {
+        f"{value['rows_skipped']:.0%} of the frames have nothing to be reconstructed from: all the bank "
+        "has their identity. Give the videos identities (a CSV with path,identity), or set "
+        "method.exclude_same_identity = none": value["rows_skipped"] > 0.5,
+        f"{value['clips_collapsed']:.0%} of the clips have collapsed to a point, where the temporal loss has "
+        "no gradient. If this stays, raise the rate or start from trained weights": (
+            value["clips_collapsed"] > 0.5
+        ),
+        f"the features have collapsed onto a line (effective rank {value['effective_rank']:.2f})": (
+            value["effective_rank"] < 1.5
+        ),
+        "reconstruction has become plain InfoNCE: the attention spreads over "
+        f"{value['attention_support']:.0%} of the bank, so the rebuilt query is only the query again. Lower "
+        "method.tau_reconstruction or shrink the bank": wide and value["retrieval_accuracy"] > 0.5,
+        f"the rows of the bank look alike (mean cosine {value['cos_query_bank']:.2f}): it learns slowly. "
+        "method.batch_norm_output = true usually ends it": (
+            wide and value["cos_query_bank"] > 0.3 and value["retrieval_accuracy"] <= 0.5
+        ),
+        "the attention sits on a single row of the bank, where reconstruction has no gradient: raise "
+        "method.tau_reconstruction, or look for copies of a video": value["attention_max"] > 0.95,
+        f"{value['attention_on_own_identity']:.0%} of the attention falls on the query's own identity. Set "
+        "method.exclude_same_identity = candidates": (
+            not masks_own_identity and value["attention_on_own_identity"] > 0.2
+        ),
+    }
+    return [text for text, holds in findings.items() if holds]

@@ -7,6 +7,7 @@ rebuilds a face's feature from other people's. docs/pretrain.md says which setti
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mien.backbones import Backbone
-from mien.layers.gather import draw_rows, gather_rows, world_size
+from mien.layers.gather import draw_rows, world_size
 from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
@@ -22,14 +23,18 @@ from mien.losses.cross_identity_reconstruction import cross_identity_reconstruct
 from mien.losses.precision import full_precision
 from mien.losses.temporal_triplet import WeightForm, temporal_triplet_losses, triplet_weights
 from mien.losses.unit import unit
-from mien.methods._clp_warnings import clp_warnings
-from mien.methods._diagnostics import effective_rank, reconstruction_diagnostics, undefined_reconstruction
-from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
+from mien.methods._diagnostics import (
+    clp_warnings,
+    effective_rank,
+    reconstruction_diagnostics,
+    undefined_reconstruction,
+)
+from mien.methods._keys import SMALLEST_BANK, KeyMethod
+from mien.train.method import METHODS, ClipBatch, ClipRequest, StepOutput, Views
 
 COLLAPSE_TOLERANCE = 1e-3
 STEPS_TO_MIN_FILL = 4
 BANK_ROWS_PER_FRAME = 0.68
-SMALLEST_BANK = 512
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class ClpSettings:
     tcl_weight: float = 1.0  # 0: reconstruction only
     beta: float = 0.1  # weight of reconstruction; 0: temporal contrast only
     frames_per_video: int = 2  # L, frames that are reconstructed
+    videos_per_clip: int = 1  # above 1: one video in so many has a clip for TCL, the others frames for CIR
     cir_source: Literal["video", "clip"] = "video"  # L frames far apart in the track, or L of the clip's
     min_gap_frames: int = 17  # far frames lie at least so many raw frames apart where the track allows
     bank_size: int = 65536  # |M|; 0: the paper's share of the corpus (`fit_to_corpus`)
@@ -66,44 +72,34 @@ class ClpSettings:
     batch_norm_output: bool = False  # BatchNorm1d without affine parameters after the heads
 
     def __post_init__(self) -> None:
-        _require(self.tcl_weight >= 0 and self.beta >= 0, "tcl_weight and beta: 0 or more")
-        _require(self.tcl_weight + self.beta > 0, "tcl_weight and beta are both 0: nothing to train on")
+        far, L = self.cir_source == "video", self.frames_per_video
+        weights = self.tcl_weight, self.beta
+        _require(
+            min(weights) >= 0 < max(weights), "tcl_weight and beta: 0 or more; both 0: nothing to train on"
+        )
         _require(self.clip_len >= 3, f"clip_len = {self.clip_len}: a triplet takes at least 3 frames")
+        _require(min(self.stride, L, self.videos_per_clip) >= 1, "stride, frames and videos: at least 1")
         _require(
-            self.frame_order == "time" or self.cir_source == "video",
-            'frame_order = "shuffled" goes with cir_source = "video"',
+            far or self.clip_len >= 2 * L - 1,
+            f"{L} frames, no neighbours, do not fit a clip of {self.clip_len}",
         )
-        _require(self.stride >= 1, f"stride = {self.stride}: at least 1")
-        _require(self.frames_per_video >= 1, f"frames_per_video = {self.frames_per_video}: at least 1")
+        apart = self.videos_per_clip > 1
         _require(
-            self.cir_source == "video" or 2 * self.frames_per_video - 1 <= self.clip_len,
-            f"{self.frames_per_video} frames that are not neighbours do not fit a clip of {self.clip_len}",
+            far or (self.frame_order, self.key_flip, apart) == ("time", "independent", False),
+            "frame_order, key_flip and videos_per_clip: not the default only goes with cir_source = 'video'",
         )
+        _require(not apart or min(weights) > 0, "videos_per_clip goes with both tcl_weight and beta")
         _require(
             self.bank_size == 0 or 0 < self.candidates < self.bank_size,
             f"num_candidates = {self.num_candidates}: above 0 and below bank_size = {self.bank_size}",
         )
         _require(self.tau > 0 and (self.tau_reconstruction or self.tau) > 0, "a temperature is above 0")
         _require(0 <= self.mu <= 1, f"mu = {self.mu}: between 0 and 1")
-        _require(
-            self.key_flip == "independent" or self.cir_source == "video",
-            'key_flip = "query" goes with cir_source = "video"',
-        )
 
     @property
     def candidates(self) -> int:
         """|C| of a full bank."""
         return self.num_candidates or self.bank_size // 2
-
-    @property
-    def uses_clip(self) -> bool:
-        """Whether the frames of a clip pass the backbone."""
-        return self.tcl_weight > 0 or self.cir_source == "clip"
-
-    @property
-    def uses_far_frames(self) -> bool:
-        """Whether frames of the whole track pass the backbone."""
-        return self.beta > 0 and self.cir_source == "video"
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class _Pictures:
 
 
 @METHODS.register("clp")
-class Clp(Method):
+class Clp(KeyMethod):
     """A backbone trained by L_tcl + beta * L_cir. A loss of weight 0 is not computed and has no head."""
 
     Settings = ClpSettings
@@ -136,15 +132,16 @@ class Clp(Method):
             self.head_cir = mlp(*widths, batch_norm_output=settings.batch_norm_output)
             self.momentum = MomentumEncoder(backbone, self.head_cir)
             self.bank = MemoryBank(settings.bank_size, settings.embedding_dim)
-        self._keys_of_step: BankRows | None = None
 
     @classmethod
     def clip_request(cls, settings: ClpSettings) -> ClipRequest:
         """A clip and far frames, either left out when its loss is."""
+        uses_clip = settings.tcl_weight > 0 or settings.cir_source == "clip"
+        uses_far_frames = settings.beta > 0 and settings.cir_source == "video"
         return ClipRequest(
-            clip_len=settings.clip_len if settings.uses_clip else 0,
+            clip_len=settings.clip_len if uses_clip else 0,
             stride=settings.stride,
-            num_far_frames=settings.frames_per_video if settings.uses_far_frames else 0,
+            num_far_frames=settings.frames_per_video if uses_far_frames else 0,
             min_gap_frames=settings.min_gap_frames,
         )
 
@@ -161,20 +158,14 @@ class Clp(Method):
 
     def encoder_rows(self, clips: int) -> int:
         """clips * (J + L) with both losses and far frames."""
-        request = self.clip_request(self.settings)
-        return clips * (request.clip_len + request.num_far_frames)
+        request, apart = self.clip_request(self.settings), self.settings.videos_per_clip > 1
+        with_clip = math.ceil(clips / self.settings.videos_per_clip)
+        with_far_frames = clips - with_clip if apart else clips
+        return with_clip * request.clip_len + with_far_frames * request.num_far_frames
 
     def warm_start(self, batch: ClipBatch, views: Views) -> bool:
         """Enqueue the keys of one batch; True when the bank is full or need not be."""
-        if not self.settings.beta or self.settings.bank_start == "empty":
-            return True
-        if self.bank.filled < self.bank.size:
-            frames_BLHWC = batch.far_BLHWC
-            if self.settings.cir_source == "clip":
-                frames_BLHWC = _frames_at(batch, _spread_places(batch, self.settings.frames_per_video))
-            key_QCHW = views.independent(frames_BLHWC).flatten(0, 1)
-            self._enqueue(self._bank_rows(self._keys(key_QCHW, generator=None), batch))
-        return self.bank.filled == self.bank.size
+        return self.settings.bank_start == "empty" or super().warm_start(batch, views)
 
     def before_step(self) -> None:
         """Let the momentum encoder follow."""
@@ -183,21 +174,26 @@ class Clp(Method):
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """L_tcl + beta * L_cir, the keys kept aside until `after_step`."""
-        pictures = self._pictures(batch, views, generator)
+        clip_BTHWC, batch = self._halves(batch)
+        pictures = self._pictures(clip_BTHWC, batch, views, generator)
         if self.settings.beta:
-            self._keys_of_step = self._bank_rows(self._keys(pictures.key_QCHW, generator=generator), batch)
+            self._keys_of_step = self._encoded(pictures.key_QCHW, batch, generator=generator)
         features_ND: Tensor = self.backbone(pictures.rows_NCHW)
         return self._losses(features_ND, pictures, generator)
-
-    def after_step(self) -> None:
-        """Put the step's keys into the bank, after backward: autograd still reads the bank until then."""
-        if self._keys_of_step is not None:
-            self._enqueue(self._keys_of_step)
-        self._keys_of_step = None
 
     def warnings(self, logs: dict[str, float]) -> list[str]:
         """Plain words about collapse and about reconstruction that reconstructs nothing."""
         return clp_warnings(logs, masks_own_identity=self.settings.exclude_same_identity != "none")
+
+    def _halves(self, batch: ClipBatch) -> tuple[Tensor, ClipBatch]:
+        """The clips for TCL and the videos for CIR: the same videos, or others (`videos_per_clip`)."""
+        number_B = torch.arange(len(batch.identity_B))
+        others = number_B[number_B % self.settings.videos_per_clip > 0].to(batch.identity_B.device)
+        clip_BTHWC = batch.clip_BTHWC[:: self.settings.videos_per_clip]
+        if self.settings.videos_per_clip == 1:
+            return clip_BTHWC, batch
+        parts = batch.clip_BTHWC, batch.far_BLHWC, batch.identity_B, batch.video_B
+        return clip_BTHWC, ClipBatch(*(part[others] for part in parts))
 
     @full_precision
     def _losses(self, features_ND: Tensor, pictures: _Pictures, generator: torch.Generator) -> StepOutput:
@@ -238,16 +234,13 @@ class Clp(Method):
 
     def _cir(self, query_features_ND: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         query_ND = self.head_cir(query_features_ND)
-        keys = self._keys_of_step
-        assert keys is not None, "training_step sets the keys"
+        (keys,) = self._keys_of_step
         if self.bank.filled < self._min_fill(len(keys)):
             # A zero that still reaches every parameter: DDP waits for all of them.
             return 0.0 * query_ND.sum(), undefined_reconstruction(query_ND.device)
         candidates, negatives = self.bank.split(self.settings.candidates, generator=generator)
-        masked_NC, masked_NM = self._masks(keys, candidates, negatives)
-        negatives_MD = negatives.rows_MD
-        if self.settings.negatives != "bank":
-            negatives_MD, masked_NM = self._with_own_video(keys, negatives_MD, masked_NM)
+        own_NC, video_NC = _same_identity(keys, candidates), _same_video(keys, candidates)
+        negatives_MD, masked_NM = self._negatives(keys, negatives)
         result = cross_identity_reconstruction(
             query_ND,
             keys.rows_MD,
@@ -255,97 +248,87 @@ class Clp(Method):
             negatives_MD,
             temperature=self.settings.tau,
             reconstruction_temperature=self.settings.tau_reconstruction,
-            masked_NC=masked_NC,
+            masked_NC=None if self.settings.exclude_same_identity == "none" else own_NC | video_NC,
             masked_NM=masked_NM,
         )
-        own_NC, video_NC = _same_identity(keys, candidates), _same_video(keys, candidates)
         logs = reconstruction_diagnostics(result, query_ND, candidates.rows_MD, own_NC, video_NC)
         return result.loss, {"loss_cir": result.loss.detach(), **logs}
 
-    def _masks(
-        self, keys: BankRows, candidates: BankRows, negatives: BankRows
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """What each query may not be rebuilt from, and what is no negative of it."""
-        if self.settings.exclude_same_identity == "none":
-            return None, None
-        masked_NC = _same_identity(keys, candidates) | _same_video(keys, candidates)
+    def _negatives(self, keys: BankRows, negatives: BankRows) -> tuple[Tensor, Tensor]:
+        """The negatives, and which are none of a query: of the step's keys, those of other videos."""
         masked_NM = _same_video(keys, negatives)
-        if self.settings.exclude_same_identity == "candidates+negatives":
+        if self.settings.exclude_same_identity == "none":
+            masked_NM = torch.zeros_like(masked_NM)
+        elif self.settings.exclude_same_identity == "candidates+negatives":
             masked_NM = masked_NM | _same_identity(keys, negatives)
-        return masked_NC, masked_NM
-
-    def _with_own_video(
-        self, keys: BankRows, negatives_MD: Tensor, masked_NM: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The step's keys after the negatives, of which each query sees the others of its own video."""
+        if self.settings.negatives == "bank":
+            return negatives.rows_MD, masked_NM
         others_NN = _same_video(keys, keys).fill_diagonal_(False)
-        if masked_NM is None:
-            masked_NM = others_NN.new_zeros(len(keys), len(negatives_MD))
         if self.settings.negatives == "video":
-            negatives_MD, masked_NM = negatives_MD[:0], masked_NM[:, :0]
-        return torch.cat([negatives_MD, keys.rows_MD]), torch.cat([masked_NM, ~others_NN], dim=1)
+            return keys.rows_MD, ~others_NN
+        return torch.cat([negatives.rows_MD, keys.rows_MD]), torch.cat([masked_NM, ~others_NN], dim=1)
 
     def _min_fill(self, num_keys: int) -> int:
         fill = STEPS_TO_MIN_FILL * num_keys * world_size()
         return min(fill if self.settings.min_fill is None else self.settings.min_fill, self.bank.size)
 
-    def _pictures(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> _Pictures:
-        draw = getattr(views, self.settings.views_in_clip)
-        rows = [draw(self._clips(batch, generator)).flatten(0, 1)] if self.settings.uses_clip else []
+    def _pictures(
+        self, clip_BTHWC: Tensor, batch: ClipBatch, views: Views, generator: torch.Generator
+    ) -> _Pictures:
+        rows = []
+        if clip_BTHWC.shape[1]:
+            if self.settings.frame_order == "shuffled":
+                order_BT = draw_rows(*clip_BTHWC.shape[:2], generator=generator).argsort(dim=1)
+                clip_BTHWC = _frames_at(clip_BTHWC, order_BT)
+            rows.append(getattr(views, self.settings.views_in_clip)(clip_BTHWC).flatten(0, 1))
         num_clip_rows = len(rows[0]) if rows else 0
         if not self.settings.beta:
             return _Pictures(rows[0], num_clip_rows, torch.empty(0), rows[0][:0])
-        if self.settings.cir_source == "video":
+        if self.settings.cir_source == "clip":
+            L, (B, T) = self.settings.frames_per_video, clip_BTHWC.shape[:2]
+            places_BL = _random_places(B, T, frames_per_clip=L, generator=generator)
+            query_rows_Q = (torch.arange(B)[:, None] * T + places_BL).flatten()
+            key_BLCHW = views.independent(_frames_at(clip_BTHWC, places_BL))
+        else:
             if self.settings.key_flip == "query":
                 query_BLCHW, key_BLCHW = views.pair_with_one_flip(batch.far_BLHWC)
             else:
                 query_BLCHW, key_BLCHW = (views.independent(batch.far_BLHWC) for _ in range(2))
             rows.append(query_BLCHW.flatten(0, 1))
             query_rows_Q = num_clip_rows + torch.arange(len(rows[-1]))
-        else:
-            places_BL = _random_places(batch, self.settings.frames_per_video, generator=generator)
-            first_rows_B1 = torch.arange(len(places_BL))[:, None] * self.settings.clip_len
-            query_rows_Q = (first_rows_B1 + places_BL).flatten()
-            key_BLCHW = views.independent(_frames_at(batch, places_BL))
         query_rows_Q = query_rows_Q.to(key_BLCHW.device, non_blocking=True)
         return _Pictures(torch.cat(rows), num_clip_rows, query_rows_Q, key_BLCHW.flatten(0, 1))
 
-    def _clips(self, batch: ClipBatch, generator: torch.Generator) -> Tensor:
-        if self.settings.frame_order == "time":
-            return batch.clip_BTHWC
-        return _frames_at(batch, draw_rows(*batch.clip_BTHWC.shape[:2], generator=generator).argsort(dim=1))
+    def _keys(
+        self, batch: ClipBatch, views: Views, *, generator: torch.Generator | None
+    ) -> tuple[BankRows, ...]:
+        frames_BLHWC = batch.far_BLHWC
+        if self.settings.cir_source == "clip":  # the same places in every clip, from first frame to last
+            B, T = batch.clip_BTHWC.shape[:2]
+            places_L = torch.linspace(0, T - 1, self.settings.frames_per_video).round().long()
+            frames_BLHWC = _frames_at(batch.clip_BTHWC, places_L.expand(B, -1))
+        return self._encoded(views.independent(frames_BLHWC).flatten(0, 1), batch, generator=generator)
 
-    def _keys(self, images_QCHW: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """(Q, D) unit rows of the momentum encoder, without gradient."""
-        rows = self.settings.key_batch_norm_rows
-        return unit(self.momentum.keys(images_QCHW, rows_per_group=rows, generator=generator))
-
-    def _bank_rows(self, key_ND: Tensor, batch: ClipBatch) -> BankRows:
-        L = self.settings.frames_per_video
-        return BankRows(key_ND, batch.identity_B.repeat_interleave(L), batch.video_B.repeat_interleave(L))
-
-    def _enqueue(self, rows: BankRows) -> None:
-        self.bank.enqueue(gather_rows(rows.rows_MD), gather_rows(rows.identity_M), gather_rows(rows.video_M))
+    def _encoded(
+        self, images_QCHW: Tensor, batch: ClipBatch, *, generator: torch.Generator | None
+    ) -> tuple[BankRows, ...]:
+        L, rows = self.settings.frames_per_video, self.settings.key_batch_norm_rows
+        key_QD = unit(self.momentum.keys(images_QCHW, rows_per_group=rows, generator=generator))
+        return (BankRows(key_QD, *(who.repeat_interleave(L) for who in (batch.identity_B, batch.video_B))),)
 
 
-def _random_places(batch: ClipBatch, frames_per_clip: int, *, generator: torch.Generator) -> Tensor:
+def _random_places(
+    num_clips: int, clip_len: int, *, frames_per_clip: int, generator: torch.Generator
+) -> Tensor:
     """(B, L) places in each clip, in order, no two neighbours, every such choice equally likely."""
-    B, T = batch.clip_BTHWC.shape[:2]
     # Draw from T - L + 1 places without replacement, then open the choice up by one place after each.
-    order = draw_rows(B, T - frames_per_clip + 1, generator=generator).argsort(dim=1)
+    order = draw_rows(num_clips, clip_len - frames_per_clip + 1, generator=generator).argsort(dim=1)
     return order[:, :frames_per_clip].sort(dim=1).values + torch.arange(frames_per_clip)
 
 
-def _spread_places(batch: ClipBatch, frames_per_clip: int) -> Tensor:
-    """(B, L) the same places in every clip, from the first frame to the last."""
-    B, T = batch.clip_BTHWC.shape[:2]
-    return torch.linspace(0, T - 1, frames_per_clip).round().long().expand(B, -1)
-
-
-def _frames_at(batch: ClipBatch, places_BL: Tensor) -> Tensor:
-    places_BL = places_BL.to(batch.clip_BTHWC.device, non_blocking=True)
-    clips_B1 = torch.arange(len(places_BL), device=places_BL.device)[:, None]
-    return batch.clip_BTHWC[clips_B1, places_BL]
+def _frames_at(clip_BTHWC: Tensor, places_BL: Tensor) -> Tensor:
+    places_BL = places_BL.to(clip_BTHWC.device, non_blocking=True)
+    return clip_BTHWC[torch.arange(len(places_BL), device=places_BL.device)[:, None], places_BL]
 
 
 def _same_identity(keys: BankRows, others: BankRows) -> Tensor:

@@ -12,30 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from mien.backbones import Backbone
-from mien.layers.gather import gather_rows
-from mien.layers.memory_bank import MemoryBank
+from mien.layers.memory_bank import BankRows, MemoryBank
 from mien.layers.mlp import mlp
 from mien.layers.momentum import MomentumEncoder
 from mien.losses.cross_identity_reconstruction import cross_identity_reconstruction
 from mien.losses.info_nce import info_nce
 from mien.losses.precision import full_precision
 from mien.losses.unit import unit
-from mien.methods._bank_size import rows_for_corpus
 from mien.methods._diagnostics import effective_rank
+from mien.methods._keys import KeyMethod, rows_for_corpus
 from mien.methods._pairs import in_random_order
-from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
-
-
-@dataclass(frozen=True)
-class _Keys:
-    main_ND: Tensor
-    cycle_ND: Tensor
-    identity_N: Tensor
-    video_N: Tensor
+from mien.train.method import METHODS, ClipBatch, ClipRequest, StepOutput, Views
 
 
 @METHODS.register("cvc")
-class Cvc(Method):
+class Cvc(KeyMethod):
     """Backbone, a main and a cycle head, a momentum copy of the three, a bank for each head."""
 
     @dataclass(frozen=True)
@@ -66,7 +57,6 @@ class Cvc(Method):
         self.bank = MemoryBank(settings.bank_size, settings.embedding_dim)
         self.cycle_bank = MemoryBank(settings.cycle_bank_size, settings.embedding_dim)
         self._num_candidates = round(settings.candidate_share * settings.cycle_bank_size)
-        self._keys_of_step: _Keys | None = None
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
@@ -87,13 +77,6 @@ class Cvc(Method):
         """One query a video; the other frame is a key, without gradient."""
         return clips
 
-    def warm_start(self, batch: ClipBatch, views: Views) -> bool:
-        """Enqueue the keys of one batch; True when both banks are full."""
-        if not self._banks_full():
-            key_views = views.independent(batch.far_BLHWC[:, :1]).flatten(0, 1)
-            self._enqueue(self._keys(key_views, batch, generator=None))
-        return self._banks_full()
-
     def before_step(self) -> None:
         """Let the momentum encoder follow."""
         self.momentum.update(self.backbone, self.heads, mu=self.settings.mu)
@@ -101,50 +84,46 @@ class Cvc(Method):
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """InfoNCE within the video + cycle_weight * InfoNCE of what the cycle brings back."""
         query_views, key_views = in_random_order(views.independent(batch.far_BLHWC), generator)
-        self._keys_of_step = self._keys(key_views, batch, generator=generator)
-        return self._loss(self.backbone(query_views), self._keys_of_step, generator)
-
-    def after_step(self) -> None:
-        """Put the step's keys into the banks, after backward: autograd reads them until then."""
-        if self._keys_of_step is not None:
-            self._enqueue(self._keys_of_step)
-        self._keys_of_step = None
+        self._keys_of_step = self._encoded(key_views, batch, generator=generator)
+        return self._loss(self.backbone(query_views), *self._keys_of_step, generator=generator)
 
     @full_precision
-    def _loss(self, features_ND: Tensor, keys: _Keys, generator: torch.Generator) -> StepOutput:
+    def _loss(
+        self, features_ND: Tensor, main: BankRows, cycle: BankRows, *, generator: torch.Generator
+    ) -> StepOutput:
         main_ND, cycle_ND = self.heads(features_ND).chunk(2, dim=1)
         intra = info_nce(
             main_ND,
-            keys.main_ND,
+            main.rows_MD,
             self.bank.rows_MD[: self.bank.filled],
             temperature=self.settings.temperature,
         ).mean()
         candidates, negatives = self.cycle_bank.split(self._num_candidates, generator=generator)
-        cycle = cross_identity_reconstruction(
+        loss_cycle = cross_identity_reconstruction(
             cycle_ND,
-            keys.cycle_ND,
+            cycle.rows_MD,
             candidates.rows_MD,
             negatives.rows_MD,
             temperature=self.settings.temperature,
             reconstruction_temperature=self.settings.temperature_of_cycle,
         ).loss
-        logs = {"loss_intra": intra.detach(), "loss_cycle": cycle.detach()}
+        logs = {"loss_intra": intra.detach(), "loss_cycle": loss_cycle.detach()}
         logs["effective_rank"] = effective_rank(features_ND, diagnosing=self.diagnosing)
-        return StepOutput(intra + self.settings.cycle_weight * cycle, logs)
+        return StepOutput(intra + self.settings.cycle_weight * loss_cycle, logs)
 
-    def _keys(self, key_views: Tensor, batch: ClipBatch, *, generator: torch.Generator | None) -> _Keys:
+    def _keys(
+        self, batch: ClipBatch, views: Views, *, generator: torch.Generator | None
+    ) -> tuple[BankRows, ...]:
+        key_views = views.independent(batch.far_BLHWC[:, :1]).flatten(0, 1)
+        return self._encoded(key_views, batch, generator=generator)
+
+    def _encoded(
+        self, key_views: Tensor, batch: ClipBatch, *, generator: torch.Generator | None
+    ) -> tuple[BankRows, ...]:
         rows = self.settings.key_batch_norm_rows
         key_ND = self.momentum.keys(key_views, rows_per_group=rows, generator=generator)
-        main_ND, cycle_ND = key_ND.chunk(2, dim=1)
-        return _Keys(unit(main_ND), unit(cycle_ND), batch.identity_B, batch.video_B)
-
-    def _enqueue(self, keys: _Keys) -> None:
-        identity_N, video_N = gather_rows(keys.identity_N), gather_rows(keys.video_N)
-        self.bank.enqueue(gather_rows(keys.main_ND), identity_N, video_N)
-        self.cycle_bank.enqueue(gather_rows(keys.cycle_ND), identity_N, video_N)
-
-    def _banks_full(self) -> bool:
-        return all(bank.filled == bank.size for bank in (self.bank, self.cycle_bank))
+        both = key_ND.chunk(2, dim=1)
+        return tuple(BankRows(unit(rows_ND), batch.identity_B, batch.video_B) for rows_ND in both)
 
 
 class _TwoHeads(nn.Module):

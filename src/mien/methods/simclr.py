@@ -16,7 +16,7 @@ from mien.layers.batch_norm_mlp import batch_norm_mlp
 from mien.layers.mlp import mlp
 from mien.losses.nt_xent import nt_xent
 from mien.losses.unit import unit
-from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
+from mien.train.method import METHODS, ClipBatch, Method, StepOutput, Views
 
 
 @METHODS.register("simclr")
@@ -36,11 +36,6 @@ class SimClr(Method):
         super().__init__(backbone)
         self.settings = settings
         self.head = _head(backbone.feature_dim, settings)
-
-    @classmethod
-    def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame per video: frames of one clip would be false negatives of each other."""
-        return ClipRequest(clip_len=0, num_far_frames=1)
 
     def encoder_rows(self, clips: int) -> int:
         """Two views of each frame."""

@@ -15,7 +15,7 @@ from mien.backbones import Backbone
 from mien.layers.batch_norm_mlp import batch_norm_mlp
 from mien.losses.negative_cosine import symmetric_negative_cosine
 from mien.losses.unit import unit
-from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
+from mien.train.method import METHODS, ClipBatch, Method, StepOutput, Views
 
 
 @METHODS.register("simsiam")
@@ -36,11 +36,6 @@ class SimSiam(Method):
         maps = batch_norm_mlp(D, D, D, P, output_bias=False)
         self.projector = nn.Sequential(maps, nn.BatchNorm1d(P, affine=False))
         self.predictor = batch_norm_mlp(P, settings.prediction_hidden_dim, P)
-
-    @classmethod
-    def clip_request(cls, settings: Settings) -> ClipRequest:
-        """One frame per video."""
-        return ClipRequest(clip_len=0, num_far_frames=1)
 
     def encoder_rows(self, clips: int) -> int:
         """Two views of each frame."""

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from mien.backbones import Backbone
 from mien.data.views import pictures_to_views, views_to_pictures
-from mien.layers.curriculum import PercentileCurriculum
 from mien.layers.flow_decoder import FlowDecoder
 from mien.layers.flow_warp import merge_flows, warp
-from mien.losses.percentile_band import percentile_band_mean
-from mien.methods._pairs import PairViews, source_and_target
-from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
+from mien.methods._pairs import WarpMethod, WarpSettings
+from mien.train.method import METHODS, ClipBatch, StepOutput, Views
 
 
 @dataclass(frozen=True)
@@ -42,41 +40,27 @@ class Warped:
 
 
 @METHODS.register("tcae")
-class Tcae(Method):
+class Tcae(WarpMethod):
     """Backbone, two linear codes, two decoders."""
 
     @dataclass(frozen=True)
-    class Settings:
-        """The paper's weights and the release's sizes."""
+    class Settings(WarpSettings):
+        """The paper's weights."""
 
-        code_dim: int = 256  # of each code
-        flow_side_px: int = 256  # of the decoders' fields, scaled to the views
-        decoder_width: int = 32
         reconstruction_weight: float = 10.0
         consistency_weight: float = 1.0
         cycle_weight: float = 1.0
         flow_weight: float = 0.1  # of the mean size of the action flow: faces move less than heads
-        views_in_pair: PairViews = "shared"  # the release crops each frame by itself; see docs/pretrain.md
-        window_steps: int = 750  # the curriculum compares mean losses of so many steps: the paper's epoch
-        patience_windows: int = 15  # windows without progress before harder pairs are let in
+
+    settings: Settings
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
-        super().__init__(backbone)
-        self.settings = settings
+        super().__init__(backbone, settings)
         D, side_px, width = settings.code_dim, settings.flow_side_px, settings.decoder_width
         self.pose_code = nn.Linear(backbone.feature_dim, D)
         self.action_code = nn.Linear(backbone.feature_dim, D)
         self.pose_decoder = FlowDecoder(2 * D, side_px=side_px, width=width, num_masks=1)
         self.action_decoder = FlowDecoder(2 * D, side_px=side_px, width=width, num_masks=1)
-        self.curriculum = PercentileCurriculum(
-            window_steps=settings.window_steps, patience_windows=settings.patience_windows
-        )
-        self._loss_of_all_pairs = torch.zeros(())
-
-    @classmethod
-    def clip_request(cls, settings: Settings) -> ClipRequest:
-        """Two frames of a track, any distance apart."""
-        return ClipRequest(clip_len=0, num_far_frames=2, min_gap_frames=1)
 
     def encoder_rows(self, clips: int) -> int:
         """Source, target and the three pictures made of them."""
@@ -84,9 +68,7 @@ class Tcae(Method):
 
     def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
         """Reconstruction, consistency of the codes, cycles, and the size of the action flow."""
-        source_NCHW, target_NCHW = source_and_target(
-            batch.far_BLHWC, views, generator, views_in_pair=self.settings.views_in_pair
-        )
+        source_NCHW, target_NCHW = self._source_and_target(batch, views, generator)
         source, target = self.encode(source_NCHW), self.encode(target_NCHW)
         picture_NCHW, target_picture_NCHW = views_to_pictures(source_NCHW), views_to_pictures(target_NCHW)
         made = self.change(picture_NCHW, source, target)
@@ -96,12 +78,10 @@ class Tcae(Method):
             **self._consistency_and_cycle(picture_NCHW, source, target, made),
             "action_flow": self._band(_per_picture(made.action_flow_N2hw.abs())),
         }
-        self._loss_of_all_pairs = losses_N.detach().mean()
-        unmoved = (picture_NCHW - target_picture_NCHW).abs().mean()
         logs = {name: term.detach() for name, term in terms.items()}
-        logs["reconstruction_of_unmoved"] = self._loss_of_all_pairs / unmoved
-        logs["band_low"] = torch.tensor(self.curriculum.low)
-        return StepOutput(self._weighted(terms), logs)
+        return StepOutput(
+            self._weighted(terms), logs | self._logs(losses_N, picture_NCHW, target_picture_NCHW)
+        )
 
     def encode(self, views_NCHW: Tensor) -> Codes:
         """Both codes of normalised views."""
@@ -121,10 +101,6 @@ class Tcae(Method):
             action_flow_N2hw=action_flow,
         )
 
-    def after_step(self) -> None:
-        """The curriculum hears of the step's loss."""
-        self.curriculum.observe(self._loss_of_all_pairs)
-
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         weights = self.settings
         return (
@@ -134,14 +110,13 @@ class Tcae(Method):
             + weights.flow_weight * terms["action_flow"]
         )
 
-    def _band(self, losses_N: Tensor) -> Tensor:
-        """Each term is sorted by itself and its mean taken over the curriculum's band, as in the release."""
-        return percentile_band_mean(losses_N, low=self.curriculum.low, high=self.curriculum.high)
-
     def _consistency_and_cycle(
         self, picture_NCHW: Tensor, source: Codes, target: Codes, made: Warped
     ) -> dict[str, Tensor]:
-        """Six mean squares between codes of made pictures and the codes they were made for; two cycles."""
+        """Six mean squares between codes of made pictures and the codes they were made for; two cycles.
+
+        Each term has a band of its own, as in the release.
+        """
         all_made = torch.cat([made.pose_changed_NCHW, made.action_changed_NCHW, made.both_changed_NCHW])
         codes, N = self.encode(pictures_to_views(all_made)), len(picture_NCHW)
         wanted_pose = torch.cat([target.pose_ND, source.pose_ND, target.pose_ND])

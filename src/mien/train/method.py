@@ -107,8 +107,8 @@ class Method(nn.Module):
 
     @classmethod
     def clip_request(cls, settings: Any) -> ClipRequest:
-        """The frames of one row of a batch under these settings."""
-        raise NotImplementedError
+        """The frames of one row of a batch under these settings; one frame of a video unless overridden."""
+        return ClipRequest(clip_len=0, num_far_frames=1)
 
     @classmethod
     def fit_to_corpus(cls, settings: Any, *, num_videos: int) -> Any:

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from mien.layers.memory_bank import BankRows
 from mien.losses.unit import unit
-from mien.methods.cvc import Cvc, _Keys
+from mien.methods.cvc import Cvc
 
 SMALL = {"bank_size": 18, "cycle_bank_size": 30}
 
@@ -27,9 +28,10 @@ def test_worked_number(build_method, generator):
     del method.cycle_bank
     object.__setattr__(method, "cycle_bank", FixedSplit(candidates, negatives))
     number = torch.tensor([0])
-    keys = _Keys(torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([[1.0, 2.0, -2.0]]) / 3, number, number)
+    rows = torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([[1.0, 2.0, -2.0]]) / 3
+    main, cycle = (BankRows(key, number, number) for key in rows)
     features = torch.tensor([[1.0, 0.0, 0.0, 0.2, 0.4, -0.4]])
-    output = method._loss(features, keys, generator)
+    output = method._loss(features, main, cycle, generator=generator)
     assert output.logs["loss_intra"].item() == pytest.approx(0.055864, abs=1e-6)
     assert output.logs["loss_cycle"].item() == pytest.approx(0.011735, abs=1e-6)
     assert output.loss.item() == pytest.approx(0.057038, abs=1e-6)

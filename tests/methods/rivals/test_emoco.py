@@ -19,7 +19,7 @@ def test_negatives_share_the_query_emotion(build_method, noise_batch, views, gen
     features = []
     method.backbone.register_forward_hook(lambda _module, _inputs, output: features.append(output))
     loss = method.training_step(batch, views, generator).loss
-    query, keys = method.head(features[0]), method._keys_of_step
+    query, keys = method.head(features[0]), method._keys_of_step[0]
     bank = method.bank.rows_MD
     first = info_nce(query[:1], keys.rows_MD[:1], bank[0:2], temperature=0.2)
     second = info_nce(query[1:], keys.rows_MD[1:], bank[4:6], temperature=0.2)

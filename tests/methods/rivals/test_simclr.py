@@ -22,7 +22,3 @@ def test_the_official_head_ends_in_a_batch_norm_without_shift(build_method):
     assert last.weight.requires_grad
     assert not last.bias.requires_grad
     assert all(layer.bias is None for layer in maps if isinstance(layer, torch.nn.Linear))
-
-
-def test_two_rows_a_frame_count_in_the_budget(build_method):
-    assert build_method("simclr").encoder_rows(10) == 20

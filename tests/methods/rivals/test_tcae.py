@@ -86,7 +86,3 @@ def test_the_terms_are_weighed_as_stated(build_method, noise_batch, views, gener
     logs = output.logs
     expected = 10 * logs["reconstruction"] + logs["consistency"] + logs["cycle"] + 0.1 * logs["action_flow"]
     torch.testing.assert_close(output.loss.detach(), expected)
-
-
-def test_five_encodings_a_pair_count_in_the_budget(build_method):
-    assert build_method("tcae", **SMALL).encoder_rows(6) == 30
