@@ -21,26 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="runs, logs and results.csv go here")
     parser.add_argument("--labels", type=Path, help="labels of --store, for the methods that train on them")
     parser.add_argument("--score-store", type=Path, help="store of other people, to read action units from")
-    parser.add_argument(
-        "--score-labels", type=Path, help="action units of --score-store: path, frame, AU01 ..."
-    )
-    parser.add_argument(
-        "--max-minutes", type=float, default=0.0, help="start no run after that long; 0: no limit"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="runs side by side (default: one, or one per device)",
-    )
+    parser.add_argument("--score-labels", type=Path, help="their action units: path, frame, AU01 ...")
+    parser.add_argument("--max-minutes", type=float, default=0.0, help="start no run after that long")
+    parser.add_argument("--workers", type=int, default=0, help="runs side by side (default: one per device)")
     add_device(parser, more=", or cuda:0,cuda:1 to distribute the runs")
-    parser.add_argument(
-        "--shard",
-        default="1/1",
-        metavar="i/n",
-        help="only the i-th of n shares of the runs, for one of n machines",
-    )
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="only the i-th of n shares of the runs")
     parser.add_argument("--list", action="store_true", help="print what would run, and stop")
 
 
@@ -53,19 +38,11 @@ def run(args: argparse.Namespace) -> int:
     sweep, where = read_sweep(args.sweep)
     planned = plan_runs(sweep, where=where)
     mine = Shard.parse(args.shard).of(planned)
-    several = [run.name for run in mine if run.recipe.get("run", {}).get("devices", 1) > 1]
-    device = "" if args.device == "auto" else args.device
-    if device and several:
-        raise ValueError(
-            f"--device {device} gives each run one device, but run {several[0]!r} uses several "
-            "(run.devices): leave one of the two out"
-        )
     if args.list:
         for run in mine:
-            print(
-                f"{run.key:40} {run.method_name:24} {run.steps:7} steps x {run.rows_per_step:5} rows "
-                f"({run.clips_per_step} clips) = {run.steps * run.rows_per_step:9} rows"
-            )
+            method, rows = run.recipe["method"]["name"], f"{run.steps:7} steps x {run.rows_per_step:5} rows"
+            total = run.steps * run.rows_per_step
+            print(f"{run.key:40} {method:24} {rows} ({run.clips_per_step} clips) = {total:9} rows")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that running trainings are stopped too
     return run_sweep(
@@ -73,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
         planned,
         mine,
         Places(args.store, args.out, args.labels, args.score_store, args.score_labels),
-        environments=device_environments(device, args.workers),
+        environments=device_environments("" if args.device == "auto" else args.device, args.workers),
         max_minutes=args.max_minutes,
     )

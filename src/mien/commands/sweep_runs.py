@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,14 +33,8 @@ from mien.train.encoder_file import load_encoder
 from mien.train.recipe import find_recipe, to_toml
 from mien.train.settings import PretrainSettings
 
-LEFT_TO_OTHERS = 3  # exit status when only runs are missing that another sweep is working on
 SCORES = ("auc", "f1", "auc_video_centred", "identity_accuracy")
 COSTS = ("rows", "rows_per_second", "memory_mb")
-_PRINTED = ("loss", "auc", "f1", "identity_accuracy")
-
-
-class SweepError(ValueError):
-    """A sweep that cannot run as asked."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +65,8 @@ class Sweep:
     score_every_frames: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("rows", "rows_per_step", "score_every_frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: at least 1")
+        if min(self.rows, self.rows_per_step, self.score_every_frames) < 1:
+            raise ValueError("rows, rows_per_step and score_every_frames: at least 1")
         names = [run.name for run in self.runs]
         if not names or not self.seeds or len(set(names)) < len(names):
             raise ValueError(f"runs {names}, seeds {self.seeds}: at least one of each, no name twice")
@@ -87,11 +80,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run whose budget has become steps."""
+    """A run whose budget has become whole steps."""
 
     name: str
     seed: int
     recipe: Settings
+    steps: int
+    clips_per_step: int
     rows_per_step: int
     needs_labels: bool
     start: str = ""
@@ -100,21 +95,6 @@ class PlannedRun:
     def key(self) -> str:
         """Name of the run's folder."""
         return f"{self.name}-seed{self.seed}"
-
-    @property
-    def steps(self) -> int:
-        """Steps of the run: the budget, rounded up to whole steps."""
-        return int(self.recipe["run"]["steps"])
-
-    @property
-    def clips_per_step(self) -> int:
-        """Clips in a step."""
-        return int(self.recipe["data"]["clips_per_step"])
-
-    @property
-    def method_name(self) -> str:
-        """Name of its method."""
-        return str(self.recipe["method"]["name"])
 
     @property
     def settings_hash(self) -> str:
@@ -145,31 +125,27 @@ def plan_runs(sweep: Sweep, *, where: str) -> list[PlannedRun]:
     ]
 
 
-def _plan(sweep: Sweep, run: RunSpec, seed: int, base: Mapping[str, Any], *, where: str) -> PlannedRun:
+def _plan(sweep: Sweep, run: RunSpec, seed: int, base: Settings, *, where: str) -> PlannedRun:
     recipe = override({**base, **({"method": run.method} if run.method else {})}, [*sweep.set, *run.set])
     settings = PretrainSettings.from_recipe(recipe, where=where)
-    rows_per_clip = _rows_per_clip(settings)
-    clips_per_step = max(2, sweep.rows_per_step // rows_per_clip)
-    rows_per_step = clips_per_step * rows_per_clip
+    method_settings = settings.fit_to_corpus(num_videos=1).method
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone("resnet18", width=1)  # the rows of a step do not depend on it
+        method = settings.method_class(backbone, method_settings)  # type: ignore[call-arg]
+    clips = max(2, sweep.rows_per_step * 1000 // method.encoder_rows(1000))
+    rows_per_step = method.encoder_rows(clips)
+    steps = math.ceil((run.rows or sweep.rows) / rows_per_step)
     rate = run.rate or sweep.rate or settings.optimiser.rate_per_64_clips * settings.data.clips_per_step / 64
     fitted = {
-        "data.clips_per_step": clips_per_step,
-        "run.steps": math.ceil((run.rows or sweep.rows) / rows_per_step),
+        "data.clips_per_step": clips,
+        "run.steps": steps,
         "run.seed": seed,
-        "optimiser.rate_per_64_clips": rate * 64 / clips_per_step,
+        "optimiser.rate_per_64_clips": rate * 64 / clips,
     }
     recipe = override(recipe, [f"{key}={value!r}" for key, value in fitted.items()])
     PretrainSettings.from_recipe(recipe, where=where)
     labelled = bool(settings.method_class.clip_request(settings.method).label_columns)
-    return PlannedRun(run.name, seed, recipe, rows_per_step, labelled, run.start)
-
-
-def _rows_per_clip(settings: PretrainSettings) -> int:
-    """As the method reports them, asked of one with the smallest backbone."""
-    method_settings = settings.fit_to_corpus(num_videos=1).method
-    with torch.random.fork_rng(devices=[]):
-        method = settings.method_class(build_backbone("resnet18", width=1), method_settings)  # type: ignore[call-arg]
-    return method.encoder_rows(1)
+    return PlannedRun(run.name, seed, recipe, steps, clips, rows_per_step, labelled, run.start)
 
 
 @dataclass(frozen=True)
@@ -184,7 +160,7 @@ class Places:
 
     def __post_init__(self) -> None:
         if (self.score_store is None) != (self.score_labels is None):
-            raise SweepError("--score-store and --score-labels go together: name both, or neither")
+            raise ValueError("--score-store and --score-labels go together: name both, or neither")
 
     def folder(self, run_key: str) -> Path:
         """Folder of a run."""
@@ -195,13 +171,13 @@ class Places:
         return self.out / "logs" / f"{run.key}.log"
 
     def result(self, run: PlannedRun) -> dict[str, Any] | None:
-        """The line of a finished run, None before; SweepError where it was made with other settings."""
+        """The line of a finished run, None before; ValueError where it was made with other settings."""
         path = self.folder(run.key) / "result.json"
         if not path.is_file():
             return None
         line: dict[str, Any] = json.loads(path.read_text())
         if line["settings_hash"] != run.settings_hash:
-            raise SweepError(f"{path} is of other settings; name another --out, or remove {path.parent}")
+            raise ValueError(f"{path} is of other settings; name another --out, or remove {path.parent}")
         return line
 
 
@@ -216,7 +192,7 @@ def run_sweep(
 ) -> int:
     """Train and score the runs `mine` that have no result yet; the exit status.
 
-    0: all of `mine` have one now. LEFT_TO_OTHERS: all but those that another sweep is working on. 1: else.
+    0: all of `mine` have one now. 3: all but those that another sweep is working on. 1: else.
 
     `planned`: all runs of the sweep, in the order of the table. A run that was killed is continued once more
     after the others; one that fails is reported and left out. environments: one per process that trains.
@@ -224,34 +200,37 @@ def run_sweep(
     """
     for run in planned:
         if run.needs_labels and places.labels is None:
-            raise SweepError(f"run {run.name!r} trains on labels: name a table of them by --labels")
+            raise ValueError(f"run {run.name!r} trains on labels: name a table of them by --labels")
         places.result(run)
     for name in ("logs", "recipes", "locks", "runs"):
         (places.out / name).mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
-    work = _TrainAndScore(sweep, {run.key: place for place, run in enumerate(planned, start=1)}, places)
     elsewhere: set[str] = set()
+
+    def work_off(todo: Iterable[PlannedRun]) -> list[PlannedRun]:
+        """The runs that were killed."""
+        in_time = itertools.takewhile(lambda _run: time.monotonic() <= deadline, todo)
+        return _work_off(_TrainAndScore(sweep, planned, places), in_time, environments, elsewhere)
+
     for has_start in (False, True):  # those that start from another's encoder come second
-        todo = [run for run in mine if bool(run.start) == has_start and places.result(run) is None]
-        for attempt in (1, 2):
-            if todo and attempt == 2:
-                _say(f"{', '.join(run.key for run in todo)}: continued now that the others are done")
-            in_time = itertools.takewhile(lambda _run: time.monotonic() <= deadline, todo)
-            todo = _work_off(work, in_time, environments, elsewhere, planned)
+        killed = work_off(run for run in mine if bool(run.start) == has_start and not places.result(run))
+        if killed:
+            _say(f"{', '.join(run.key for run in killed)}: continued now that the others are done")
+            work_off(killed)
     num_done = write_tables(planned, places)
-    missing = {run.key for run in mine if places.result(run) is None}
+    missing = {run.key for run in mine if not places.result(run)}
     if time.monotonic() > deadline and missing:
         _say(f"--max-minutes {max_minutes:g} are over; the same command continues")
     if left := missing & elsewhere:
         _say(f"another sweep is working on {', '.join(sorted(left))}; the same command adds them later")
     if num_done:
         _say(f"{num_done} runs in {places.out / 'results.csv'}; means over seeds in summary.md beside it")
-    return 0 if not missing else LEFT_TO_OTHERS if missing == left else 1
+    return 0 if not missing else 3 if missing == left else 1
 
 
 def write_tables(planned: Sequence[PlannedRun], places: Places) -> int:
     """results.csv and summary.md of the finished runs; their number."""
-    lines = [line for run in planned if (line := places.result(run)) is not None]
+    lines = [line for run in planned if (line := places.result(run))]
     if lines:
         table = pd.DataFrame(lines)
         with only_one(places.out / ".lock"):
@@ -286,30 +265,29 @@ def _work_off(
     runs: Iterable[PlannedRun],
     environments: Sequence[Environment],
     elsewhere: set[str],
-    planned: Sequence[PlannedRun],
 ) -> list[PlannedRun]:
     """The runs that were killed. Those that another sweep is working on are added to `elsewhere`."""
     killed = []
     for event in run_jobs(
         work, runs, workers=len(environments), environments=environments, max_deaths_in_a_row=math.inf
     ):
+        run = event.job
         if isinstance(event, Progress):
             _say(event.report)
         elif isinstance(event, Died):
-            _say(f"{event.job.key} failed: {event.how}")
-            if not event.by_exception:
-                killed.append(event.job)
+            _say(f"{run.key} failed: {event.how}")
+            killed += [] if event.by_exception else [run]
         elif event.result is None:
-            elsewhere.add(event.job.key)
+            elsewhere.add(run.key)
         elif event.result < 0:
-            _say(f"{event.job.key} was killed by signal {-event.result}")
-            killed.append(event.job)
+            _say(f"{run.key} was killed by signal {-event.result}")
+            killed.append(run)
         elif event.result:
-            log = work.places.log(event.job)
+            log = work.places.log(run)
             last = ["no output", *log.read_text(encoding="utf-8", errors="replace").splitlines()][-1]
-            _say(f"{event.job.key} failed ({event.result}): {last}; see {log}")
+            _say(f"{run.key} failed ({event.result}): {last}; see {log}")
         else:
-            write_tables(planned, work.places)
+            write_tables(work.planned, work.places)
     return killed
 
 
@@ -322,7 +300,7 @@ class _TrainAndScore:
     """The work of one process: runs, each trained in a process of its own that may start one per device."""
 
     sweep: Sweep
-    place_of: Mapping[str, int]  # of each run in the table, from 1
+    planned: Sequence[PlannedRun]
     places: Places
 
     def __call__(self, run: PlannedRun, report: Report, /) -> int | None:
@@ -339,29 +317,26 @@ class _TrainAndScore:
         if weights and not weights.is_file():
             report(f"{run.key} starts from {start}, which is not done: the same command does it then")
             return 0
-        report(
-            f"[{self.place_of[run.key]}/{len(self.place_of)}] {run.key}: "
-            f"{run.steps} steps of {run.rows_per_step} rows"
-        )
+        place = f"[{self.planned.index(run) + 1}/{len(self.planned)}]"
+        report(f"{place} {run.key}: {run.steps} steps of {run.rows_per_step} rows")
         exit_code, memory_mb = _train(run, self.places, weights)
         if exit_code == 0:
             line = {**_measured(run, self.places), "memory_mb": round(memory_mb), **self._scores(run)}
             write_bytes(self.places.folder(run.key) / "result.json", json.dumps(line).encode())
-            scores = [f"{name} {line[name]:.3f}" for name in _PRINTED if name in line]
-            report(f"    {run.key}: {', '.join(scores)}")
+            shown = [name for name in ("loss", "auc", "f1", "identity_accuracy") if name in line]
+            report(f"    {run.key}: {', '.join(f'{name} {line[name]:.3f}' for name in shown)}")
         return exit_code
 
     @cached_property
     def _labelled(self) -> tuple[list[str], ScoredFrames] | None:
         """Action units and frames of the labelled store, where there is one."""
-        places = self.places
-        if places.score_store is None or places.score_labels is None:
+        if self.places.score_store is None or self.places.score_labels is None:
             return None
-        store = TrackStore.open(places.score_store)
-        columns = action_unit_columns(places.score_labels)
-        labels = read_frame_labels(places.score_labels, columns, store)
-        every = self.sweep.score_every_frames
-        return columns, scored_frames(store, labels, occurs_at=self.sweep.occurs_at, every_frames=every)
+        store = TrackStore.open(self.places.score_store)
+        columns = action_unit_columns(self.places.score_labels)
+        labels = read_frame_labels(self.places.score_labels, columns, store)
+        every, occurs_at = self.sweep.score_every_frames, self.sweep.occurs_at
+        return columns, scored_frames(store, labels, occurs_at=occurs_at, every_frames=every)
 
     def _scores(self, run: PlannedRun) -> dict[str, float]:
         """Means, then one AUC per action unit; nothing without labels. The predictions are kept."""
@@ -381,9 +356,8 @@ class _TrainAndScore:
             settings=run.recipe,
         )
         write_predictions(self.places.out / "predictions" / f"{run.key}.parquet", predictions)
-        return scores.means | {
-            f"auc_{name}": float(auc) for name, auc in zip(columns, scores.auc_A, strict=True)
-        }
+        aucs = {f"auc_{name}": float(auc) for name, auc in zip(columns, scores.auc_A, strict=True)}
+        return scores.means | aucs
 
 
 def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, float]:
@@ -395,12 +369,10 @@ def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, 
         words.append(f"--set=data.labels={json.dumps(str(places.labels))}")
     if weights:
         words.append(f"--set=backbone.weights={json.dumps(str(weights))}")
+    command = [sys.executable, "-m", "mien", "pretrain", str(recipe), *words]
     with places.log(run).open("a") as stream:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "mien", "pretrain", str(recipe), *words],
-            stderr=stream,
-            start_new_session=True,  # so that Ctrl-C reaches it once, through us
-        )
+        # In a session of its own, so that Ctrl-C reaches it once, through us.
+        process = subprocess.Popen(command, stderr=stream, start_new_session=True)  # noqa: S603
 
     def stop(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -417,11 +389,11 @@ def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, 
 
 def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
     lines = [json.loads(line) for line in (places.folder(run.key) / "log.jsonl").read_text().splitlines()]
-    settled = lines[len(lines) // 4 :]  # the first steps warm caches up
-    seconds = float(np.mean([line["seconds_per_step"] for line in settled]))
+    seconds = [line["seconds_per_step"] for line in lines]
+    settled = float(np.mean(seconds[len(lines) // 4 :]))  # the first steps warm caches up
     return {
         "run": run.name,
-        "method": run.method_name,
+        "method": run.recipe["method"]["name"],
         "seed": run.seed,
         "settings_hash": run.settings_hash,
         "rows": run.steps * run.rows_per_step,
@@ -429,8 +401,8 @@ def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
         "clips_per_step": run.clips_per_step,
         "loss": lines[-1]["loss"],
         "warnings": "; ".join(lines[-1]["warnings"]),
-        "rows_per_second": round(run.rows_per_step / seconds, 1),
-        "minutes": round(sum(line["seconds_per_step"] for line in lines) * run.steps / len(lines) / 60, 2),
+        "rows_per_second": round(run.rows_per_step / settled, 1),
+        "minutes": round(sum(seconds) * run.steps / len(lines) / 60, 2),
     }
 
 
