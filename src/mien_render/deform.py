@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien_render.arrays import Floats, Ints
-from mien_render.compiled import compiled
+from mien_render.arrays import Floats, Ints, compiled
 
 LEAST_OFFSET_CM = 1e-3  # what a shape moves by less is left where it is
 

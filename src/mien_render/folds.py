@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mien_render.anatomy import blob, smoothstep
-from mien_render.arrays import Floats, floats
-from mien_render.compiled import compiled
+from mien_render.arrays import Floats, compiled, floats
 from mien_render.deform import Shapes
 from mien_render.light import Light
 

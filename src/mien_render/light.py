@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien_render.arrays import Floats, Ints, floats
-from mien_render.compiled import compiled
+from mien_render.arrays import Floats, Ints, compiled, floats
 
 WRAP = 0.18  # how far light creeps round an edge, as it does in skin
 TRIED_DIRECTIONS = 8  # of the nearest directions whose shadows are blended

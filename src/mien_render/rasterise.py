@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien_render.arrays import Floats, Ints, floats
-from mien_render.compiled import compiled
+from mien_render.arrays import Floats, Ints, compiled, floats
 
 FAR_CM = 400.0
 NEAR_CM = 5.0

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien_render import anatomy
-from mien_render.arrays import Floats, Ints, floats
+from mien_render.arrays import Floats, Ints, compiled, floats
 from mien_render.body import Body, Moment, Posed, rotation_matrix
-from mien_render.compiled import compiled
 from mien_render.light import Light, illuminate
 from mien_render.rasterise import View, shares, to_screen, view_triangles
 from mien_render.surface import TILES

@@ -5,7 +5,7 @@ import builtins
 import numpy as np
 import pytest
 
-from mien_render.compiled import CompilerMissingError, compiled
+from mien_render.arrays import CompilerMissingError, compiled
 from mien_render.light import Light, Shadows, illuminate
 
 NONE, WHITE = np.zeros(3, dtype=np.float32), np.ones(3, dtype=np.float32)
