@@ -7,28 +7,23 @@ attributes", CVPR 2020; MIT licence): centimetres, y up, z out of the face, the 
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.io import kept_arrays
 from mien_render.arrays import Floats, Ints, floats
 
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+
 _ARRAYS = (
-    "neutral",
-    "uv",
-    "triangles",
-    "triangles_uv",
-    "triangle_material",
-    "material_names",
-    "identity",
-    "expression",
-    "expression_names",
+    *("neutral", "uv", "triangles", "triangles_uv", "triangle_material", "material_names"),
+    *("identity", "expression", "expression_names"),
 )
 
 NEUTRAL = "generic_neutral_mesh.obj"
@@ -54,18 +49,15 @@ class FaceModel:
 
     def __post_init__(self) -> None:
         num_vertices = len(self.neutral_V3)
+        triangles = self.triangles_T3, self.triangles_uv_T3
         for name, shapes in (("identity", self.identity_KV3), ("expression", self.expression_EV3)):
             if shapes.ndim != 3 or shapes.shape[1:] != (num_vertices, 3):
                 raise FaceModelError(f"{name} shapes are {shapes.shape}, expected (any, {num_vertices}, 3)")
         if len(self.expression_names) != len(self.expression_EV3):
-            raise FaceModelError(
-                f"{len(self.expression_names)} names for {len(self.expression_EV3)} expression shapes"
-            )
-        if self.triangles_T3.shape != self.triangles_uv_T3.shape or self.triangles_T3.shape[1:] != (3,):
-            raise FaceModelError(
-                f"triangles {self.triangles_T3.shape} and their UVs {self.triangles_uv_T3.shape} differ"
-            )
-        if self.triangles_T3.max() >= num_vertices or self.triangles_uv_T3.max() >= len(self.uv_U2):
+            raise FaceModelError("there are not as many expression shapes as names of them")
+        if triangles[0].shape != triangles[1].shape or triangles[0].shape[1:] != (3,):
+            raise FaceModelError(f"triangles {triangles[0].shape}, their UVs {triangles[1].shape}: not alike")
+        if triangles[0].max() >= num_vertices or triangles[1].max() >= len(self.uv_U2):
             raise FaceModelError("a triangle names a vertex that is not there")
 
     @cached_property
@@ -94,55 +86,49 @@ def load_face_model(path: Path, *, cache_dir: Path | None = None) -> FaceModel:
     path is neither, or where arrays are missing or do not fit together.
     """
     if path.is_dir():
-        path = _pack_folder(path, cache_dir or Path.home() / ".cache" / "mien")
-    if not path.is_file():
+        arrays = _packed_folder(path, cache_dir or Path.home() / ".cache" / "mien")
+    elif path.is_file():
+        arrays = _read_packed(path)
+    else:
         raise FaceModelError(
             f"{path}: no face model there. Give ICT-FaceKit's folder FaceXModel (from the public repository "
             "ICT-VGL/ICT-FaceKit) or a packed .npz of it"
         )
-    return _read_packed(path)
-
-
-def _read_packed(path: Path) -> FaceModel:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in _ARRAYS if name not in arrays]
-            if missing:
-                raise FaceModelError(f"{path}: not a packed face model, it lacks {', '.join(missing)}")
-            values = {name: arrays[name] for name in _ARRAYS}
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        if isinstance(error, FaceModelError):
-            raise
-        raise FaceModelError(f"{path}: not a packed face model (.npz): {error}") from error
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise FaceModelError(f"{path}: not a packed face model, it lacks {', '.join(missing)}")
     return FaceModel(
-        neutral_V3=values["neutral"].astype(np.float32),
-        uv_U2=values["uv"].astype(np.float32),
-        triangles_T3=values["triangles"].astype(np.int32),
-        triangles_uv_T3=values["triangles_uv"].astype(np.int32),
-        triangle_material_T=values["triangle_material"].astype(np.int32),
-        material_names=tuple(str(name) for name in values["material_names"]),
-        identity_KV3=values["identity"],
-        expression_EV3=values["expression"],
-        expression_names=tuple(str(name) for name in values["expression_names"]),
+        neutral_V3=arrays["neutral"].astype(np.float32),
+        uv_U2=arrays["uv"].astype(np.float32),
+        triangles_T3=arrays["triangles"].astype(np.int32),
+        triangles_uv_T3=arrays["triangles_uv"].astype(np.int32),
+        triangle_material_T=arrays["triangle_material"].astype(np.int32),
+        material_names=tuple(str(name) for name in arrays["material_names"]),
+        identity_KV3=arrays["identity"],
+        expression_EV3=arrays["expression"],
+        expression_names=tuple(str(name) for name in arrays["expression_names"]),
     )
 
 
-def _pack_folder(folder: Path, cache_dir: Path) -> Path:
-    """The packed form of `folder` in `cache_dir`; packed anew where names, sizes or times have changed."""
+def _read_packed(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise FaceModelError(f"{path}: not a packed face model (.npz): {error}") from error
+
+
+def _packed_folder(folder: Path, cache_dir: Path) -> Arrays:
+    """The arrays of `folder`, kept in `cache_dir`; packed anew where names, sizes or times have changed."""
     if not (folder / NEUTRAL).is_file():
         raise FaceModelError(f"{folder}: no {NEUTRAL} in it; expected ICT-FaceKit's folder FaceXModel")
     files = sorted(folder.glob("*.obj"))
     status = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files]
     packed = cache_dir / f"face-model-{hashlib.sha256(''.join(status).encode()).hexdigest()[:16]}.npz"
-    if not packed.is_file():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        unfinished = packed.with_name(f".{packed.stem}.{os.getpid()}.npz")
-        np.savez_compressed(unfinished, allow_pickle=False, **_pack(folder / NEUTRAL, files))
-        unfinished.replace(packed)
-    return packed
+    return kept_arrays(packed, lambda: _pack(folder / NEUTRAL, files))
 
 
-def _pack(neutral_path: Path, files: list[Path]) -> dict[str, NDArray[np.generic]]:
+def _pack(neutral_path: Path, files: list[Path]) -> Arrays:
     mesh = _read_mesh(neutral_path)
     identity = [file for file in files if file.stem.startswith("identity")]
     expression = [file for file in files if file not in identity and file != neutral_path]
@@ -170,7 +156,7 @@ def _read_vertices(lines: list[str], path: Path) -> Floats:
         raise FaceModelError(f"{path}: a line `v` is not three numbers: {error}") from error
 
 
-def _read_mesh(path: Path) -> dict[str, NDArray[Any]]:
+def _read_mesh(path: Path) -> Arrays:
     lines = path.read_text(encoding="utf-8").splitlines()
     corners: list[tuple[tuple[int, int], ...]] = []
     materials: list[str] = []

@@ -35,25 +35,18 @@ def load_public_weights(backbone: Backbone, path: Path) -> str:
     """
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     weights = {name: value for name, value in _read(path).items() if not name.startswith(CLASSIFIERS)}
-    wanted = backbone.state_dict()
-    _require_same_names(path, set(weights), set(wanted))
-    for name, value in weights.items():
-        given, expected = tuple(value.shape), tuple(wanted[name].shape)
-        if given != expected:
-            raise WeightsError(f"{path}: {name} has shape {given}, this backbone's is {expected}")
-    backbone.load_state_dict(weights, strict=False)
-    return sha256
-
-
-def _require_same_names(path: Path, given: set[str], wanted: set[str]) -> None:
-    missing = sorted(name for name in wanted - given if not name.endswith("num_batches_tracked"))
-    if missing:
-        raise WeightsError(f"{path}: {len(missing)} weights are missing, {missing[0]!r} first")
-    unknown = sorted(given - wanted)
-    if unknown:
+    try:
+        missing, unknown = backbone.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # names the weights of another shape
+        raise WeightsError(f"{path} is of another network: {error}") from error
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unknown:
+        first = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
+        hint = nearest(unknown[0], backbone.state_dict()) if unknown and not missing else ""
         raise WeightsError(
-            f"{path}: {len(unknown)} unknown weights, {unknown[0]!r}{nearest(unknown[0], wanted)}"
+            f"{path}: {len(missing)} weights are missing, {len(unknown)} are unknown: {first}{hint}"
         )
+    return sha256
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.backbones import Backbone
-from mien.layers.batch_norm_mlp import batch_norm_mlp
+from mien.layers.mlp import batch_norm_mlp
 from mien.losses.negative_cosine import symmetric_negative_cosine
 from mien.losses.unit import unit
 from mien.train.method import METHODS, ClipBatch, Method, StepOutput, Views
