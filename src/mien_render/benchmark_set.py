@@ -75,14 +75,8 @@ class SetSettings:
         sections = build(_Sections, recipe, where=where)
         if not sections.parts:
             raise SettingsError(f"{where}: no part; expected at least [parts.main] with identities = ...")
-        head = build(_Head, sections.set, where=f"{where} [set]")
-        return cls(
-            name=head.name,
-            seed=head.seed,
-            parts={name: _part(name, sections, where=where) for name in sections.parts},
-            video=build(VideoSettings, sections.video, where=f"{where} [video]"),
-            motion=build(MotionSettings, sections.motion, where=f"{where} [motion]"),
-        )
+        parts = {name: _part(name, sections, where=where) for name in sections.parts}
+        return cls(sections.set.name, sections.set.seed, parts, sections.video, sections.motion)
 
     def plans(self) -> Iterator[ClipPlan]:
         """Every clip, the clips of one person after each other."""
@@ -111,19 +105,19 @@ class SetSettings:
 
 
 @dataclass(frozen=True)
-class _Sections:
-    set: Settings = field(default_factory=dict)
-    video: Settings = field(default_factory=dict)
-    motion: Settings = field(default_factory=dict)
-    people: Settings = field(default_factory=dict)
-    nuisance: Settings = field(default_factory=dict)
-    parts: dict[str, Settings] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Head:
     name: str
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Sections:
+    set: _Head
+    video: VideoSettings = field(default_factory=VideoSettings)
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    people: Settings = field(default_factory=dict)
+    nuisance: Settings = field(default_factory=dict)
+    parts: dict[str, Settings] = field(default_factory=dict)
 
 
 def _part(name: str, sections: _Sections, *, where: str) -> PartSettings:
