@@ -111,10 +111,8 @@ def label_table(clip: Clip, points_T5x2: Floats, *, frames_per_second: float, oc
         columns[name] = (coded_TA2[:, at].max(axis=1) >= occurs_at).astype(np.int8)
     columns["yaw_degrees"], columns["roll_degrees"] = nuisance.pose_T3[:, 0], nuisance.pose_T3[:, 2]
     columns["pitch_degrees"] = -nuisance.pose_T3[:, 1]
-    columns["gaze_yaw_degrees"], columns["gaze_pitch_degrees"] = (
-        nuisance.gaze_T2[:, 0],
-        -nuisance.gaze_T2[:, 1],
-    )
+    columns["gaze_yaw_degrees"] = nuisance.gaze_T2[:, 0]
+    columns["gaze_pitch_degrees"] = -nuisance.gaze_T2[:, 1]
     for at, axis in enumerate("xyz"):
         columns[f"light_{axis}"] = nuisance.key_direction_T3[:, at]
     columns["light_strength"] = nuisance.key_strength_T

@@ -60,6 +60,11 @@ class MotionSettings:
         if not all(0 <= rate < 0.9 for rate in self.base_rates.values()):
             raise ValueError("base_rates: a rate is a share of frames, 0 to 0.9")
 
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        """Shortest and longest onset, apex and offset, in seconds."""
+        return self.onset_seconds, self.apex_seconds, self.offset_seconds
+
 
 @dataclass(frozen=True)
 class Event:
@@ -127,16 +132,12 @@ def event_rates(settings: MotionSettings) -> dict[tuple[int, ...], float]:
 def _expressions(
     random: np.random.Generator, settings: MotionSettings, duration: float, taken: list[Event]
 ) -> list[Event]:
-    mean_phases = [
-        sum(phase) / 2 for phase in (settings.onset_seconds, settings.apex_seconds, settings.offset_seconds)
-    ]
+    mean_phases = [sum(phase) / 2 for phase in settings.phases]
     low, high = settings.peak_intensity
-    reaches = min(
-        1.0, (high - settings.occurs_at / 0.9) / (high - low)
-    )  # peaks are varied, to 0.9 on average
-    occurring = (
-        reaches * (mean_phases[1] + 0.3 * (mean_phases[0] + mean_phases[2])) * (1 - settings.still_share)
-    )
+    # Peaks are varied, to 0.9 on average.
+    reaches = min(1.0, (high - settings.occurs_at / 0.9) / (high - low))
+    moved = mean_phases[1] + 0.3 * (mean_phases[0] + mean_phases[2])
+    occurring = reaches * moved * (1 - settings.still_share)
     wanted: list[tuple[int, ...]] = []
     for units, share in event_rates(settings).items():
         wanted.extend([units] * int(random.poisson(share * (duration + sum(mean_phases)) / occurring)))
@@ -154,10 +155,7 @@ def _expressions(
 def _event(
     random: np.random.Generator, settings: MotionSettings, duration: float, units: tuple[int, ...]
 ) -> Event:
-    onset, apex, offset = (
-        float(random.uniform(*phase))
-        for phase in (settings.onset_seconds, settings.apex_seconds, settings.offset_seconds)
-    )
+    onset, apex, offset = (float(random.uniform(*phase)) for phase in settings.phases)
     peak = random.uniform(*settings.peak_intensity)
     one_sided = random.uniform() < settings.unilateral_share
     side = int(random.integers(2))
@@ -183,22 +181,15 @@ def _conflict(event: Event, other: Event) -> bool:
 
 
 def _blinks(random: np.random.Generator, settings: MotionSettings, duration: float) -> list[Event]:
-    events = []
-    at = (
-        float(random.exponential(60 / settings.blinks_per_minute)) if settings.blinks_per_minute else duration
-    )
+    if not settings.blinks_per_minute:
+        return []
+    events, pause = [], 60 / settings.blinks_per_minute
+    at = float(random.exponential(pause))
     while at < duration:
         peak = 5.0 if random.uniform() < 0.85 else float(random.uniform(2.5, 4.5))
-        events.append(
-            Event(
-                at,
-                float(random.uniform(0.08, 0.13)),
-                0.04,
-                float(random.uniform(0.12, 0.22)),
-                {45: (peak, peak)},
-            )
-        )
-        at += 0.5 + float(random.exponential(60 / settings.blinks_per_minute))
+        onset, offset = float(random.uniform(0.08, 0.13)), float(random.uniform(0.12, 0.22))
+        events.append(Event(at, onset, 0.04, offset, {45: (peak, peak)}))
+        at += 0.5 + float(random.exponential(pause))
     return events
 
 

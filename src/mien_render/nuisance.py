@@ -150,12 +150,9 @@ def _gaze(random: np.random.Generator, settings: NuisanceSettings, seconds_T: ND
 def _key_directions(
     random: np.random.Generator, settings: NuisanceSettings, seconds_T: NDArray[np.floating]
 ) -> Floats:
-    azimuth = random.uniform(*settings.key_azimuth_degrees) + 60 * settings.light_drift * _drift(
-        random, seconds_T
-    )
-    elevation = random.uniform(*settings.key_elevation_degrees) + 20 * settings.light_drift * _drift(
-        random, seconds_T
-    )
+    sideways, up = 60 * settings.light_drift, 20 * settings.light_drift
+    azimuth = random.uniform(*settings.key_azimuth_degrees) + sideways * _drift(random, seconds_T)
+    elevation = random.uniform(*settings.key_elevation_degrees) + up * _drift(random, seconds_T)
     return np.stack([_direction(a, e) for a, e in zip(azimuth, elevation, strict=True)])
 
 

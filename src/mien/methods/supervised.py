@@ -18,8 +18,28 @@ from mien.losses.precision import full_precision
 from mien.train.method import METHODS, ClipBatch, ClipRequest, Method, StepOutput, Views
 
 
+class _Supervised(Method):
+    """A linear layer on the feature of labelled frames."""
+
+    def __init__(self, backbone: Backbone, num_outputs: int) -> None:
+        super().__init__(backbone)
+        self.classifier = nn.Linear(backbone.feature_dim, num_outputs)
+
+    def encoder_rows(self, clips: int) -> int:
+        """One view of each frame."""
+        return clips
+
+    def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
+        """Cross-entropy of the coded labels."""
+        labels_NK = batch.far_labels().flatten(0, 1)
+        return self._loss(self.backbone(views.independent(batch.far_BLHWC).flatten(0, 1)), labels_NK)
+
+    def _loss(self, features_ND: Tensor, labels_NK: Tensor) -> StepOutput:
+        raise NotImplementedError
+
+
 @METHODS.register("supervised_action_units")
-class SupervisedActionUnits(Method):
+class SupervisedActionUnits(_Supervised):
     """One sigmoid per action unit; presence and absence weigh alike over all frames seen so far."""
 
     counts_2A: Tensor
@@ -36,9 +56,8 @@ class SupervisedActionUnits(Method):
                 action_unit(number)
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, len(settings.action_units))
         self.settings = settings
-        self.classifier = nn.Linear(backbone.feature_dim, len(settings.action_units))
         self.register_buffer("counts_2A", torch.zeros(2, len(settings.action_units)))  # absent, present
 
     @classmethod
@@ -47,22 +66,11 @@ class SupervisedActionUnits(Method):
         columns = tuple(action_unit(number).column for number in settings.action_units)
         return ClipRequest(clip_len=0, num_far_frames=1, label_columns=columns)
 
-    def encoder_rows(self, clips: int) -> int:
-        """One view of each frame."""
-        return clips
-
-    def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
-        """Weighted cross-entropy of the coded action units."""
-        labels_NA = batch.far_labels().flatten(0, 1)
-        occurrence_NA = torch.where(
-            labels_NA.isnan(), labels_NA, (labels_NA >= self.settings.occurs_at).float()
-        )
-        self.counts_2A += torch.stack([(occurrence_NA == value).sum(dim=0) for value in (0, 1)])
-        features_ND = self.backbone(views.independent(batch.far_BLHWC).flatten(0, 1))
-        return self._loss(features_ND, occurrence_NA)
-
     @full_precision
-    def _loss(self, features_ND: Tensor, occurrence_NA: Tensor) -> StepOutput:
+    def _loss(self, features_ND: Tensor, labels_NK: Tensor) -> StepOutput:
+        occurs_NA = (labels_NK >= self.settings.occurs_at).float()
+        occurrence_NA = torch.where(labels_NK.isnan(), labels_NK, occurs_NA)
+        self.counts_2A += torch.stack([(occurrence_NA == value).sum(dim=0) for value in (0, 1)])
         present_weight_A, absent_weight_A = balancing_weights(self.counts_2A[1], self.counts_2A[0])
         loss = action_unit_bce(
             self.classifier(features_ND),
@@ -74,7 +82,7 @@ class SupervisedActionUnits(Method):
 
 
 @METHODS.register("supervised_expression")
-class SupervisedExpression(Method):
+class SupervisedExpression(_Supervised):
     """A softmax over expressions."""
 
     @dataclass(frozen=True)
@@ -85,29 +93,18 @@ class SupervisedExpression(Method):
         label_column: str = "expression"  # of the table data.labels: 0 to num_expressions - 1
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, settings.num_expressions)
         self.settings = settings
-        self.classifier = nn.Linear(backbone.feature_dim, settings.num_expressions)
 
     @classmethod
     def clip_request(cls, settings: Settings) -> ClipRequest:
         """One frame per video, with its expression."""
         return ClipRequest(clip_len=0, num_far_frames=1, label_columns=(settings.label_column,))
 
-    def encoder_rows(self, clips: int) -> int:
-        """One view of each frame."""
-        return clips
-
-    def training_step(self, batch: ClipBatch, views: Views, generator: torch.Generator) -> StepOutput:
-        """Cross-entropy of the coded frames."""
-        label_N = batch.far_labels().flatten()
-        features_ND = self.backbone(views.independent(batch.far_BLHWC).flatten(0, 1))
-        return self._loss(features_ND, label_N)
-
     @full_precision
-    def _loss(self, features_ND: Tensor, label_N: Tensor) -> StepOutput:
-        logits_NE, coded_N = self.classifier(features_ND), ~label_N.isnan()
-        expression_N = label_N.nan_to_num(nan=-1).long()
+    def _loss(self, features_ND: Tensor, labels_NK: Tensor) -> StepOutput:
+        label_N, logits_NE = labels_NK[:, 0], self.classifier(features_ND)
+        coded_N, expression_N = ~label_N.isnan(), label_N.nan_to_num(nan=-1).long()
         losses_N = F.cross_entropy(logits_NE, expression_N, ignore_index=-1, reduction="none")
         right_N = (logits_NE.argmax(dim=1) == expression_N)[coded_N].float()
         return StepOutput(losses_N.sum() / coded_N.sum().clamp_min(1), {"accuracy": right_N.mean()})
