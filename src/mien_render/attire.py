@@ -64,10 +64,7 @@ def parts(person: Person) -> list[Part]:
 
 def _curtain(person: Person) -> Part:
     """Hair that falls beside and behind the head, down to `hair_length_cm` below the ears."""
-    columns, rows = 36, 14
-    angle = np.linspace(-np.radians(112), np.radians(112), columns)
-    down = np.linspace(0, 1, rows)
-    a, t = np.meshgrid(angle, down)
+    a, t = np.meshgrid(np.linspace(-np.radians(112), np.radians(112), 36), np.linspace(0, 1, 14))
     top, bottom = 8.5, 1.0 - person.hair_length_cm
     wave = 0.25 * np.sin(9 * a + person.texture_seed % 7) + 0.2 * np.sin(23 * a)
     spread = 0.35 + 1.2 * np.sin(np.pi * np.clip(t, 0, 0.75)) - 0.5 * t
@@ -80,16 +77,10 @@ def _curtain(person: Person) -> Part:
 
 def _shawl() -> Part:
     """What of a scarf falls from the head over ears and neck to the shoulders, open over the face."""
-    columns, rows = 40, 14
-    around = np.linspace(-1, 1, columns)
-    u, t = np.meshgrid(around, np.linspace(0, 1, rows))
+    u, t = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(0, 1, 14))
     a = u * np.radians(118 + 38 * smoothstep(0.35, 0.75, t))  # under the chin it closes
-    spread = (
-        -0.8
-        + 1.7 * smoothstep(0, 0.2, t)
-        + 1.2 * np.sin(np.pi * np.clip(t, 0, 0.8))
-        + 5 * smoothstep(0.75, 1.0, t)
-    )
+    spread = -0.8 + 1.7 * smoothstep(0, 0.2, t) + 1.2 * np.sin(np.pi * np.clip(t, 0, 0.8))
+    spread = spread + 5 * smoothstep(0.75, 1.0, t)
     folds = 0.2 * np.sin(8 * u + 3 * t) * t
     x = (8.1 + spread + folds) * np.sin(a) * (1 - 0.3 * smoothstep(0.4, 0.75, t) * (np.abs(u) > 0.5))
     z = 0.6 - (9.0 + spread + folds) * np.cos(a) * (1 - 0.35 * smoothstep(0.35, 0.75, t))
@@ -128,15 +119,8 @@ def _glasses(person: Person) -> list[Part]:
         z = 12.0 - 0.03 * x**2
         made.append(_tube(np.stack([side * x, y, z], axis=1), radius, closed=True))
         hinge = 3.25 + half_width
-        arm = floats(
-            [
-                (side * hinge, 3.9, 11.6),
-                (side * 7.6, 3.9, 7.0),
-                (side * 8.3, 3.8, 1.0),
-                (side * 8.4, 2.8, -2.0),
-            ]
-        )
-        made.append(_tube(arm, radius, closed=False))
+        arm = [(hinge, 3.9, 11.6), (7.6, 3.9, 7.0), (8.3, 3.8, 1.0), (8.4, 2.8, -2.0)]
+        made.append(_tube(floats(arm) * floats([side, 1, 1]), radius, closed=False))
     inner = 3.25 - half_width
     bridge = floats([(-inner, 3.5, 11.9), (0, 3.75, 12.3), (inner, 3.5, 11.9)])
     made.append(_tube(bridge, radius, closed=False))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mien_render import anatomy, attire
 from mien_render.actions import UNIT_NUMBERS, excursion, lips_kept_together, shape_matrix, shape_weights
-from mien_render.anatomy import smoothstep
+from mien_render.anatomy import blob, smoothstep
 from mien_render.arrays import Floats, Ints, floats
 from mien_render.deform import Shapes, turned, vertex_normals
 from mien_render.folds import Creases, bulge_height
@@ -98,10 +98,8 @@ class Body:
     def __init__(self, stage: Stage, person: Person) -> None:
         surface = stage.surface
         self.person, self.stage = person, stage
-        num_identities = len(surface.identity_KV3)
-        shaped = surface.neutral_V3 + np.tensordot(
-            person.identity_K[:num_identities], surface.identity_KV3, axes=1
-        )
+        weights_K = person.identity_K[: len(surface.identity_KV3)]
+        shaped = surface.neutral_V3 + np.tensordot(weights_K, surface.identity_KV3, axes=1)
         shaped += REST_MOUTH_CLOSE * surface.expression_EV3[surface.expression_number["mouthClose"]]
         parts = attire.parts(person)
         self._stack(parts)
@@ -166,12 +164,8 @@ class Body:
 
     def _stack(self, parts: list[attire.Part]) -> None:
         surface = self.stage.surface
-        triangles, corners = [surface.triangles_T3], [surface.corners_T3]
-        atlas, vertices, num_corners = (
-            [surface.corner_atlas_C2],
-            len(surface.neutral_V3),
-            len(surface.corner_atlas_C2),
-        )
+        triangles, corners, atlas = [surface.triangles_T3], [surface.corners_T3], [surface.corner_atlas_C2]
+        vertices, num_corners = len(surface.neutral_V3), len(surface.corner_atlas_C2)
         for part in parts:
             triangles.append(part.triangles_T3 + np.int32(vertices))
             corners.append(part.triangles_T3 + np.int32(num_corners))
@@ -232,9 +226,7 @@ def _gloss(material_V: NDArray[np.str_], neutral_V3: Floats, num_vertices: int) 
     """How strongly a vertex shines: skin a little more on nose and forehead, lips and teeth more."""
     shine = np.full(num_vertices, 0.06, dtype=np.float32)
     on_surface = np.full(len(neutral_V3), 0.05, dtype=np.float32)
-    on_surface += 0.05 * anatomy.blob(neutral_V3, 0, 0.5, 1.0, 2.0) + 0.04 * anatomy.blob(
-        neutral_V3, 0, 8, 3, 1.5
-    )
+    on_surface += 0.05 * blob(neutral_V3, 0, 0.5, 1.0, 2.0) + 0.04 * blob(neutral_V3, 0, 8, 3, 1.5)
     on_surface += 0.12 * anatomy.lip_mask(neutral_V3, fullness=1.0)
     on_surface[np.isin(material_V, EYEBALLS)] = 0
     on_surface[material_V == "M_BackHead"] = 0.02

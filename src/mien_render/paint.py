@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mien_render import anatomy
-from mien_render.anatomy import smoothstep
+from mien_render.anatomy import blob, smoothstep
 from mien_render.arrays import Floats, floats
 from mien_render.person import Person
 from mien_render.surface import TILES, Surface
@@ -116,31 +116,20 @@ class Painter:
 
     def _gums(self, random: np.random.Generator) -> Floats:
         size = self._size("M_GumsTongue")
-        return (floats([0.26, 0.07, 0.065]) * (1 + 0.15 * _noise(random, size, 20)[:, None])).reshape(
-            size, size, 3
-        )
+        colour = floats([0.26, 0.07, 0.065]) * (1 + 0.15 * _noise(random, size, 20)[:, None])
+        return colour.reshape(size, size, 3)
 
 
 def _skin(position_N3: Floats, person: Person, random: np.random.Generator, size: int) -> Floats:
     base = to_linear(person.skin)
-    patches = (
-        1
-        + 0.07 * _noise(random, size, 6)
-        + 0.05 * _noise(random, size, 24)
-        + 0.03 * _noise(random, size, 110)
-    )
+    patches = 1 + 0.07 * _noise(random, size, 6)
+    patches = patches + 0.05 * _noise(random, size, 24) + 0.03 * _noise(random, size, 110)
     colour = base * patches[:, None]
-    flush = (
-        0.9 * anatomy.blob(position_N3, 4.3, -0.3, 1.8, 1.5)
-        + 0.7 * anatomy.blob(position_N3, 0.0, -0.2, 1.6, 0.9)
-        + 0.3 * anatomy.blob(position_N3, 0.0, -6.5, 1.8, 1.0)
-    )
+    flush = 0.9 * blob(position_N3, 4.3, -0.3, 1.8, 1.5) + 0.7 * blob(position_N3, 0.0, -0.2, 1.6, 0.9)
+    flush = flush + 0.3 * blob(position_N3, 0.0, -6.5, 1.8, 1.0)
     red = base * floats([1.02, 0.66, 0.62])
     colour = _mix(colour, red, 0.5 * person.redness * flush)
-    ring = (
-        anatomy.blob(position_N3, 3.0, 2.4, 1.6, 0.55) * 0.4
-        + anatomy.blob(position_N3, 1.5, 3.2, 0.7, 1.0) * 0.3
-    )
+    ring = blob(position_N3, 3.0, 2.4, 1.6, 0.55) * 0.4 + blob(position_N3, 1.5, 3.2, 0.7, 1.0) * 0.3
     return _mix(colour, base * floats([0.62, 0.5, 0.52]), ring)
 
 
@@ -150,9 +139,9 @@ def _face_features(
     base = to_linear(person.skin)
     if person.freckles:
         spots = smoothstep(1.5, 2.3, _noise(random, size, 110))
-        where = anatomy.blob(position_N3, 2.6, 0.6, 3.2, 1.8)
+        where = blob(position_N3, 2.6, 0.6, 3.2, 1.8)
         colour = _mix(colour, base * floats([0.55, 0.42, 0.35]), person.freckles * spots * where)
-    lid = anatomy.blob(position_N3, 3.2, 4.4, 1.7, 0.55)
+    lid = blob(position_N3, 3.2, 4.4, 1.7, 0.55)
     colour = _mix(colour, base * floats([0.35, 0.28, 0.3]), 0.8 * person.eye_makeup * lid)
     colour = _mix(colour, floats([0.02, 0.015, 0.013]), _lid_margin(position_N3) * person.lash_density)
     lips = anatomy.lip_mask(position_N3, fullness=person.lip_fullness)
