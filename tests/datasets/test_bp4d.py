@@ -94,5 +94,5 @@ def test_missing_folders_say_what_they_should_be_called(tmp_path, bp4d_task):
 def test_two_pictures_of_one_frame_are_refused(tmp_path, bp4d_task, touch):
     bp4d_task(tmp_path, "F001_T1", [{1}], first=7)
     touch(tmp_path / "Sequences(2D+3D)/F001/T1/007.jpg")
-    with pytest.raises(DatasetError, match="both frame 7"):
+    with pytest.raises(DatasetError, match="is frame 7 too"):
         Bp4d(tmp_path).frames()

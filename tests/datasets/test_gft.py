@@ -53,7 +53,7 @@ def test_a_missing_partition_says_what_to_write(tree):
 
 def test_a_subject_in_both_parts_is_refused(tree, write_rows):
     path = write_rows(tree / "split.csv", [["subject", "split"], ["001A", "train"], ["001A", "test"]])
-    with pytest.raises(DatasetError, match=r"line 3: 001A is in train and in test"):
+    with pytest.raises(DatasetError, match=r"line 3, column split: found 'test' where line 2 has 'train'"):
         read_split(path)
 
 
@@ -65,5 +65,5 @@ def test_a_subject_without_a_line_in_the_partition_is_refused(tree, write_rows):
 
 def test_a_missing_action_unit_is_named(tree, gft_subject):
     gft_subject(tree, "001A", {au: [0] for au in AUS if au != 15})
-    with pytest.raises(DatasetError, match=r"001A.csv: expected the column AU15"):
+    with pytest.raises(DatasetError, match=r"001A.csv: expected the columns AU15"):
         Gft(tree).frames()

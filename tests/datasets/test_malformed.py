@@ -3,170 +3,113 @@
 Every message names the file, the row where there is one, what was found and what was expected.
 """
 
+import shutil
+
 import pytest
 
-from mien.datasets.affectnet import AffectNet
-from mien.datasets.base import DatasetError
-from mien.datasets.bp4d import Bp4d
-from mien.datasets.disfa import Disfa
-from mien.datasets.gft import Gft
-from mien.datasets.rafdb import RafDb
+from mien.datasets.base import DATASETS, DatasetError
 from mien.datasets.table import Table
 
-GFT_SPLIT = [["subject", "split"], ["001A", "train"], ["001B", "test"]]
-
-
-def bp4d_file_torn_in_the_middle(make):
-    path = make.bp4d() / "AUCoding/AU_OCC/F001_T1.csv"
-    path.write_text("\n".join([*path.read_text().splitlines()[:2], "2441,0,0,1"]))
-    return Bp4d
-
-
-def bp4d_frame_twice(make):
-    path = make.bp4d() / "AUCoding/AU_OCC/F001_T1.csv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines, lines[1]]))
-    return Bp4d
-
-
-def bp4d_intensity_with_a_third_column(make):
-    make.rows(make.bp4d() / "AUCoding/AU_INT/F001_T1_AU12.csv", [[2440, 3, 1]])
-    return Bp4d
-
-
-def bp4d_without_the_pictures_of_a_task(make):
-    folder = make.bp4d() / "Sequences(2D+3D)/F001/T1"
-    for picture in folder.iterdir():
-        picture.unlink()
-    folder.rmdir()
-    return Bp4d
-
-
-def bp4d_without_a_single_picture(make):
-    for picture in (make.bp4d() / "Sequences(2D+3D)/F001/T1").iterdir():
-        picture.unlink()
-    return Bp4d
-
-
-def disfa_without_an_action_unit(make):
-    (make.disfa() / "ActionUnit_Labels/SN001/SN001_au9.txt").unlink()
-    return Disfa
-
-
-def disfa_with_a_word(make):
-    make.rows(make.disfa() / "ActionUnit_Labels/SN001/SN001_au4.txt", [[1, 0], [2, "strong"]])
-    return Disfa
-
-
-def disfa_labels_of_other_frames(make):
-    make.rows(make.disfa() / "ActionUnit_Labels/SN001/SN001_au9.txt", [[1, 0], [3, 0]])
-    return Disfa
-
-
-def gft_split_of_another_word(make):
-    make.rows(make.gft() / "split.csv", [*GFT_SPLIT[:2], ["001B", "validation"]])
-    return Gft
-
-
-def gft_labels_without_a_frame(make):
-    path = make.gft() / "labels/001A.csv"
-    path.write_text(path.read_text().replace("frame", "time"))
-    return Gft
-
-
-def gft_subject_spelled_in_two_ways(make):
-    make.rows(make.gft() / "split.csv", [*GFT_SPLIT, ["001a", "test"]])
-    return Gft
-
-
-def rafdb_picture_twice(make):
-    make.rafdb(["train_00001.jpg 5", "test_0001.jpg 1", "train_00001.jpg 4"])
-    return RafDb
-
-
-def rafdb_class_zero(make):
-    make.rafdb(["train_00001.jpg 5", "test_0001.jpg 0"])
-    return RafDb
-
-
-def affectnet_without_validation(make):
-    make.rows(make.root / "training.csv", [["subDirectory_filePath", "expression"], ["1/a.jpg", 1]])
-    return AffectNet
-
-
-def affectnet_with_a_named_class(make):
-    header = ["subDirectory_filePath", "expression"]
-    make.rows(make.root / "training.csv", [header, ["1/a.jpg", 1], ["1/b.jpg", "Happy"]])
-    return AffectNet
-
-
+OCCURRENCE, SEQUENCE = "AUCoding/AU_OCC/F001_T1.csv", "Sequences(2D+3D)/F001/T1"
+DISFA, RAFDB = "ActionUnit_Labels/SN001/SN001", "EmoLabel/list_patition_label.txt"
 CASES = {
-    bp4d_file_torn_in_the_middle: r"AU_OCC/F001_T1\.csv, line 3: found 4 cells; expected 100",
-    bp4d_frame_twice: r"F001_T1\.csv, line 5, column 0: frame 2440 is already in line 2",
-    bp4d_intensity_with_a_third_column: r"F001_T1_AU12\.csv, line 1: found 3 columns; expected two",
-    bp4d_without_the_pictures_of_a_task: r"/F001/T1: No such file .*; expected a folder of pictures named by",
-    bp4d_without_a_single_picture: r"/F001/T1: no picture of any labelled frame; expected 2440\.jpg or 2440",
-    disfa_without_an_action_unit: r"SN001_au9\.txt: No such file or directory; expected a table of labels",
-    disfa_with_a_word: r"SN001_au4\.txt, line 2, column 2: found 'strong'; expected an intensity",
-    disfa_labels_of_other_frames: r"SN001_au9\.txt: row 2 is frame 3; expected frame 2, as in SN001_au1\.txt",
-    gft_split_of_another_word: r"split\.csv, line 3: found split 'validation'; expected train or test",
-    gft_labels_without_a_frame: r"labels/001A\.csv: expected the column frame; found AU1, .*, time",
-    gft_subject_spelled_in_two_ways: r"split\.csv, line 4, column subject: found '001a' where line 2 has",
-    rafdb_picture_twice: r"label\.txt, line 3: train_00001\.jpg is already in line 1",
-    rafdb_class_zero: r"label\.txt, line 2: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
-    affectnet_without_validation: r"validation\.csv: No such file or directory; expected a table of labels",
-    affectnet_with_a_named_class: r"training\.csv, line 3, column expression: found 'Happy'; expected a",
+    "a file torn in the middle": (
+        *("bp4d", OCCURRENCE, lambda text: "\n".join([*text.splitlines()[:2], "2441,0,0,1"])),
+        r"AU_OCC/F001_T1\.csv, line 3: found 4 cells; expected 100",
+    ),
+    "a frame twice": (
+        *("bp4d", OCCURRENCE, lambda text: text + text.splitlines()[1]),
+        r"F001_T1\.csv, line 5: frame 2440 is already in line 2",
+    ),
+    "a third column": (
+        *("bp4d", "AUCoding/AU_INT/F001_T1_AU12.csv", lambda text: "2440,3,1"),
+        r"F001_T1_AU12\.csv, line 1: found 3 columns; expected two",
+    ),
+    "no folder of pictures": (
+        *("bp4d", SEQUENCE, None),
+        r"/F001/T1: No such file .*; expected a folder of pictures named by",
+    ),
+    "no picture": (
+        *("bp4d", f"{SEQUENCE}/*.jpg", None),
+        r"/F001/T1: no picture of any labelled frame; expected 2440\.jpg or 2440",
+    ),
+    "no file of an action unit": (
+        *("disfa", f"{DISFA}_au9.txt", None),
+        r"SN001_au9\.txt: No such file or directory; expected a table of labels",
+    ),
+    "a word for an intensity": (
+        *("disfa", f"{DISFA}_au4.txt", lambda text: "1,0\n2,strong"),
+        r"SN001_au4\.txt, line 2, column 2: found 'strong'; expected an intensity",
+    ),
+    "other frames": (
+        *("disfa", f"{DISFA}_au9.txt", lambda text: "1,0\n3,0"),
+        r"SN001_au9\.txt: frame 2 is in only one of this file and SN001_au1\.txt",
+    ),
+    "another word for a split": (
+        *("gft", "split.csv", lambda text: text.replace("test", "validation")),
+        r"split\.csv, line 3, column split: found 'validation'; expected train or test",
+    ),
+    "no frame numbers": (
+        *("gft", "labels/001A.csv", lambda text: text.replace("frame", "time")),
+        r"labels/001A\.csv: expected the columns frame; found AU1, .*, time",
+    ),
+    "a subject spelled in two ways": (
+        *("gft", "split.csv", lambda text: text + "001a,test"),
+        r"split\.csv, line 4, column subject: found '001a' where line 2 has",
+    ),
+    "a picture twice": (
+        *("rafdb", RAFDB, lambda text: text + "train_00001.jpg 4"),
+        r"label\.txt, line 3: train_00001\.jpg is already in line 1",
+    ),
+    "class zero": (
+        *("rafdb", RAFDB, lambda text: text.replace("jpg 1", "jpg 0")),
+        r"label\.txt, line 2: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
+    ),
+    "no validation": (
+        *("affectnet", "validation.csv", None),
+        r"validation\.csv: No such file or directory; expected a table of labels",
+    ),
+    "a class by name": (
+        *("affectnet", "training.csv", lambda text: text + "1/b.jpg,Happy"),
+        r"training\.csv, line 3, column expression: found 'Happy'; expected a",
+    ),
 }
-
-
-class Trees:
-    """Small whole trees below `root`, to be spoiled."""
-
-    def __init__(self, root, rows, touch, *subjects):
-        self.root, self.rows, self.touch = root, rows, touch
-        self._bp4d_task, self._disfa_subject, self._gft_subject = subjects
-
-    def bp4d(self):
-        self._bp4d_task(self.root, "F001_T1", [{1}, {12}, set()])
-        return self.root
-
-    def disfa(self):
-        self._disfa_subject(self.root, "SN001", {12: [0, 3]})
-        return self.root
-
-    def gft(self):
-        for subject in ("001A", "001B"):
-            self._gft_subject(self.root, subject, {au: [0, 1] for au in Gft.action_units})
-        self.rows(self.root / "split.csv", GFT_SPLIT)
-        return self.root
-
-    def rafdb(self, lines):
-        path = self.root / "EmoLabel/list_patition_label.txt"
-        path.parent.mkdir()
-        path.write_text("\n".join(lines))
-        self.touch(*(self.root / f"Image/aligned/{line.split('.')[0]}_aligned.jpg" for line in lines))
+"""Data set, file, its text as it should not be (None: it is gone), what is said."""
 
 
 @pytest.fixture
-def make(tmp_path, write_rows, touch, request):
-    subjects = map(request.getfixturevalue, ("bp4d_task", "disfa_subject", "gft_subject"))
-    return Trees(tmp_path, write_rows, touch, *subjects)
+def trees(tmp_path, write_rows, bp4d_task, disfa_subject, gft_subject):
+    """A folder per set with a small whole tree."""
+    bp4d_task(tmp_path / "bp4d", "F001_T1", [{1}, {12}, set()])
+    write_rows(tmp_path / "bp4d/AUCoding/AU_INT/F001_T1_AU12.csv", [[2440, 3]])
+    disfa_subject(tmp_path / "disfa", "SN001", {12: [0, 3]})
+    for subject in ("001A", "001B"):
+        gft_subject(tmp_path / "gft", subject, {au: [0, 1] for au in DATASETS.get("gft").action_units})
+    write_rows(tmp_path / "gft/split.csv", [["subject", "split"], ["001A", "train"], ["001B", "test"]])
+    write_rows(tmp_path / "rafdb" / RAFDB, [["train_00001.jpg 5"], ["test_0001.jpg 1"]])
+    for name in ("train_00001", "test_0001"):
+        write_rows(tmp_path / f"rafdb/Image/aligned/{name}_aligned.jpg", [])
+    for name in ("training.csv", "validation.csv"):
+        rows = [["subDirectory_filePath", "expression"], [f"{name[0]}/a.jpg", 1]]
+        write_rows(tmp_path / "affectnet" / name, rows)
+    return tmp_path
 
 
-@pytest.mark.parametrize(("spoil", "message"), CASES.items(), ids=lambda case: getattr(case, "__name__", ""))
-def test_what_is_wrong_is_named_by_file_row_and_what_was_expected(make, spoil, message, tmp_path):
-    read = spoil(make)
+@pytest.mark.parametrize(("name", "file", "spoil", "message"), CASES.values(), ids=CASES)
+def test_what_is_wrong_is_named_by_file_row_and_what_was_expected(trees, name, file, spoil, message):
+    for path in sorted((trees / name).glob(file)):
+        if spoil:
+            path.write_text(spoil(path.read_text()))
+        else:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(DatasetError, match=message) as refused:
-        read(tmp_path).frames()
-    assert str(tmp_path) in str(refused.value)
+        DATASETS.get(name)(trees / name).frames()
+    assert str(trees / name) in str(refused.value)
 
 
-def test_the_trees_are_whole_before_they_are_spoiled(make, tmp_path):
-    assert Bp4d(make.bp4d()).frames().num_frames == 3
-    assert Disfa(make.disfa()).frames().num_frames == 2
-    assert Gft(make.gft()).frames().num_frames == 4
-    make.rafdb(["train_00001.jpg 5", "test_0001.jpg 1"])
-    assert RafDb(tmp_path).frames().num_frames == 2
+def test_the_trees_are_whole_before_they_are_spoiled(trees):
+    num_frames = {"bp4d": 3, "disfa": 2, "gft": 4, "rafdb": 2, "affectnet": 2}
+    assert {name: DATASETS.get(name)(trees / name).frames().num_frames for name in num_frames} == num_frames
 
 
 TABLES = {

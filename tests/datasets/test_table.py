@@ -143,7 +143,7 @@ def _rows(text):
 @pytest.mark.parametrize(
     ("header", "rows", "row", "message"),
     [
-        ("path,AU1", "a,1", None, "expected the column subject; found path, AU1"),
+        ("path,AU1", "a,1", None, "expected the columns subject; found path, AU1"),
         ("path,subject", "a,p", None, "line 1: expected columns AU01 to AU45; found path, subject"),
         ("path,subject,AU1,AU99", "a,p,1,1", None, "column AU99 is no action unit"),
         ("path,subject,AU1", "a,p,yes", 1, ", column AU1: found 'yes'; expected an intensity"),
@@ -176,15 +176,15 @@ LEAKS = {
     "a number": (UNIT, "a,7,1;b,7.0,1", 2, ", column subject: found '7.0' where {1} has '7'"),
     "one video under two subjects": (
         *(f"{UNIT},frame", "v.mp4,ann,1,0;v.mp4,bob,1,1", 2),
-        " is in 'bob' here and in 'ann' in {1}; expected one person per file",
+        " found 'bob' where {1} has 'ann'; expected one person per file",
     ),
     "one video by two paths": (
         *(f"{UNIT},frame", "v.mp4,ann,1,0;./v.mp4,bob,1,1", 2),
-        " is in 'bob' here and in 'ann' in {1}",
+        " found 'bob' where {1} has 'ann'",
     ),
     "two folds": (
         *(f"{UNIT},fold", "a,ann,1,f1;b,ann,0,f2", 2),
-        ", column fold: ann is in 'f2' here and in 'f1' in {1}; expected one fold per person",
+        ", column fold: found 'f2' where {1} has 'f1'; expected one fold per person",
     ),
     "two spellings of a fold": (
         *(f"{UNIT},fold", "a,ann,1,f1;b,bob,0,F1", 2),
@@ -203,16 +203,16 @@ LEAKS = {
     ),
     "one frame twice": (
         *(f"{UNIT},frame", "v.mp4,ann,1,5;v.mp4,ann,0,6;v.mp4,ann,0,5", 3),
-        ": v.mp4, frame 5 is already in {1}; expected one row per frame",
+        "/v.mp4, frame 5 is already in {1}; expected one row per frame",
     ),
-    "one picture by two paths": (UNIT, "x/../a.jpg,ann,1;a.jpg,ann,1", 2, ": a.jpg is already in {1}"),
+    "one picture by two paths": (UNIT, "x/../a.jpg,ann,1;a.jpg,ann,1", 2, "/a.jpg is already in {1}"),
     "one time twice": (
         *(f"{UNIT},seconds", "v.mp4,ann,1,0.5;v.mp4,ann,1,0.50", 2),
-        ": v.mp4 at 0.5 s is already in {1}",
+        "/v.mp4 at 0.5 s is already in {1}",
     ),
     "one frame by number and by time": (
         *(f"{UNIT},frame,seconds", "v.mp4,ann,1,5,;v.mp4,ann,0,,0.2", 2),
-        " is in 'seconds' here and in 'frame' in {1}; expected one of frame and seconds per file",
+        " found 'seconds' where {1} has 'frame'; expected one of frame and seconds per file",
     ),
 }
 """Each would put one person on both sides of a split, or count a frame twice."""
@@ -235,7 +235,7 @@ def test_a_link_to_a_video_is_that_video(tmp_path):
     (tmp_path / "w.mp4").symlink_to(tmp_path / "v.mp4")
     path = tmp_path / "t.csv"
     path.write_text("path,subject,frame,AU1\nv.mp4,ann,0,1\nw.mp4,bob,0,0\n")
-    with pytest.raises(DatasetError, match=r"line 3, .*v\.mp4 is in 'bob' here and in 'ann' in line 2"):
+    with pytest.raises(DatasetError, match=r"line 3, column subject: found 'bob' where line 2 has 'ann'"):
         Table(path).frames()
 
 

@@ -61,7 +61,7 @@ class AffectNet:
         path = self.root / _OLD_FILES[split]
         table = read_table(path)
         require_columns(table, ["subDirectory_filePath", "expression"], path=path)
-        number_N = class_numbers(table["expression"], path=path, column="expression", most=MAX_CLASS)
+        number_N = class_numbers(table["expression"], path=path, most=MAX_CLASS)
         folder = first_folder(
             self.root, ("Manually_Annotated_Images", "Manually_Annotated", "."), holds="pictures"
         ).relative_to(self.root)

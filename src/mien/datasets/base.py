@@ -6,13 +6,13 @@ A file dropped into this folder adds a data set: a class with `frames()`, regist
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mien.facs import action_unit
@@ -63,8 +63,15 @@ class LabelledFrames:
             shape = (N, A) if name.endswith("_NA") else (N,)
             if array.shape != shape:
                 raise DatasetError(f"{name}: expected shape {shape}, got {array.shape}")
-        _require_each_frame_once(self)
-        _require_one_subject_a_file(self)
+        keys = pd.DataFrame({"path": self.path_N, "frame": self.frame_N})
+        keys["seconds"] = np.where(self.frame_N == BY_TIME, self.seconds_N, 0.0)
+        for path, frame, _ in keys[keys.duplicated()].itertuples(index=False):
+            which = "it" if frame == PICTURE else f"frame {frame}"
+            raise DatasetError(f"{path}: {which} is coded in more than one row; expected one")
+        pairs = keys[["path"]].assign(subject=self.subject_N).drop_duplicates()
+        for path in pairs.loc[pairs["path"].duplicated(), "path"]:
+            names = ", ".join(sorted(pairs.loc[pairs["path"] == path, "subject"]))
+            raise DatasetError(f"{path}: coded for more than one subject, {names}; expected one per file")
         values = np.unique(self.occurrence_NA[~np.isnan(self.occurrence_NA)])
         if not np.isin(values, (0, 1)).all():
             raise DatasetError(
@@ -143,21 +150,3 @@ def occurs(intensity_NA: NDArray[np.float32], *, at: float) -> NDArray[np.float3
     """1 where the intensity reaches `at`, 0 below, NaN where it is NaN."""
     present_NA = (intensity_NA >= at).astype(np.float32)
     return np.where(np.isnan(intensity_NA), np.float32(np.nan), present_NA)
-
-
-def _require_each_frame_once(frames: LabelledFrames) -> None:
-    known_by_time_N = np.where(frames.frame_N == BY_TIME, frames.seconds_N, 0.0)
-    keys = list(zip(frames.path_N.tolist(), frames.frame_N.tolist(), known_by_time_N.tolist(), strict=True))
-    if len(set(keys)) < len(keys):
-        seen: set[tuple[str, int, float]] = set()
-        path, frame, _ = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        which = "it" if frame == PICTURE else f"frame {frame}"
-        raise DatasetError(f"{path}: {which} is coded in more than one row; expected one")
-
-
-def _require_one_subject_a_file(frames: LabelledFrames) -> None:
-    pairs = set(zip(frames.path_N.tolist(), frames.subject_N.tolist(), strict=True))
-    if len(pairs) > len(set(frames.path_N.tolist())):
-        path, times = Counter(path for path, _ in pairs).most_common(1)[0]
-        names = ", ".join(sorted(str(subject) for other, subject in pairs if other == path))
-        raise DatasetError(f"{path}: coded for {times} subjects, {names}; expected one per file")

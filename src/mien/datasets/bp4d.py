@@ -85,11 +85,10 @@ class Bp4d:
         columns_read = ["0", *map(str, self.action_units)]
         table = read_table(path, only=columns_read)
         require_columns(table, columns_read, path=path)
-        frame_T = frame_numbers(table["0"], path=path, column="0", least=0)
+        frame_T = frame_numbers(table["0"], path=path, least=0)
         columns = {}
         for number in self.action_units:
-            name = str(number)
-            columns[f"occurrence {number}"] = occurrences(table[name], path=path, column=name)
+            columns[f"occurrence {number}"] = occurrences(table[str(number)], path=path)
             columns[f"intensity {number}"] = self._intensity(path.stem, number, frame_T)
         seconds_T = frame_T / FRAMES_PER_SECOND
         rows = pd.DataFrame({"number": frame_T, "seconds": seconds_T, "subject": subject, **columns})
@@ -100,7 +99,5 @@ class Bp4d:
         name = f"{stem}_AU{number:02d}.csv"
         for path in (self.intensity_folder / name, self.intensity_folder / f"AU{number:02d}" / name):
             if number in INTENSITY_ACTION_UNITS and path.is_file():
-                frame, value = read_intensities(path, least=0)
-                values_T: NDArray[np.float32] = pd.Series(value, frame).reindex(frame_T).to_numpy(np.float32)
-                return values_T
+                return read_intensities(path, least=0).reindex(frame_T).to_numpy(np.float32)
         return np.full(len(frame_T), np.nan, np.float32)

@@ -8,13 +8,11 @@ ROOT/SN001/0.png                                     frames already taken out, f
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published, occurs
 from mien.datasets.label_files import (
@@ -67,11 +65,15 @@ class Disfa:
         subject = folder.name
         paths = {number: folder / f"{subject}_au{number}.txt" for number in self.action_units}
         columns = {number: read_intensities(path, least=1) for number, path in paths.items()}
-        (first, (frame_T, _)), *_ = columns.items()
-        for number, (frame, _) in columns.items():
-            _require_same_frames(frame, frame_T, path=paths[number], other=paths[first].name)
-        rows = pd.DataFrame({number: intensity for number, (_, intensity) in columns.items()})
-        index_T = frame_T - 1
+        first, *others = columns
+        for number in others:
+            for frame in columns[number].index.symmetric_difference(columns[first].index):
+                raise DatasetError(
+                    f"{paths[number]}: frame {frame} is in only one of this file and {paths[first].name}; "
+                    "expected the same frames in all files of a subject"
+                )
+        rows = pd.DataFrame(columns)
+        index_T = rows.index - 1
         rows = rows.assign(
             number=index_T, frame=index_T, seconds=index_T / FRAMES_PER_SECOND, subject=subject
         )
@@ -80,41 +82,18 @@ class Disfa:
         return with_pictures(rows, _picture_folder(self.root, subject), self.root)
 
 
-def _require_same_frames(
-    frame_T: NDArray[np.int64], expected_T: NDArray[np.int64], *, path: Path, other: str
-) -> None:
-    length = min(len(frame_T), len(expected_T))
-    differs_T = frame_T[:length] != expected_T[:length]
-    if differs_T.any():
-        row = int(differs_T.argmax())
-        raise DatasetError(
-            f"{path}: row {row + 1} is frame {frame_T[row]}; expected frame {expected_T[row]}, as in {other}"
-        )
-    if len(frame_T) != len(expected_T):
-        raise DatasetError(
-            f"{path}: found {len(frame_T)} lines; expected the frames of {other} ({len(expected_T)} lines)"
-        )
-
-
 def _video(root: Path, subject: str) -> Path | None:
     """The subject's video, the left camera's first; None when the set came as pictures."""
     pattern = re.compile(rf"(left|right)video{subject}(_comp)?\.(avi|mp4|mkv)", re.IGNORECASE)
-    for folder in _present(root, _VIDEOS):
-        for path in sorted(folder.iterdir()):
-            if pattern.fullmatch(path.name):
-                return path
-    return None
+    paths = (path for folder in _VIDEOS for path in sorted((root / folder).glob("*")))
+    return next((path for path in paths if pattern.fullmatch(path.name)), None)
 
 
 def _picture_folder(root: Path, subject: str) -> Path:
-    for folder in _present(root, _PICTURES):
-        if (folder / subject).is_dir():
-            return folder / subject
+    for folder in _PICTURES:
+        if (root / folder / subject).is_dir():
+            return root / folder / subject
     raise DatasetError(
         f"{root}: labels of {subject}, but neither Videos_LeftCamera/LeftVideo{subject}_comp.avi nor "
         f"a folder {subject} with 0.png, 1.png, ..."
     )
-
-
-def _present(root: Path, names: Sequence[str]) -> list[Path]:
-    return [root / name for name in names if (root / name).is_dir()]

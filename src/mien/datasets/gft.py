@@ -21,8 +21,10 @@ from mien.datasets.label_files import (
     labelled_frames,
     occurrences,
     read_table,
+    refuse_first,
     relative,
     require_columns,
+    require_one,
     require_one_spelling,
     with_pictures,
 )
@@ -69,9 +71,9 @@ class Gft:
         names = {_action_unit(column): column for column in table.columns}
         wanted = [names.get(number, f"AU{number}") for number in self.action_units]
         require_columns(table, ["frame", *wanted], path=path)
-        number_T = frame_numbers(table["frame"], path=path, column="frame", least=0)
+        number_T = frame_numbers(table["frame"], path=path, least=0)
         columns = {
-            number: occurrences(table[column], path=path, column=column)
+            number: occurrences(table[column], path=path)
             for number, column in zip(self.action_units, wanted, strict=True)
         }
         rows = pd.DataFrame(columns).assign(
@@ -101,17 +103,11 @@ def read_split(path: Path) -> dict[str, str]:
         )
     table = read_table(path)
     require_columns(table, ["subject", "split"], path=path)
-    require_one_spelling(table, "subject", path=path)
-    split_of: dict[str, str] = {}
-    for line, subject, split in zip(table.index, table["subject"], table["split"], strict=True):
-        if split not in ("train", "test"):
-            raise DatasetError(f"{path}, line {line}: found split {split!r}; expected train or test")
-        if subject in split_of and split_of[subject] != split:
-            raise DatasetError(
-                f"{path}, line {line}: {subject} is in train and in test; expected one of them"
-            )
-        split_of[subject] = split
-    return split_of
+    require_one_spelling(table["subject"], path=path)
+    is_other_N = ~table["split"].isin(["train", "test"]).to_numpy()
+    refuse_first(is_other_N, table["split"], path=path, expected="train or test")
+    require_one(table["subject"], table["split"], path=path, what="split per person")
+    return dict(zip(table["subject"], table["split"], strict=True))
 
 
 def _action_unit(column: str) -> int | None:

@@ -26,11 +26,10 @@ from mien.datasets.label_files import (
     place,
     read_table,
     refuse_first,
+    refuse_second,
     require_columns,
-    require_each_frame_once,
-    require_one_part_a_subject,
+    require_one,
     require_one_spelling,
-    require_one_subject_a_file,
     whole_numbers,
 )
 from mien.facs import columns_by_unit
@@ -61,18 +60,15 @@ class Table:
         columns = self._action_unit_columns(table)
         if table.empty:
             raise DatasetError(f"{self.path}: no row below the columns; expected one per coded frame")
-        self._require_text(table, "path")
+        for name in ("path", "subject"):
+            self._refuse(table[name] == "", table[name], expected=f"a {name}")
         table["path"] = table["path"].map({path: self._spelt(path) for path in table["path"].unique()})
-        self._require_text(table, "subject")
-        table["path"] = [PurePosixPath(path).as_posix() for path in table["path"]]  # ./a.mp4 is a.mp4
-        value_NA = np.stack(
-            [intensities(table[name], path=self.path, column=name) for name in columns.values()], axis=1
-        )
+        values = [intensities(table[name], path=self.path) for name in columns.values()]
+        value_NA = np.stack(values, axis=1)
         occurrence_NA, intensity_NA = self._occurrences(table, value_NA, list(columns.values()))
         frame_N, seconds_N = self._times(table)
-        require_one_spelling(table, "subject", path=self.path)
-        require_one_subject_a_file(table, path=self.path)
-        require_each_frame_once(table, frame_N, seconds_N, path=self.path)
+        require_one_spelling(table["subject"], path=self.path)
+        self._require_each_frame_once(table, frame_N, seconds_N)
         return labelled_frames(
             self._with_split(table).assign(frame=frame_N, seconds=seconds_N),
             tuple(columns),
@@ -90,12 +86,13 @@ class Table:
                 f"{self.path}, line 1: both split and fold are there; expected one of them (split: train or "
                 "test, tested one way; fold: every part is tested once)"
             )
-        self._require_text(table, given[0])
+        parts = table[given[0]]
+        self._refuse(parts == "", parts, expected=f"a {given[0]}")
         if given == ["split"]:
-            wrong_N = ~table["split"].isin(["train", "test"]).to_numpy(bool)
-            self._refuse(wrong_N, table["split"], "split", expected="train or test; other parts are a fold")
-        require_one_spelling(table, given[0], path=self.path)
-        require_one_part_a_subject(table, given[0], path=self.path)
+            is_other_N = ~parts.isin(["train", "test"])
+            self._refuse(is_other_N, parts, expected="train or test; other parts are a fold")
+        require_one_spelling(parts, path=self.path)
+        require_one(table["subject"], parts, path=self.path, what=f"{given[0]} per person")
         return table.rename(columns={given[0]: "split"})
 
     def _action_unit_columns(self, table: pd.DataFrame) -> dict[int, str]:
@@ -145,27 +142,45 @@ class Table:
         if "seconds" in table.columns:
             texts = table["seconds"]
             seconds_N = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
-            wrong_N = (~np.isfinite(seconds_N) & (texts != "").to_numpy()) | (seconds_N < 0)
-            self._refuse(wrong_N, texts, "seconds", expected="a number from 0 on, or nothing for a picture")
+            wrong_N = (~np.isfinite(seconds_N) & (texts != "")) | (seconds_N < 0)
+            self._refuse(wrong_N, texts, expected="a number from 0 on, or nothing for a picture")
         if "frame" in table.columns:
             texts = table["frame"].replace("", str(PICTURE))
-            frame_N = whole_numbers(texts, path=self.path, column="frame")
-            wrong_N = (frame_N < 0) & (table["frame"] != "").to_numpy()
-            self._refuse(wrong_N, texts, "frame", expected="a number from 0 on, or nothing for a picture")
+            frame_N = whole_numbers(texts, path=self.path)
+            wrong_N = (frame_N < 0) & (table["frame"] != "")
+            self._refuse(wrong_N, texts, expected="a number from 0 on, or nothing for a picture")
             by_time_N = (frame_N == PICTURE) & ~np.isnan(seconds_N)
             return np.where(by_time_N, BY_TIME, frame_N), seconds_N
         return np.where(np.isnan(seconds_N), PICTURE, BY_TIME).astype(np.int64), seconds_N
 
-    def _require_text(self, table: pd.DataFrame, column: str) -> None:
-        self._refuse((table[column] == "").to_numpy(bool), table[column], column, expected=f"a {column}")
+    def _require_each_frame_once(
+        self, table: pd.DataFrame, frame_N: NDArray[np.int64], seconds_N: NDArray[np.float64]
+    ) -> None:
+        """A file shows one person, whose largest face is used; a frame has one row, as two would count twice.
 
-    def _refuse(self, wrong_N: NDArray[np.bool_], texts: pd.Series, column: str, *, expected: str) -> None:
-        refuse_first(wrong_N, texts, path=self.path, column=column, expected=expected)
+        Links and detours (./a.jpg) lead to the same file. To make this checkable, the rows of a video all
+        have frame numbers, or all have times.
+        """
+        real = {path: os.path.realpath(self.root / path) for path in table["path"].unique()}
+        files = table["path"].map(real)
+        require_one(files, table["subject"], path=self.path, what="person per file")
+        by_time_N = frame_N == BY_TIME
+        kinds = pd.Series(np.where(by_time_N, "seconds", "frame"), table.index, name="frame")
+        require_one(files, kinds, path=self.path, what="of frame and seconds per file")
+        words = [f", frame {frame}" if frame != PICTURE else "" for frame in frame_N]
+        for at in np.flatnonzero(by_time_N):
+            words[at] = f" at {seconds_N[at]:g} s"
+        refuse_second(files + words, path=self.path)
+
+    def _refuse(self, wrong_N: pd.Series, texts: pd.Series, *, expected: str) -> None:
+        refuse_first(wrong_N.to_numpy(bool), texts, path=self.path, expected=expected)
 
     def _spelt(self, path: str) -> str:
-        """The path as the disk spells it, below the table's folder."""
+        """The path as the disk spells it, below the table's folder; ./a.mp4 is a.mp4."""
         found = spelt_as_on_disk(self.root / path)
-        return path if found == self.root / path else Path(os.path.relpath(found, self.root)).as_posix()
+        return PurePosixPath(
+            path if found == self.root / path else os.path.relpath(found, self.root)
+        ).as_posix()
 
 
 def _read(path: Path) -> pd.DataFrame:
