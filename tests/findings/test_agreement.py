@@ -11,7 +11,7 @@ from mien import cli
 from mien.evaluate.metrics import icc_3_1
 from mien.findings.agreement import agree, event_f1, f1, icc, kappa, paired_events
 from mien.findings.coding import CodingError
-from mien.findings.exchange import read_people
+from mien.findings.exchange import read_coding
 
 
 def frames_of(face_values, unit="AU12"):
@@ -118,7 +118,7 @@ def test_labels_by_frame_number_meet_detections_with_times(coding):
     a = coding({("v.mp4", "0", "AU12", ""): []}, frames=frames_of({("v.mp4", "0"): values}))
     labels = frames_of({("x/v.mp4", ""): values[1:4]})
     labels["x/v.mp4", ""] = labels["x/v.mp4", ""].assign(frame=[1, 2, 3], seconds=np.nan)
-    b = coding({("x/v.mp4", "", "AU12", ""): []}, frames=labels, subjects={"x/v.mp4": "ann"})
+    b = coding({("x/v.mp4", "", "AU12", ""): []}, frames=labels, people={("x/v.mp4", ""): "ann"})
     row = agree(a, b).scores.iloc[0]
     assert (row["frames"], row["kappa"], row["events_b"]) == (3, 1, 1)
 
@@ -139,17 +139,19 @@ def test_which_face_and_file_is_compared_is_noted_and_nothing_in_common_refused(
         agree(a, coding({("v.mp4", "1", "AU01", ""): []}, path="c.eaf"))
 
 
-def test_people_over_files_are_read_from_a_csv(coding, tmp_path):
-    tiers = {(f"{name}.mp4", face, "AU12", ""): [(0, 1)] for name in "uv" for face in ("0", "1")}
-    a = coding(tiers)
-    csv = tmp_path / "people.csv"
+def test_people_over_files_are_read_from_a_csv(tmp_path):
+    events, csv = tmp_path / "a.csv", tmp_path / "people.csv"
+    rows = [f"{name}.mp4,{face},AU12,0,1\n" for name in "uv" for face in ("0", "1")]
+    events.write_text("input,face,unit,onset,offset\n" + "".join(rows))
     csv.write_text("file,face,person,minutes\nu.mp4,0,ann,1\nv.mp4,1,ann,1\nv.mp4,0,,1\n")
-    people = read_people(csv, a)
-    assert people == {("u.mp4", "0"): "ann", ("v.mp4", "1"): "ann"}
-    assert agree(a, a, people=people).scores.iloc[0]["people"] == 3
-    assert read_people(csv, coding({("u.mp4", "", "AU12", ""): []})) == {("u.mp4", ""): "ann"}
+    a = read_coding(events, people=csv)
+    assert a.people == {("u.mp4", "0"): "ann", ("v.mp4", "1"): "ann"}
+    assert agree(a, a).scores.iloc[0]["people"] == 3
+    events.write_text("input,face,unit,onset,offset\nu.mp4,,AU12,0,1\n")
+    assert read_coding(events, people=csv).people == {("u.mp4", ""): "ann"}
+    events.write_text("input,face,unit,onset,offset\nw.mp4,,AU12,0,1\n")
     with pytest.raises(CodingError, match=r"people.csv: names nobody in w.mp4"):
-        read_people(csv, coding({("w.mp4", "", "AU12", ""): []}))
+        read_coding(events, people=csv)
 
 
 def test_the_command_writes_scores_disagreements_and_a_page(tmp_path, capsys):

@@ -14,7 +14,7 @@ from mien import cli
 from mien.datasets.rendered import shipped_clips
 from mien.datasets.table import Table
 from mien.findings.coding import CodingError, intensity_of, tier_of
-from mien.findings.exchange import Video, beyond, read_coding, write_coding
+from mien.findings.exchange import read_coding, write_coding
 from mien.video import write_video
 
 TIMES = ["input", "face", "unit", "side", "onset", "offset"]
@@ -40,13 +40,15 @@ def sorted_times(events):
 
 @pytest.mark.parametrize("kind", ["elan", "praat", "boris", "events"])
 def test_events_of_the_shipped_clips_come_back_equal_to_the_millisecond(clip_labels, tmp_path, kind):
-    whole = read_coding(clip_labels, occurs_at=1)
-    for at, name in enumerate(whole.inputs):
-        coding = whole.of_input(name)
+    labels = pd.read_csv(clip_labels)
+    for at, (_, rows) in enumerate(labels.groupby("path")):
+        rows.to_csv(tmp_path / f"{at}.csv", index=False)
+        coding = read_coding(tmp_path / f"{at}.csv", occurs_at=1)
         assert len(coding.events) > 3
-        (path,) = write_coding(coding, tmp_path / f"{kind}{at}", kind, videos={})
+        (path,) = write_coding(coding, tmp_path / f"{kind}{at}", kind)
         back = read_coding(path)
-        expected = coding.events if kind == "events" else coding.events.assign(input=back.inputs[0])
+        (name,) = back.faces
+        expected = coding.events if kind == "events" else coding.events.assign(input=name)
         found = back.events.assign(face=coding.events["face"].iloc[0])
         pd.testing.assert_frame_equal(sorted_times(found), sorted_times(expected.round(3)), atol=1e-9, rtol=0)
         if kind != "events":
@@ -66,9 +68,9 @@ def test_faces_sides_and_combinations_keep_their_tiers(coding, tmp_path):
         ("a.mp4", "0", "blink", ""): [],
     }
     for kind in ("elan", "praat", "boris"):
-        (path,) = write_coding(coding(tiers), tmp_path / kind, kind, videos={})
+        (path,) = write_coding(coding(tiers), tmp_path / kind, kind)
         back = read_coding(path)
-        name = back.inputs[0]
+        (name,) = back.faces
         assert {tier[1:] for tier in tiers} <= {tier[1:] for tier in back.tiers}
         assert back.spans((name, "0"), "AU12") == [(0.5, 1.25, 4.0), (1.25, 2.5, 4.0)] or back.spans(
             (name, "0"), "AU12"
@@ -106,7 +108,7 @@ def test_an_eaf_of_a_coder_is_read_and_the_rest_of_it_named(tmp_path):
     coding = read_coding(tmp_path / "coder.eaf")
     assert coding.tiers == [("My video.mp4", "1", "AU12", "left")]
     assert coding.spans(("My video.mp4", "1"), "AU12") == [(0.04, 1.24, 3.0)]
-    assert coding.left_out == ("tier 'Speech' (1)",)
+    assert coding.left_out == ("'Speech' (1)",)
 
 
 def test_points_of_praat_are_left_out_beside_a_tier_of_the_same_name(tmp_path):
@@ -117,7 +119,7 @@ def test_points_of_praat_are_left_out_beside_a_tier_of_the_same_name(tmp_path):
     coding = read_coding(tmp_path / "a.TextGrid")
     assert coding.spans(("a", ""), "AU12") == [(0.5, 1.0, 2.0)]
     assert coding.units == {("a", ""): ["AU12"]}
-    assert coding.left_out == ("tier 'AU12' (1)",)
+    assert coding.left_out == ("'AU12' (1)",)
 
 
 def test_exported_events_of_boris_are_read_in_both_layouts(tmp_path):
@@ -136,11 +138,11 @@ def test_exported_events_of_boris_are_read_in_both_layouts(tmp_path):
     for name in ("aggregated.csv", "tabular.csv"):
         coding = read_coding(tmp_path / name)
         assert coding.spans(("a.mp4", ""), "AU12") == [(0.5, 1.25, 3.0)]
-        assert coding.left_out == ("point events 'AU45' (1)",)
+        assert coding.left_out == ("'AU45' (1)",)
 
 
 def test_a_project_with_a_time_offset_is_read_on_the_clock_of_the_video(coding, tmp_path):
-    (path,) = write_coding(coding({("a.mp4", "0", "AU12", ""): [(0.5, 1.0)]}), tmp_path, "boris", videos={})
+    (path,) = write_coding(coding({("a.mp4", "0", "AU12", ""): [(0.5, 1.0)]}), tmp_path, "boris")
     project = json.loads(path.read_text())
     observation = project["observations"]["a.mp4"]
     observation["time offset"] = 100.0
@@ -166,7 +168,7 @@ def test_events_that_a_tool_cannot_hold_are_refused_by_place(coding, tmp_path, s
     by_hand = coding({("a.mp4", "0", "AU12", ""): spans})
     for kind in ("elan", "praat", "boris"):
         with pytest.raises(CodingError, match=r"by-hand.csv, a.mp4, face 0 AU12") as raised:
-            write_coding(by_hand, tmp_path, kind, videos={})
+            write_coding(by_hand, tmp_path, kind)
         assert message in str(raised.value)
 
 
@@ -186,7 +188,7 @@ def test_corrections_of_a_coder_become_labels_that_fit_reads(coding, tmp_path):
         ("a.mp4", "0", "AU06", ""): [(0.0, 0.04, 2)],
         ("a.mp4", "0", "6+12", ""): [(0.1, 0.2)],
     }
-    write_coding(coding(tiers, path="a.csv"), tmp_path / "elan", "elan", videos={})
+    write_coding(coding(tiers, path="a.csv"), tmp_path / "elan", "elan")
     eaf = tmp_path / "elan" / "a.eaf"
     args = [str(eaf), "--to", "labels", "--out", str(tmp_path / "labels"), "--media", str(tmp_path / "a.mp4")]
     assert cli.main(["convert", *args]) == 0
@@ -204,10 +206,11 @@ def test_corrections_of_a_coder_become_labels_that_fit_reads(coding, tmp_path):
 def test_events_beyond_the_video_are_counted_and_named(coding, tmp_path, capsys):
     write_video(tmp_path / "a.mp4", list(np.zeros((10, 32, 32, 3), np.uint8)), frames_per_second=25)
     late = coding({("a.mp4", "0", "AU12", ""): [(0.1, 0.2), (0.3, 63.2)]})
-    assert beyond(late, {"a.mp4": Video(tmp_path / "a.mp4").limits}) == [
-        "a.mp4, AU12: 0.300 to 63.200 s, outside the video's 0.000 to 0.400 s"
+    write_coding(late, tmp_path, "elan")
+    outside = read_coding(tmp_path / "a.eaf", media=tmp_path).outside()
+    assert outside == [
+        f"{tmp_path / 'a.eaf'}: a.mp4, AU12: 0.300 to 63.200 s, outside the video's 0.000 to 0.400 s"
     ]
-    write_coding(late, tmp_path, "elan", videos={})
     args = [str(tmp_path / "a.eaf"), "--to", "praat", "--out", str(tmp_path), "--media", str(tmp_path)]
     assert cli.main(["convert", *args]) == 1
     assert "1 events lie outside their video" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mien.commands.convert import print_remarks
 from mien.commands.flags import add_coding, add_out
 
 _SHOWN = ("unit", "people", "frames", "kappa", "f1", "icc", "event_f1", "onset_ms", "offset_ms")
@@ -34,33 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the scores and write them; 0, or 1 where events lie outside their video."""
     from mien.findings.agreement import agree
-    from mien.findings.exchange import beyond, find_videos, known_limits, read_coding, read_people
+    from mien.findings.exchange import read_coding
     from mien.io import write_csv
-    from mien.visualise.agreement_page import write_agreement_page
+    from mien.visualise.findings_pages import write_agreement_page
 
-    a, b = (read_coding(path, occurs_at=args.occurs_at) for path in (args.a, args.b))
-    videos = find_videos(a, args.media) if args.media else {}
-    found = agree(
-        a,
-        b,
-        tolerance_seconds=args.tolerance,
-        timelines={name: video.timeline for name, video in videos.items()},
-        people=read_people(args.people, a) if args.people else None,
-    )
+    a = read_coding(args.a, occurs_at=args.occurs_at, media=args.media, people=args.people)
+    b = read_coding(args.b, occurs_at=args.occurs_at, media=args.media)
+    found = agree(a, b, tolerance_seconds=args.tolerance)
     for name, table in (("agreement", found.scores), ("disagreements", found.disagreements)):
         write_csv(args.out / f"{name}.csv", table, float_format="%.4f")
-    write_agreement_page(found, args.out / "agreement.html", names=(str(args.a), str(args.b)), videos=videos)
-    shown = found.scores[list(_SHOWN)].round(3)
-    print(shown.to_string(index=False, na_rep="-"))
-    notes, outside = list(found.notes), []
-    for coding in (a, b):
-        limits = known_limits(coding, videos)
-        outside += [f"{coding.path}: {line}" for line in beyond(coding.in_file_time(limits), limits)]
-        notes += [
-            f"{coding.path}: left out, as no event of an action unit: {what}" for what in coding.left_out
-        ]
-    notes.append(f"{args.out / 'agreement.html'}: {len(found.disagreements):,} disagreements")
-    if outside:
-        notes += [f"{len(outside)} events lie outside their video; correct them:", *outside]
-    print("\n".join(notes))
-    return 1 if outside else 0
+    write_agreement_page(found, args.out / "agreement.html", a=a, b=b)
+    print(found.scores[list(_SHOWN)].round(3).to_string(index=False, na_rep="-"))
+    print("".join(f"{note}\n" for note in found.notes), end="")
+    well = [print_remarks(coding) for coding in (a, b)]
+    print(f"{args.out / 'agreement.html'}: {len(found.disagreements):,} disagreements")
+    return 0 if all(well) else 1

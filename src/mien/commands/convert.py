@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.commands.flags import add_coding, add_out
+
+if TYPE_CHECKING:
+    from mien.findings.coding import Coding
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,28 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write every coding in the other format; 0, or 1 where events lie outside their video."""
-    from mien.findings.exchange import (
-        beyond,
-        find_videos,
-        known_limits,
-        read_coding,
-        read_people,
-        write_coding,
-    )
+    from mien.findings.exchange import read_coding, write_coding
 
-    outside: list[str] = []
+    well = []
     for path in args.codings:
-        coding = read_coding(path, occurs_at=args.occurs_at)
-        videos = find_videos(coding, args.media) if args.media else {}
-        limits = known_limits(coding, videos)
-        coding = coding.in_file_time(limits)
-        people = read_people(args.people, coding) if args.people else {}
-        subjects = {name: person for (name, _), person in people.items()}
-        written = write_coding(coding, args.out, args.to, videos=videos, subjects=subjects)
+        coding = read_coding(path, occurs_at=args.occurs_at, media=args.media, people=args.people)
+        written = write_coding(coding, args.out, args.to)
         print(f"{path}: {len(coding.events):,} events -> {', '.join(map(str, written))}")
-        if coding.left_out:
-            print(f"{path}: left out, as no event of an action unit: {', '.join(coding.left_out)}")
-        outside += [f"{path}: {line}" for line in beyond(coding, limits)]
-    if outside:
+        well.append(print_remarks(coding))
+    return 0 if all(well) else 1
+
+
+def print_remarks(coding: Coding) -> bool:
+    """What of its file was left out, and the events outside their video; whether there are none."""
+    if coding.left_out:
+        print(f"{coding.path}: left out, as no event of an action unit: {', '.join(coding.left_out)}")
+    if outside := coding.outside():
         print("\n".join([f"{len(outside)} events lie outside their video; correct them:", *outside]))
-    return 1 if outside else 0
+    return not outside

@@ -6,14 +6,14 @@ Every score is a function of sums over people, so that whole people are resample
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mien.findings.coding import Coding, CodingError, Face, Floats, Run, limits_of, paired_names, runs_of
+from mien.findings.coding import Coding, CodingError, Face, Floats, frames_of_video, paired_names, runs_of
 
 Span = tuple[float, float]  # onset, offset
 
@@ -44,46 +44,44 @@ class Agreement:
     notes: tuple[str, ...]  # which faces were compared, what was left out
 
 
-def agree(
-    a: Coding,
-    b: Coding,
-    *,
-    tolerance_seconds: float = 0.5,
-    timelines: Mapping[str, pd.DataFrame] | None = None,
-    people: Mapping[tuple[str, str], str] | None = None,
-    seed: int = 0,
-) -> Agreement:
+def agree(a: Coding, b: Coding, *, tolerance_seconds: float = 0.5, seed: int = 0) -> Agreement:
     """Compare the units that both codings code, in the videos and faces that both have.
 
-    Frames are those of a table of detections, else of the video (`timelines`, by input of `a`), else the
-    labelled ones, else 25 per second up to the last event. Two events pair if their onsets are at most
-    `tolerance_seconds` apart, each with one other at most, as many pairs as there can be. `people` are who is
-    behind (input, face) of `a`; else the labels' subjects, else each face of each video is a person.
-    CodingError where there is nothing in common.
+    Frames are those of a table of detections, else of A's video, else the labelled ones, else 25 per second
+    up to the last event. Two events pair if their onsets are at most `tolerance_seconds` apart, each with one
+    other at most, as many pairs as there can be. A person is named by A, else by B; else each face of each
+    video is a person. CodingError where there is nothing in common.
     """
-    b, notes = _with_names_of(a, b)
-    videos = dict(timelines or {})
-    limits = {**b.limits, **a.limits} | {name: limits_of(rows) for name, rows in videos.items()}
-    a, b = a.in_file_time(limits), b.in_file_time(limits)
-    found = [
-        each for face in b.units for each in _compared(a, b, face, videos.get(face[0]), tolerance_seconds)
-    ]
-    if not found:
-        raise CodingError(f"{a.path} and {b.path}: no action unit is coded in both for the same face")
+    names, faces, notes = _common(a, b)
+    limits = {ours: both for ours, theirs in names.items() if (both := b.limits.get(theirs))} | dict(a.limits)
+    of_b = {theirs: limits[ours] for ours, theirs in names.items() if ours in limits}
+    a, b = a.in_file_time(limits), b.in_file_time(of_b)
     sums: dict[tuple[str, str], Floats] = {}
-    for each in found:
-        named = (people or {}).get(each.face) or a.subjects.get(each.face[0]) or b.subjects.get(each.face[0])
-        key = named or " ".join(each.face), each.unit
-        sums[key] = sums.get(key, 0.0) + each.sums_K
-    pairs = [(each.unit, *_differences(*pair)) for each in found for pair in each.pairs]
-    apart = [
-        (*each.face, each.unit, run.onset, run.offset, "a" if run.value > 0 else "b")
-        for each in found
-        for run in each.apart
-    ]
+    differences: list[tuple[Any, ...]] = []
+    apart: list[tuple[Any, ...]] = []
+    for their, our in faces.items():
+        timeline = _timeline(a, our, b, their)
+        time_N = timeline["seconds"].to_numpy(np.float64)
+        read_a, read_b = a.readings(our, timeline), b.readings(their, timeline)
+        person = a.people.get(our) or b.people.get(their) or " ".join(our)
+        for unit in sorted(read_a.keys() & read_b.keys()):
+            (a_N, graded_a_N), (b_N, graded_b_N) = read_a[unit], read_b[unit]
+            events_a, events_b = _events(a, our, unit, a_N, time_N), _events(b, their, unit, b_N, time_N)
+            pairs = paired_events(events_a, events_b, tolerance_seconds)
+            counts = len(events_a), len(events_b), len(pairs)
+            sums_K = _sums(a_N, graded_a_N, b_N, graded_b_N, counts)
+            sums[person, unit] = sums.get((person, unit), 0.0) + sums_K
+            differences += [(unit, *_differences(*pair)) for pair in pairs]
+            apart += [
+                (*our, unit, run.onset, run.offset, "a" if run.value > 0 else "b")
+                for run in runs_of(a_N - b_N, time_N)
+                if run.value != 0
+            ]
+    if not sums:
+        raise CodingError(f"{a.path} and {b.path}: no action unit is coded in both for the same face")
     apart.sort(key=lambda row: row[3] - row[4])
     return Agreement(
-        _scores(sums, pd.DataFrame(pairs, columns=["unit", "onset_ms", "offset_ms", "overlap"]), seed),
+        _scores(sums, pd.DataFrame(differences, columns=["unit", "onset_ms", "offset_ms", "overlap"]), seed),
         pd.DataFrame(apart, columns=["input", "face", "unit", "onset", "offset", "only"]),
         notes,
     )
@@ -132,15 +130,15 @@ def paired_events(a: Sequence[Span], b: Sequence[Span], tolerance_seconds: float
     return pairs
 
 
-def _with_names_of(a: Coding, b: Coding) -> tuple[Coding, tuple[str, ...]]:
-    """B with the inputs and faces of A, without those that A has not; and notes on the choice.
+def _common(a: Coding, b: Coding) -> tuple[dict[str, str], dict[Face, Face], tuple[str, ...]]:
+    """The videos of A in B, the faces of B in A, and notes on the choice.
 
     Faces of one name are the same, and so are those of two codings of one face each. A coding that names
     nobody is of the face with the most frames.
     """
-    names = paired_names(a.inputs, b.inputs)
-    notes = [f"{name} is in {a.path.name} only" for name in a.inputs if name not in names]
-    notes += [f"{name} is in {b.path.name} only" for name in b.inputs if name not in names.values()]
+    names = paired_names(list(a.faces), list(b.faces))
+    notes = [f"{name} is in {a.path.name} only" for name in a.faces if name not in names]
+    notes += [f"{name} is in {b.path.name} only" for name in b.faces if name not in names.values()]
     face_of: dict[Face, Face] = {}
     for name, other in names.items():
         ours, theirs = a.faces[name], b.faces[other]
@@ -151,33 +149,7 @@ def _with_names_of(a: Coding, b: Coding) -> tuple[Coding, tuple[str, ...]]:
                 chosen = ours[0] or theirs[0]
                 notes.append(f"{name}: face {chosen}, seen longest, is compared; one coding names no face")
         face_of |= {(other, their): (name, our) for their, our in same.items()}
-    return b.renamed(face_of), tuple(notes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Compared:
-    """One unit of one face."""
-
-    face: Face
-    unit: str
-    sums_K: Floats
-    pairs: list[tuple[Span, Span]]
-    apart: list[Run]  # 1: A alone marks it, -1: B alone
-
-
-def _compared(
-    a: Coding, b: Coding, face: Face, video: pd.DataFrame | None, tolerance_seconds: float
-) -> Iterator[_Compared]:
-    timeline = _timeline(a, b, face, video)
-    time_N = timeline["seconds"].to_numpy(np.float64)
-    of_a, of_b = a.readings(face, timeline), b.readings(face, timeline)
-    for unit in sorted(of_a.keys() & of_b.keys()):
-        (a_N, graded_a_N), (b_N, graded_b_N) = of_a[unit], of_b[unit]
-        events_a, events_b = _events(a, face, unit, a_N, time_N), _events(b, face, unit, b_N, time_N)
-        pairs = paired_events(events_a, events_b, tolerance_seconds)
-        counts = len(events_a), len(events_b), len(pairs)
-        apart = [run for run in runs_of(a_N - b_N, time_N) if run.value != 0]
-        yield _Compared(face, unit, _sums(a_N, graded_a_N, b_N, graded_b_N, counts), pairs, apart)
+    return names, {face: face_of[face] for face in b.units if face in face_of}, tuple(notes)
 
 
 def _events(coding: Coding, face: Face, unit: str, present_N: Floats, time_N: Floats) -> list[Span]:
@@ -187,15 +159,15 @@ def _events(coding: Coding, face: Face, unit: str, present_N: Floats, time_N: Fl
     return [span[:2] for span in coding.spans(face, unit)]
 
 
-def _timeline(a: Coding, b: Coding, face: Face, video: pd.DataFrame | None) -> pd.DataFrame:
+def _timeline(a: Coding, our: Face, b: Coding, their: Face) -> pd.DataFrame:
     """`frame` and `seconds` of the coded frames of A or B, else of the video, else of a grid."""
-    coded = [coding.frames[face] for coding in (a, b) if face in coding.frames]
+    coded = [coding.frames[face] for coding, face in ((a, our), (b, their)) if face in coding.frames]
     known = [rows for rows in coded if rows["seconds"].notna().all()]
-    given = [*known, *([] if video is None else [video]), *coded]
+    given = [*known, *([frames_of_video(a.videos[our[0]])] if our[0] in a.videos else []), *coded]
     if given:
         return given[0][["frame", "seconds"]]
-    last = pd.concat([a.of_input(face[0]).events, b.of_input(face[0]).events])["offset"].max()
-    seconds_N = np.arange(0, np.nan_to_num(last, nan=_GRID_SECONDS), _GRID_SECONDS)
+    offsets = [one.events.loc[one.events["input"] == of[0], "offset"] for one, of in ((a, our), (b, their))]
+    seconds_N = np.arange(0, np.nan_to_num(pd.concat(offsets).max(), nan=_GRID_SECONDS), _GRID_SECONDS)
     return pd.DataFrame({"frame": np.arange(len(seconds_N)), "seconds": seconds_N})
 
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from mien.detect.statistics import frame_seconds
 from mien.facs import ACTION_UNITS, INTENSITY_LETTERS
+from mien.video import read_frames
 
 Floats = NDArray[np.float64]
 Face = tuple[str, str]  # input, and a face id or a name; "" where the file names nobody
 Tier = tuple[str, str, str, str]  # input, face, unit (AU12, as 6+12, or blink), side (left, right, "")
+Spans = Mapping[Tier, Sequence[tuple[int, int, str]]]  # onset and offset in ms, intensity letter or ""
 
 TIER = ["input", "face", "unit", "side"]
 EVENT = [*TIER, "onset", "offset", "intensity"]
@@ -30,6 +32,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _HALF_MILLISECOND = 0.0005
+_SLACK_SECONDS = 0.05  # players round
 
 
 class CodingError(ValueError):
@@ -60,14 +63,15 @@ class Coding:
     tiers: Sequence[Tier]
     events: pd.DataFrame
     frames: Mapping[Face, pd.DataFrame] = field(default_factory=dict)
+    people: Mapping[Face, str] = field(default_factory=dict)  # who is behind a face, where it is known
+    videos: Mapping[str, Path] = field(default_factory=dict)  # by input, where they are known
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # a video's start, end, file time
-    subjects: Mapping[str, str] = field(default_factory=dict)  # by input, where the file names them
     from_first_frame: bool = False  # the times, as players count; else file time
     left_out: tuple[str, ...] = ()  # what the file has that is no event of an action unit
 
     @cached_property
     def faces(self) -> dict[str, list[str]]:
-        """Those of each video, the one with most frames first."""
+        """Those of each video, the one with most frames first; videos in the order of the file."""
         found: dict[str, list[str]] = {name: [] for name, _ in self.units}
         for name, face in sorted(self.units, key=lambda face: -len(self.frames.get(face, ()))):
             found[name].append(face)
@@ -80,31 +84,6 @@ class Coding:
         for name, face, unit in dict.fromkeys(tier[:3] for tier in self.tiers):
             found.setdefault((name, face), []).append(unit)
         return found
-
-    @property
-    def inputs(self) -> list[str]:
-        """The videos, in the order of the file."""
-        return list(self.faces)
-
-    def of_input(self, name: str) -> Coding:
-        """The tiers and events of one video."""
-        tiers = [tier for tier in self.tiers if tier[0] == name]
-        return replace(self, tiers=tiers, events=self.events[self.events["input"] == name])
-
-    def renamed(self, face_of: Mapping[Face, Face]) -> Coding:
-        """With other inputs and faces; faces that are not in `face_of` are left out."""
-        tiers = [(*face_of[tier[:2]], *tier[2:]) for tier in self.tiers if tier[:2] in face_of]
-        rows = self.events.itertuples(index=False, name=None)
-        events = [((*face_of[row[:2]], *row[2:4]), *row[4:]) for row in rows if row[:2] in face_of]
-        name_of = {face[0]: other[0] for face, other in face_of.items()}
-        return replace(
-            self,
-            tiers=tiers,
-            events=events_of(events),
-            frames={face_of[face]: rows for face, rows in self.frames.items() if face in face_of},
-            limits={name_of[name]: both for name, both in self.limits.items() if name in name_of},
-            subjects={name_of[name]: who for name, who in self.subjects.items() if name in name_of},
-        )
 
     def spans(self, face: Face, unit: str) -> list[tuple[float, float, float]]:
         """Onset, offset and greatest intensity of a unit's events; sides that overlap are one event."""
@@ -121,17 +100,23 @@ class Coding:
 
     def in_file_time(self, limits: Mapping[str, tuple[float, float]]) -> Coding:
         """With the times of a player moved to the video's first frame, where its time is known."""
-        return self._moved(limits, 1) if self.from_first_frame else self
-
-    def in_player_time(self, limits: Mapping[str, tuple[float, float]]) -> Coding:
-        """The other way round."""
-        return self if self.from_first_frame else self._moved(limits, -1)
-
-    def _moved(self, limits: Mapping[str, tuple[float, float]], sign: int) -> Coding:
-        starts = {name: sign * start for name, (start, _) in limits.items()}
+        if not self.from_first_frame:
+            return self
+        starts = {name: start for name, (start, _) in limits.items()}
         by = self.events["input"].map(starts).fillna(0.0).astype(float)
         events = self.events.assign(onset=self.events["onset"] + by, offset=self.events["offset"] + by)
-        return replace(self, events=events, from_first_frame=sign < 0)
+        return replace(self, events=events, from_first_frame=False)
+
+    def outside(self) -> list[str]:
+        """The events that begin before their video or end after it, in words."""
+        unknown = (-np.inf, np.inf)
+        return [
+            f"{self.path}: {event.input}, {event.unit}: {event.onset:.3f} to {event.offset:.3f} s, outside "
+            f"the video's {start:.3f} to {end:.3f} s"
+            for event in self.in_file_time(self.limits).events.itertuples()
+            for start, end in [self.limits.get(event.input, unknown)]
+            if event.onset < start - _SLACK_SECONDS or event.offset > end + _SLACK_SECONDS
+        ]
 
     def readings(self, face: Face, timeline: pd.DataFrame) -> dict[str, tuple[Floats, Floats]]:
         """Presence (1, 0) and intensity in each row of `timeline` (frame, seconds), by unit; NaN: none."""
@@ -144,20 +129,28 @@ class Coding:
 
 def coding_of_tool(
     path: Path,
-    tiers: Iterable[Tier | None],
-    events: Sequence[tuple[Tier | None, str, float, float, float]],
+    tiers: Iterable[tuple[str, str, str]],
+    events: Iterable[tuple[str, str, str, float, float, str]],
 ) -> Coding:
-    """From a tool's tiers, and its events: tier, label, onset, offset, intensity.
+    """From a tool's tiers (video, who, label), and its events: also onset, offset (s) and intensity as text.
 
-    Events of no tier are left out and counted by their label.
+    Events of no action unit, and events without a length, are left out and counted by their label.
     """
-    left_out = Counter(label for tier, label, *_ in events if tier is None)
+    coded = dict.fromkeys(tier_of(label, video, who) for video, who, label in tiers)
+    found: list[tuple[Any, ...]] = []
+    left_out: Counter[str] = Counter()
+    for video, who, label, onset, offset, text in events:
+        tier = tier_of(label, video, who)
+        if tier is None or not onset < offset:
+            left_out[label] += 1
+        else:
+            found.append((tier, onset, offset, intensity_of(text)))
     return Coding(
         path,
-        [tier for tier in dict.fromkeys(tiers) if tier is not None],
-        events_of((tier, *values) for tier, _, *values in events if tier is not None),
+        [tier for tier in coded if tier is not None],
+        events_of(found),
         from_first_frame=True,
-        left_out=tuple(f"{label} ({count})" for label, count in left_out.items()),
+        left_out=tuple(f"{label!r} ({count})" for label, count in left_out.items()),
     )
 
 
@@ -189,7 +182,9 @@ def label_of(tier: Tier) -> str:
 
 
 def intensity_of(text: str) -> float:
-    """0 to 5 from a FACS letter or a number; NaN for any other text."""
+    """0 to 5 from a FACS letter or a number, the greatest of several with | between; NaN for other text."""
+    if "|" in text:
+        return float(np.fmax.reduce([intensity_of(part) for part in text.split("|")]))
     text = text.strip().upper()
     if text in INTENSITY_LETTERS[1:]:
         return float(INTENSITY_LETTERS.index(text))
@@ -202,19 +197,20 @@ def events_of(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def in_milliseconds(coding: Coding) -> dict[Tier, list[tuple[int, int, str]]]:
-    """Onset, offset and intensity letter of each event by tier, as tools keep them.
+    """Onset, offset and intensity letter of each event by tier, as tools keep them: from the first frame.
 
-    CodingError where an event begins before 0, is shorter than 1 ms, or overlaps another one of its tier.
+    The coding is in file time. CodingError where an event begins before 0, is shorter than 1 ms, or overlaps
+    another one of its tier.
     """
     found: dict[Tier, list[tuple[int, int, str]]] = {tier: [] for tier in sorted(coding.tiers)}
     for *tier, onset, offset, intensity in coding.events.sort_values("onset").itertuples(index=False):
-        spans = found[tuple(tier)]
-        first, last = round(1000 * onset), round(1000 * offset)
+        spans, start = found[tuple(tier)], coding.limits.get(tier[0], (0.0, 0.0))[0]
+        first, last = round(1000 * (onset - start)), round(1000 * (offset - start))
         earliest = spans[-1][1] if spans else 0
         if first < earliest or last <= first:
             raise CodingError(
-                f"{coding.path}, {tier[0]}, {label_of(tuple(tier))}: an event from {onset:.3f} to "
-                f"{offset:.3f} s; expected 1 ms or more, not before {earliest / 1000:.3f} s"
+                f"{coding.path}, {tier[0]}, {label_of(tuple(tier))}: an event from {onset - start:.3f} to "
+                f"{offset - start:.3f} s; expected 1 ms or more, not before {earliest / 1000:.3f} s"
             )
         letter = "" if np.isnan(intensity) else INTENSITY_LETTERS[min(5, max(1, round(intensity)))]
         spans.append((first, last, letter))
@@ -259,6 +255,13 @@ def limits_of(timeline: pd.DataFrame) -> tuple[float, float]:
     """File time of a video's first frame, and of the end of its last one."""
     seconds_F = timeline["seconds"].to_numpy(np.float64)
     return float(seconds_F[0]), float(seconds_F[-1] + frame_seconds(seconds_F)[-1])
+
+
+@cache
+def frames_of_video(path: Path) -> pd.DataFrame:
+    """`frame` and `seconds` (file time) of every frame. OSError or VideoError where it cannot be read."""
+    frames = [(frame.source_frame_index, frame.seconds) for frame in read_frames(path)]
+    return pd.DataFrame(frames, columns=["frame", "seconds"])
 
 
 def paired_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:

@@ -8,19 +8,18 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections.abc import Callable
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from mien.findings.coding import (
     Coding,
     CodingError,
-    Tier,
+    Spans,
     coding_of_tool,
-    in_milliseconds,
-    intensity_of,
     label_of,
-    tier_of,
     who_of,
 )
 from mien.io import replacing
@@ -34,27 +33,24 @@ def read_eaf(path: Path) -> Coding:
     eaf = _read(path, lambda pympi: pympi.Elan.Eaf(str(path), suppress_version_warning=True))
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {"MEDIA_URL": path.stem}
     name = PureWindowsPath(unquote(media.get("RELATIVE_MEDIA_URL") or media["MEDIA_URL"])).name
-    tiers: list[Tier | None] = []
+    tiers = [(name, eaf.tiers[label][2].get("PARTICIPANT") or "", label) for label in eaf.get_tier_names()]
     events = []
-    for label in eaf.get_tier_names():
-        tiers.append(tier_of(label, name, eaf.tiers[label][2].get("PARTICIPANT") or ""))
-        for onset, offset, text, *_ in eaf.get_annotation_data_for_tier(label):
-            tier, about = tiers[-1], f"tier {label!r}"
-            if tier is not None and (onset is None or offset is None):
-                tier, about = None, f"annotations of {label!r} without times"
-            events.append((tier, about, (onset or 0) / 1000, (offset or 0) / 1000, intensity_of(text or "")))
+    for tier in tiers:
+        for *times, text in (each[:3] for each in eaf.get_annotation_data_for_tier(tier[2])):
+            onset, offset = (np.nan if time is None else time / 1000 for time in times)
+            events.append((*tier, onset, offset, text or ""))
     return coding_of_tool(path, tiers, events)
 
 
-def write_eaf(coding: Coding, path: Path, *, video: Path | None) -> None:
-    """The tiers of one video, those without an event too. CodingError for events that ELAN cannot hold."""
+def write_eaf(tiers: Spans, path: Path, *, video: Path) -> None:
+    """The tiers of one video (`in_milliseconds`), those without an event too."""
     eaf = _pympi().Elan.Eaf(author="mien")
     eaf.remove_tier("default")
-    for tier, spans in in_milliseconds(coding).items():
+    for tier, spans in tiers.items():
         eaf.add_tier(label_of(tier), part=who_of(tier) or None)
         for onset, offset, letter in spans:
             eaf.add_annotation(label_of(tier), onset, offset, letter or tier[2])
-    media = (video or path.with_name(PurePath(coding.inputs[0]).name)).absolute()
+    media = video.absolute()
     relative = Path(os.path.relpath(media, path.parent.absolute())).as_posix()
     eaf.add_linked_file(media.as_uri(), f"./{relative}", mimetypes.guess_type(media.name)[0] or "video/mp4")
     with replacing(path) as temporary:
@@ -65,20 +61,19 @@ def read_textgrid(path: Path) -> Coding:
     """Every interval tier of an action unit; the video is named as the file. CodingError."""
     codec = "utf-16" if path.read_bytes()[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8-sig"
     grid = _read(path, lambda pympi: pympi.Praat.TextGrid(str(path), codec=codec))
-    tiers: list[Tier | None] = []
+    tiers = [(path.stem, "", each.name) for each in grid.get_tiers() if each.tier_type == "IntervalTier"]
     events = []
     for each in grid.get_tiers():
-        tiers.append(tier_of(each.name, path.stem) if each.tier_type == "IntervalTier" else None)
-        for onset, offset, text in ((row[0], *row[-2:]) for row in each.get_intervals(sort=True)):
-            if text.strip():
-                events.append((tiers[-1], f"tier {each.name!r}", onset, offset, intensity_of(text)))
+        for row in each.get_intervals(sort=True):  # a point: its time and text
+            if row[-1].strip():
+                events.append((path.stem, "", each.name, row[0], *row[-2:]))
     return coding_of_tool(path, tiers, events)
 
 
-def write_textgrid(coding: Coding, path: Path, *, end_seconds: float) -> None:
-    """The tiers of one video, as long as the video. CodingError for events that Praat cannot hold."""
-    grid = _pympi().Praat.TextGrid(xmax=max(end_seconds, float(coding.events["offset"].max()), 0.001))
-    for tier, spans in in_milliseconds(coding).items():
+def write_textgrid(tiers: Spans, path: Path, *, seconds: float) -> None:
+    """The tiers of one video (`in_milliseconds`), as long as the video."""
+    grid = _pympi().Praat.TextGrid(xmax=max(seconds, 0.001))
+    for tier, spans in tiers.items():
         written = grid.add_tier(label_of(tier))
         for onset, offset, letter in spans:
             written.add_interval(onset / 1000, offset / 1000, letter or tier[2], check=False)
@@ -87,9 +82,10 @@ def write_textgrid(coding: Coding, path: Path, *, end_seconds: float) -> None:
 
 
 def _read(path: Path, read: Callable[[Any], Any]) -> Any:
+    pympi = _pympi()
     try:
-        return read(_pympi())
-    except (OSError, CodingError):
+        return read(pympi)
+    except OSError:
         raise
     except Exception as error:  # pympi raises bare Exception
         raise CodingError(f"{path}: cannot be read; open it in its own program and save it again") from error

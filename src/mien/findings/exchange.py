@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from mien.datasets.base import BY_TIME, PICTURE
 from mien.datasets.table import Table
 from mien.detect.media import list_media
-from mien.detect.statistics import frame_seconds, units_with_presence
+from mien.detect.statistics import units_with_presence
 from mien.detect.table import Detections
 from mien.facs import ACTION_UNITS
 from mien.findings.boris import read_export, read_project, write_project
@@ -26,6 +25,8 @@ from mien.findings.coding import (
     CodingError,
     Face,
     events_of_frames,
+    frames_of_video,
+    in_milliseconds,
     limits_of,
     paired_names,
 )
@@ -33,40 +34,63 @@ from mien.findings.elan import read_eaf, read_textgrid, write_eaf, write_textgri
 from mien.findings.events import COLUMNS
 from mien.findings.study import read_rows
 from mien.io import write_csv
-from mien.video import read_frames
-
-_SLACK_SECONDS = 0.05  # players round
 
 
-@dataclass(frozen=True)
-class Video:
-    """The video behind a coding. OSError or VideoError where it cannot be read."""
-
-    path: Path
-
-    @cached_property
-    def timeline(self) -> pd.DataFrame:
-        """`frame` and `seconds` (file time) of every frame."""
-        frames = [(frame.source_frame_index, frame.seconds) for frame in read_frames(self.path)]
-        return pd.DataFrame(frames, columns=["frame", "seconds"])
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """File time of the first frame, and of the end of the last."""
-        return limits_of(self.timeline)
-
-    @property
-    def frames_per_second(self) -> float:
-        """By the usual distance of two frames."""
-        return round(1 / float(frame_seconds(self.timeline["seconds"].to_numpy(np.float64))[-1]), 3)
-
-
-def read_coding(path: Path, *, occurs_at: float | None = None) -> Coding:
+def read_coding(
+    path: Path, *, occurs_at: float | None = None, media: Path | None = None, people: Path | None = None
+) -> Coding:
     """A table of detections, events or labels, or an ELAN, BORIS or Praat file; by suffix and columns.
 
-    `occurs_at`: the intensity from which on a unit of a table of labels is present. ValueError (CodingError,
-    DatasetError, DetectionsError) where the file is none of these.
+    `occurs_at`: the intensity from which on a unit of a table of labels is present. `media`: the video, or a
+    folder with the videos; their frames are read. `people`: a CSV with the columns file, face, person, as
+    `mien people` writes it. ValueError (CodingError, DatasetError, DetectionsError, MediaError) where the
+    file is none of these, or where the CSV names nobody of it.
     """
+    coding = _read(path, occurs_at)
+    if media is not None:
+        listed = (
+            file for medium in list_media([media]).media if medium.kind == "video" for file in medium.files
+        )
+        paths = {file.shown: file.path for file in listed}
+        names = paired_names(list(coding.faces), list(paths))
+        videos = {name: paths[found] for name, found in names.items()}
+        limits = {name: limits_of(frames_of_video(video)) for name, video in videos.items()}
+        coding = replace(coding, videos=videos, limits={**coding.limits, **limits})
+    return coding if people is None else _with_people(coding, people)
+
+
+def write_coding(coding: Coding, out: Path, kind: str) -> list[Path]:
+    """The files written to the folder `out`; one per video for ELAN and Praat.
+
+    `kind`: elan, boris, praat, events or labels. CodingError where the coding does not fit the format.
+    """
+    coding = coding.in_file_time(coding.limits)
+    stem = coding.path.name.removesuffix(".gz").rpartition(".")[0].removesuffix(".events")
+    if kind in ("events", "labels"):
+        path = out / f"{stem}.{kind}.csv"
+        write_csv(path, _events_table(coding) if kind == "events" else _labels_table(coding, out))
+        return [path]
+    tiers = in_milliseconds(coding)
+    last = coding.events.groupby("input")["offset"].max()
+    limits = {name: coding.limits.get(name, (0.0, last.get(name, 1.0))) for name in coding.faces}
+    if kind == "boris":
+        videos = {name: (coding.videos.get(name), end - start) for name, (start, end) in limits.items()}
+        write_project(tiers, out / f"{stem}.boris", videos)
+        return [out / f"{stem}.boris"]
+    suffix = ".eaf" if kind == "elan" else ".TextGrid"
+    written = {name: out / PurePosixPath(name).with_suffix(suffix).name for name in coding.faces}
+    if len(set(written.values())) < len(written):
+        raise CodingError(f"{coding.path}: two of its videos have one file name; convert them one by one")
+    for name, path in written.items():
+        own = {tier: spans for tier, spans in tiers.items() if tier[0] == name}
+        if kind == "elan":
+            write_eaf(own, path, video=coding.videos.get(name, path.with_name(PurePosixPath(name).name)))
+        else:
+            write_textgrid(own, path, seconds=max(limits[name][1], last.get(name, 0.0)) - limits[name][0])
+    return list(written.values())
+
+
+def _read(path: Path, occurs_at: float | None) -> Coding:
     name = path.name.lower().removesuffix(".gz")
     readers = {".eaf": read_eaf, ".textgrid": read_textgrid, ".boris": read_project}
     suffix = f".{name.rpartition('.')[2]}"
@@ -82,19 +106,16 @@ def read_coding(path: Path, *, occurs_at: float | None = None) -> Coding:
     return _read_labels(path, occurs_at) if {"path", "subject"} <= columns else _read_detections(path)
 
 
-def find_videos(coding: Coding, media: Path) -> dict[str, Video]:
-    """The videos of a coding, by input: `media` is the file, or a folder with them. MediaError."""
-    listed = (file for medium in list_media([media]).media if medium.kind == "video" for file in medium.files)
-    paths = {file.shown: file.path for file in listed}
-    return {name: Video(paths[found]) for name, found in paired_names(coding.inputs, list(paths)).items()}
+def _columns(path: Path) -> set[str]:
+    if path.suffix.lower() == ".parquet":
+        return set(pq.read_schema(path).names)
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    return set(pd.read_csv(path, sep=separator, nrows=0).columns.str.strip())
 
 
-def read_people(path: Path, coding: Coding) -> dict[Face, str]:
-    """Who is behind each face, from a CSV with the columns file, face, person, as `mien people` writes it.
-
-    A coding that names no face takes the one person of its file. ValueError where the CSV names nobody of it.
-    """
-    table, _ = read_rows(path, needed=("file", "face", "person"))
+def _with_people(coding: Coding, csv: Path) -> Coding:
+    """A face that the file does not name takes the one person of its video."""
+    table, _ = read_rows(csv, needed=("file", "face", "person"))
     found: dict[Face, str] = {}
     for name, face in coding.units:
         rows = table[(table["file"] == name) & ((table["face"] == face) | (face == ""))]
@@ -102,68 +123,8 @@ def read_people(path: Path, coding: Coding) -> dict[Face, str]:
         if len(people) == 1:
             found[name, face] = people.pop()
     if not found:
-        raise CodingError(f"{path}: names nobody in {', '.join(coding.inputs[:3])} of {coding.path}")
-    return found
-
-
-def known_limits(coding: Coding, videos: Mapping[str, Video]) -> dict[str, tuple[float, float]]:
-    """File time of the start and the end of each video, as far as it is known."""
-    return {**coding.limits, **{name: video.limits for name, video in videos.items()}}
-
-
-def beyond(coding: Coding, limits: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The events, of a coding in file time, that begin before their video or end after it, in words."""
-    unknown = (-np.inf, np.inf)
-    return [
-        f"{event.input}, {event.unit}: {event.onset:.3f} to {event.offset:.3f} s, outside the video's "
-        f"{start:.3f} to {end:.3f} s"
-        for event in coding.events.itertuples()
-        for start, end in [limits.get(event.input, unknown)]
-        if event.onset < start - _SLACK_SECONDS or event.offset > end + _SLACK_SECONDS
-    ]
-
-
-def write_coding(
-    coding: Coding,
-    out: Path,
-    kind: str,
-    *,
-    videos: Mapping[str, Video],
-    subjects: Mapping[str, str] | None = None,
-) -> list[Path]:
-    """The files written to the folder `out`; one per video for ELAN and Praat.
-
-    `kind`: elan, boris, praat, events or labels. The coding is in file time. `subjects`: who each input
-    shows, for labels. CodingError where the coding does not fit the format.
-    """
-    stem = coding.path.name.removesuffix(".gz").rpartition(".")[0].removesuffix(".events")
-    if kind in ("events", "labels"):
-        path = out / f"{stem}.{kind}.csv"
-        events = kind == "events"
-        write_csv(
-            path, _events_table(coding) if events else _labels_table(coding, out, videos, subjects or {})
-        )
-        return [path]
-    limits, last = known_limits(coding, videos), coding.events.groupby("input")["offset"].max()
-    known: dict[str, tuple[Path | None, float, float]] = {}
-    for name in coding.inputs:
-        start, end = limits.get(name, (0.0, last.get(name, 1.0)))
-        video, rate = (videos[name].path, videos[name].frames_per_second) if name in videos else (None, 25.0)
-        known[name] = (video, end - start, rate)
-    coding = coding.in_player_time(limits)
-    if kind == "boris":
-        write_project(coding, out / f"{stem}.boris", known)
-        return [out / f"{stem}.boris"]
-    suffix = ".eaf" if kind == "elan" else ".TextGrid"
-    written = {name: out / PurePosixPath(name).with_suffix(suffix).name for name in coding.inputs}
-    if len(set(written.values())) < len(written):
-        raise CodingError(f"{coding.path}: two of its videos have one file name; convert them one by one")
-    for name, path in written.items():
-        if kind == "elan":
-            write_eaf(coding.of_input(name), path, video=known[name][0])
-        else:
-            write_textgrid(coding.of_input(name), path, end_seconds=known[name][1])
-    return list(written.values())
+        raise CodingError(f"{csv}: names nobody in {', '.join(list(coding.faces)[:3])} of {coding.path}")
+    return replace(coding, people={**coding.people, **found})
 
 
 def _read_detections(path: Path) -> Coding:
@@ -196,8 +157,10 @@ def _read_labels(path: Path, occurs_at: float | None) -> Coding:
         (str(name), ""): rows.sort_values(["frame", "seconds"]).reset_index(drop=True)
         for name, rows in table.groupby(labels.path_N, sort=False)
     }
-    subjects = dict(zip(labels.path_N.tolist(), labels.subject_N.tolist(), strict=True))
-    return replace(_of_frames(path, frames, units), subjects=subjects)
+    people = {
+        (name, ""): who for name, who in zip(labels.path_N.tolist(), labels.subject_N.tolist(), strict=True)
+    }
+    return replace(_of_frames(path, frames, units), people=people)
 
 
 def _of_frames(path: Path, frames: Mapping[Face, pd.DataFrame], units: list[str]) -> Coding:
@@ -212,12 +175,10 @@ def _read_events(path: Path) -> Coding:
     missing = {"input", "face", "unit", "onset", "offset"} - set(events)
     if missing:
         raise CodingError(f"{path}: a table of events without the column {min(missing)}")
-    events = events.assign(
-        side=events.get("side", pd.Series("", events.index)).replace("both", ""),
-        intensity=events.get("intensity", pd.Series(np.nan, events.index)),
-    )
+    events = pd.DataFrame({"side": "", "intensity": np.nan}, events.index).assign(**events)[EVENT]
+    events["side"] = events["side"].replace("both", "")
     tiers = list(events[TIER].drop_duplicates().itertuples(index=False, name=None))
-    return Coding(path, tiers, events[EVENT])
+    return Coding(path, tiers, events)
 
 
 def _events_table(coding: Coding) -> pd.DataFrame:
@@ -226,23 +187,18 @@ def _events_table(coding: Coding) -> pd.DataFrame:
     return events.reindex(columns=list(COLUMNS)).sort_values(["input", "face", "onset"]).round(4)
 
 
-def _labels_table(
-    coding: Coding, out: Path, videos: Mapping[str, Video], subjects: Mapping[str, str]
-) -> pd.DataFrame:
+def _labels_table(coding: Coding, out: Path) -> pd.DataFrame:
     """A row per frame of each video; 0/1 per unit, or `AU12_c` and `AU12_r` where there are intensities."""
     tables = []
-    for name in coding.inputs:
-        faces = coding.faces[name]
-        if name not in videos:
-            raise CodingError(f"{coding.path}: labels need the frames of {name}; give its folder as --media")
-        if len(faces) > 1:
+    for name, faces in coding.faces.items():
+        if name not in coding.videos or len(faces) > 1:
             raise CodingError(
-                f"{coding.path}, {name}: {len(faces)} faces; a table of labels has one per video"
+                f"{coding.path}, {name}: {len(faces)} faces, {coding.videos.get(name, 'no video')}; labels "
+                "need the frames of a video of one face: give its folder as --media"
             )
-        table = videos[name].timeline.copy()
-        table.insert(0, "path", Path(os.path.relpath(videos[name].path, out)).as_posix())
-        known = coding.subjects.get(name, PurePosixPath(name).stem)
-        table.insert(1, "subject", (subjects or {}).get(name, known))
+        table = frames_of_video(coding.videos[name]).copy()
+        table.insert(0, "path", Path(os.path.relpath(coding.videos[name], out)).as_posix())
+        table.insert(1, "subject", coding.people.get((name, faces[0]), PurePosixPath(name).stem))
         for unit, (present_N, intensity_N) in coding.readings((name, faces[0]), table).items():
             if unit.startswith("AU") and np.isnan(intensity_N).all():
                 table[unit] = present_N
@@ -250,10 +206,3 @@ def _labels_table(
                 table[f"{unit}_c"], table[f"{unit}_r"] = present_N, intensity_N
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def _columns(path: Path) -> set[str]:
-    if path.suffix.lower() == ".parquet":
-        return set(pq.read_schema(path).names)
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    return set(pd.read_csv(path, sep=separator, nrows=0).columns.str.strip())

@@ -24,7 +24,7 @@ from mien.detect.statistics import (
 )
 from mien.detect.table import BOX, Detections
 from mien.findings.events import find_events
-from mien.findings.quality import quality_in_words, quality_report, unit_quality
+from mien.findings.quality import quality_in_words, quality_report
 from mien.io import write_bytes
 from mien.video import VideoError, read_frames, read_image
 from mien.visualise.page_parts import Picture, picture_url, printable, template, unit_name
@@ -126,7 +126,7 @@ def _events(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[int, list[
     thresholds = metadata.get("thresholds", {})
     if set(units_with_presence(table)) - set(thresholds):
         return {}
-    events = find_events(table, thresholds, narrower=unit_quality(metadata))
+    events = find_events(table, thresholds)
     return {int(face): rows.to_dict("records") for face, rows in events.groupby("face")}
 
 

@@ -1,4 +1,4 @@
-"""A study's faces on a page, and its curves as drawings."""
+"""Pages and drawings of findings: the faces of a study, its curves, two faces, two codings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from matplotlib.figure import Figure
 
 from mien.detect.statistics import faces_of
 from mien.detect.table import Detections
+from mien.findings.agreement import SCORES, Agreement
+from mien.findings.coding import Coding
 from mien.findings.dyads import Dyad
 from mien.io import replacing, write_bytes
 from mien.video import ImageError, VideoError
 from mien.visualise.charts import SYSTEMS
 from mien.visualise.detection_page import face_pictures
 from mien.visualise.page_parts import picture_url, printable, template, unit_name
+from mien.visualise.timed_video import page_video
 
 _FRAMES_LOOKED_AT = 250  # of each face, its first: pictures take no reading of whole videos
 _COLUMNS = 4
+_MOST_ROWS = 2000
 
 
 def write_people_page(tables: Sequence[Path], people: pd.DataFrame, out: Path) -> list[tuple[str, str]]:
@@ -83,13 +87,39 @@ def write_dyad(dyad: Dyad, out: Path, *, title: str) -> None:
     axes.fill_between(curve["lag"], curve["low"], curve["high"], alpha=0.25, label="95 % over windows")
     axes.plot(curve["lag"], curve["r"], label="mean over windows")
     axes.axhline(curve["surrogate"].iloc[0], linestyle="--", color="grey", label="95 % of surrogates below")
-    axes.axvline(dyad.lag_seconds, linewidth=0.8, color="grey")
+    axes.axvline(dyad.peak["lag"], linewidth=0.8, color="grey")
     axes.set_xlabel("lag of the second face, s")
     axes.set_ylabel("correlation")
     axes.set_title(title, loc="left", fontsize="medium")
     axes.legend(frameon=False, fontsize="small")
     with replacing(out) as temporary:
         figure.savefig(temporary, format="svg")
+
+
+def write_agreement_page(agreement: Agreement, out: Path, *, a: Coding, b: Coding) -> Path:
+    """Write `out`, scores and a list of disagreements that seeks in the videos of `a`; returns it.
+
+    Videos are linked, not embedded. A copy NAME.playable.mp4 is written beside the page for a video that
+    browsers do not play. The longest 2000 disagreements are listed.
+    """
+    rows = agreement.disagreements.head(_MOST_ROWS)
+    links = {}
+    for name in rows["input"].unique():
+        if name in a.videos:
+            video = page_video(a.videos[name], out.with_name(f"{Path(name).stem}.html"))
+            links[name] = video.link, video.first_seconds - a.limits[name][0]
+    html = template("agreement.html").render(
+        names=[printable(str(coding.path)) for coding in (a, b)],
+        scores=agreement.scores.to_dict("records"),
+        measures=list(SCORES),
+        rows=[{**row, "input": printable(row["input"])} for row in rows.to_dict("records")],
+        num_rows=len(agreement.disagreements),
+        links=[links.get(name, ("", 0.0)) for name in rows["input"]],
+        notes=[printable(note) for note in agreement.notes],
+        shown=lambda value, form: format(value, form) if math.isfinite(value) else "–",
+    )
+    write_bytes(out, html.encode(), temporary_folder=out.parent)
+    return out
 
 
 def _draw(axes: Any, curves: pd.DataFrame, unit: str) -> None:
