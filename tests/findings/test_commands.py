@@ -62,7 +62,7 @@ def test_conditions_that_do_not_fit_are_refused_and_nothing_is_written(results, 
     conditions.write_text("file,condition\np3,rest\n")
     words = ("summarise", results, "--conditions", conditions, "--out", tmp_path / "findings")
     assert mien(*words) == 1
-    assert "row 2: no table has rows of 'p3'" in capsys.readouterr().err
+    assert "row 2, p3: no such file, face or person" in capsys.readouterr().err
     assert not (tmp_path / "findings").exists()
     conditions.write_text("file,condition\np1,rest\n")
     assert mien(*words, "--set", "events.shortest=1") == 1

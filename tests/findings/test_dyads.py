@@ -26,13 +26,10 @@ def test_a_planted_lag_is_found_with_its_sign():
     follower = np.roll(leader, 20) + 0.7 * moving(generator)  # 0.8 s later
     first, second = pd.Series(leader, SECONDS), pd.Series(follower, SECONDS)
     found, turned = lagged_correlation(first, second), lagged_correlation(second, first)
-    assert (found.lag_seconds, turned.lag_seconds) == (
-        pytest.approx(0.8, abs=0.11),
-        pytest.approx(-0.8, abs=0.11),
-    )
+    assert [dyad.peak["lag"] for dyad in (found, turned)] == pytest.approx([0.8, -0.8], abs=0.11)
     assert found.p_value < 0.01
-    assert found.r_low < found.r < found.r_high
-    assert found.curve["surrogate"].iloc[0] < found.r
+    assert found.peak["low"] < found.peak["r"] < found.peak["high"]
+    assert found.peak["surrogate"] < found.peak["r"]
 
 
 def test_independent_faces_reach_p_of_5_percent_in_about_5_of_100():

@@ -161,7 +161,7 @@ def test_the_written_events_say_how_they_were_found(tmp_path):
     blank = pd.array([pd.NA] * 3, "Int64")
     table = face_table({"AU12": [0.1, 1.0, 1.0], "AU06": [1.0] * 3}, AU06_present=blank)
     path = tmp_path / "a.events.csv"
-    write_events(find_events(table, THRESHOLDS), path, table, combinations=("6+12",))
+    write_events(find_events(table, THRESHOLDS), path, table, ("6+12",), EventSettings())
     assert pd.read_csv(path).onset.tolist() == [round(0.1 * 4 / 9, 4)]
     record = json.loads(path.with_suffix(".json").read_text())["events"]
     assert record["settings"]["shortest_seconds"] == 0.1

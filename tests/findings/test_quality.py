@@ -6,8 +6,7 @@ import pytest
 
 from mien.detect.quality import QualitySettings
 from mien.detect.table import PLACE
-from mien.findings.events import find_events
-from mien.findings.quality import judged, quality_in_words, quality_report, unit_quality
+from mien.findings.quality import judged, quality_in_words, quality_report
 from tests.findings.test_events import face_table
 
 
@@ -43,14 +42,6 @@ def test_other_limits_change_what_is_usable_and_leave_the_table_alone(table):
     assert judged(wide, QualitySettings())["reason"].tolist() == [
         *("dark", "", "", "no_face", "", "dark", "", "turned", "turned", "turned")
     ]
-
-
-def test_what_is_measured_as_bad_for_a_unit_counts_against_that_unit_alone(table):
-    narrower = unit_quality({"quality": {}, "model": {"limits": {"AU06": {"max_yaw_degrees": 30}}}})
-    table = table.assign(AU06=1.0, AU06_present=1)
-    events = find_events(table, {"AU06": 0.5, "AU12": 0.5}, narrower=narrower).set_index("unit")
-    assert events.offset["AU12"] == pytest.approx(1.0)
-    assert events.offset["AU06"].max() == pytest.approx(0.7)
 
 
 def test_a_picture_has_shares_and_no_times():

@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in everything; 0 where every file was read whole and shown as asked, else 1."""
     from mien.config import build, override
-    from mien.findings.beside import FindingsSettings, with_findings
-    from mien.findings.events import combinations_of, units_of
+    from mien.findings.events import FindingsSettings, combinations_of, units_of, with_findings
 
     if (args.camera is None) == (not args.media):
         raise ValueError("expected videos, pictures or folders, or --camera N; not both")

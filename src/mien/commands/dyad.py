@@ -42,46 +42,38 @@ def run(args: argparse.Namespace) -> int:
     """Write the curve, print its highest point."""
     from mien.findings.dyads import DyadSettings, lagged_correlation
     from mien.io import write_csv
-    from mien.visualise.study_pages import write_dyad
+    from mien.visualise.findings_pages import write_dyad
 
     if len(args.tables) > 2:
         raise ValueError(f"{len(args.tables)} tables: expected one with two faces, or two with a face each")
     settings = DyadSettings(window=args.window, most_lag=args.max_lag)
-    first, second = _signals(args.tables, args.unit, args.faces)
-    found = lagged_correlation(first, second, settings=settings)
+    signals = [_signal(args, rank) for rank in range(2)]
+    first, second = (str(signal.name) for signal in signals)
+    found = lagged_correlation(*signals, settings=settings)
     write_csv(args.out / "dyad.csv", found.curve, float_format="%.4f")
-    title = f"AU{args.unit:02d}, {first.name} and {second.name}"
-    write_dyad(found, args.out / "dyad.svg", title=title)
-    follower = second.name if found.lag_seconds > 0 else first.name
+    write_dyad(found, args.out / "dyad.svg", title=f"AU{args.unit:02d}, {first} and {second}")
+    lag, r, low, high = found.peak[["lag", "r", "low", "high"]]
     print(
-        f"r = {found.r:.3f} (95 % over {found.num_windows} windows {found.r_low:.3f} to {found.r_high:.3f}), "
-        f"{follower} {abs(found.lag_seconds):.1f} s behind; p = {found.p_value:.3f} against surrogates; "
-        f"{found.num_windows_left_out} windows left out (a face is missing, or does not move)"
+        f"r = {r:.3f} (95 % over {found.num_windows} windows {low:.3f} to {high:.3f}), "
+        f"{second if lag > 0 else first} {abs(lag):.1f} s behind; p = {found.p_value:.3f} against "
+        f"surrogates; {found.num_windows_left_out} windows left out (a face is missing, or does not move)"
     )
     return 0
 
 
-def _signals(tables: list[Path], unit: int, faces: list[int] | None) -> list[pd.Series]:
-    """Intensity, else probability, of the two faces, by time in seconds; named after table and face."""
+def _signal(args: argparse.Namespace, rank: int) -> pd.Series:
+    """Intensity, else probability, of the first or second face, by time (s); named by table and face."""
     from mien.detect.table import Detections
 
-    signals = []
-    for at in range(2):
-        path = tables[min(at, len(tables) - 1)]
-        detections = Detections.load(path)
-        if len(detections.inputs) > 1:
-            raise ValueError(f"{path}: rows of {len(detections.inputs)} files; expected one video")
-        table = detections.to_pandas()
-        longest = [int(face) for face in table["face_id"].value_counts().index]
-        rank = at if len(tables) == 1 else 0
-        if faces is None and len(longest) <= rank:
-            raise ValueError(f"{path}: {len(longest)} faces; expected {rank + 1}")
-        rows = detections.face(faces[at] if faces else longest[rank]).to_pandas()
-        columns = [name for name in (f"AU{unit:02d}_intensity", f"AU{unit:02d}") if name in rows]
-        if not columns:
-            raise ValueError(
-                f"{path}: no AU{unit:02d} in the table; there are {', '.join(detections.columns)}"
-            )
-        name = f"{path.stem} face {int(rows['face_id'].iloc[0])}"
-        signals.append(rows.set_index("timestamp")[columns[0]].rename(name))
-    return signals
+    path = args.tables[min(rank, len(args.tables) - 1)]
+    table = Detections.load(path).to_pandas()
+    longest = table["face_id"].value_counts().index
+    chosen = args.faces[rank : rank + 1] if args.faces else longest[rank if len(args.tables) == 1 else 0 :]
+    names = [name for name in (f"AU{args.unit:02d}_intensity", f"AU{args.unit:02d}") if name in table]
+    if table["input"].nunique() > 1 or not names or not len(chosen) or chosen[0] not in longest:
+        raise ValueError(
+            f"{path}: faces {', '.join(map(str, longest)) or 'none'} of {table['input'].nunique()} files; "
+            f"expected one file with a column AU{args.unit:02d}, and the faces of --faces or one per signal"
+        )
+    rows = table[table["face_id"] == chosen[0]]
+    return rows.set_index("timestamp")[names[0]].rename(f"{path.stem} face {int(chosen[0])}")

@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the CSV, and the page with the pictures that can be had; 0."""
     from mien.detect.table import Detections
     from mien.findings.study import faces_of_study, people_csv, tables_in
-    from mien.visualise.study_pages import write_people_page
+    from mien.visualise.findings_pages import write_people_page
 
     tables = tables_in(args.tables)
     study = faces_of_study(Detections.load(path) for path in tables)

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from mien.findings.events import combinations_of
     from mien.findings.study import tables_in
     from mien.findings.summary import SummarySettings, summarise
-    from mien.visualise.study_pages import write_curves
+    from mien.visualise.findings_pages import write_curves
 
     tables = tables_in(args.tables)
     settings = build(SummarySettings, override({}, args.assignments), where="--set")

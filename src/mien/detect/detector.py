@@ -219,7 +219,6 @@ class Detector:
                 "unproven_units": unproven_units(self.model.record, self.model.columns),
                 "file": Path(self.model.source).name,
                 "digest": self.model.digest,
-                "limits": self.model.record.get("limits", {}),  # narrower ones of single units, by column
             },
             "mien_version": __version__,
             "units": list(self.model.units),

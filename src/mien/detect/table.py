@@ -240,14 +240,12 @@ class Detections:
         Columns, settings and errors: `mien.findings.events.find_events` (docs/findings.md).
         """
         from mien.findings.events import combinations_of, find_events
-        from mien.findings.quality import unit_quality
 
         return find_events(
             self.to_pandas(),
             self.metadata.get("thresholds", {}),
             combinations=combinations_of(combinations),
             settings=settings,
-            narrower=unit_quality(self.metadata),
         )
 
     def quality(self, settings: QualitySettings | None = None) -> pd.DataFrame:

@@ -36,21 +36,20 @@ class DyadSettings:
 
 @dataclass(frozen=True, eq=False)
 class Dyad:
-    """The curve, and its highest point.
-
-    `curve`: one row per lag (s; positive: the second face follows the first): r, the mean correlation over
+    """`curve`: one row per lag (s; positive: the second face follows the first): r, the mean correlation over
     windows, with its 95 % interval over windows (low, high); `surrogate`, the r that 95 % of the surrogates'
     curves stay below at every lag. `p_value`: the share of surrogates with a peak at least as high.
     """
 
     curve: pd.DataFrame
-    r: float
-    r_low: float
-    r_high: float
-    lag_seconds: float
     p_value: float
     num_windows: int
     num_windows_left_out: int  # a face is missing, or a signal does not vary
+
+    @property
+    def peak(self) -> pd.Series:
+        """The curve's row with the highest r."""
+        return self.curve.loc[self.curve["r"].idxmax()]
 
 
 def lagged_correlation(
@@ -90,22 +89,11 @@ def lagged_correlation(
     mean_L = _means(z_WL)
     drawn_RL = z_WL[whole_W][generator.integers(W, size=(NUM_RESAMPLES, W))].mean(axis=1)
     low_L, high_L = np.quantile(drawn_RL, [0.025, 0.975], axis=0)
-    peak = int(mean_L.argmax())
-    lag_L = settings.step * np.arange(-reach, reach + 1)
-    curve = pd.DataFrame(
-        {"lag": lag_L.round(6), "r": np.tanh(mean_L), "low": np.tanh(low_L), "high": np.tanh(high_L)}
-    ).assign(surrogate=np.tanh(np.quantile(peaks_R, 0.95)))
-    best = curve.loc[peak]
-    return Dyad(
-        curve,
-        r=float(best["r"]),
-        r_low=float(best["low"]),
-        r_high=float(best["high"]),
-        lag_seconds=float(best["lag"]),
-        p_value=(1 + int((peaks_R >= mean_L[peak]).sum())) / (1 + num_surrogates),
-        num_windows=W,
-        num_windows_left_out=int((~whole_W).sum()),
-    )
+    lag_L = (settings.step * np.arange(-reach, reach + 1)).round(6)
+    curve = pd.DataFrame({"lag": lag_L, "r": np.tanh(mean_L), "low": np.tanh(low_L), "high": np.tanh(high_L)})
+    curve["surrogate"] = np.tanh(np.quantile(peaks_R, 0.95))
+    p_value = (1 + int((peaks_R >= mean_L.max()).sum())) / (1 + num_surrogates)
+    return Dyad(curve, p_value, W, num_windows_left_out=len(whole_W) - W)
 
 
 def _sampled(first: pd.Series, second: pd.Series, settings: DyadSettings) -> tuple[Floats, Floats]:

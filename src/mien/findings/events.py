@@ -1,21 +1,29 @@
-"""Events of action units: when each begins, peaks and ends, from a table of detections."""
+"""Events of action units: when each begins, peaks and ends, from a table of detections.
+
+Also what `mien detect` writes beside each table: its events, and in its account what is usable.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mien.detect.quality import QualitySettings
 from mien.detect.statistics import FaceRows, faces_of, unit_columns, units_left_blank, units_with_presence
-from mien.findings.quality import usable_rows
+from mien.detect.table import Detections
+from mien.findings.quality import quality_in_words, quality_report, usable_rows
 from mien.io import write_bytes, write_csv
+
+if TYPE_CHECKING:
+    from mien.detect.recording import Account
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +32,7 @@ COLUMNS = (
     *("duration", "peak", "mean", "intensity"),
 )
 BLINK = "blink"
+_FRAMES = ("input", "frame", "timestamp", "face_id", "success", "confidence", "reason", "usable")
 _EYES_CLOSE = ("AU45", "AU43")  # the first of these that the table has
 
 
@@ -38,13 +47,52 @@ class EventSettings:
     one_sided_below: float = 0.4  # of the stronger side's intensity: the weaker side is not part of the event
 
     def __post_init__(self) -> None:
-        if not 0 < self.leave_share <= 1:
-            raise ValueError(f"leave_share = {self.leave_share}: expected above 0, and 1 or less")
-        if not 0 <= self.one_sided_below <= 1:
-            raise ValueError(f"one_sided_below = {self.one_sided_below}: expected 0 to 1")
-        for name in ("shortest_seconds", "longest_gap_seconds", "longest_blink_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        times = (self.shortest_seconds, self.longest_gap_seconds, self.longest_blink_seconds)
+        if not (0 < self.leave_share <= 1 and 0 <= self.one_sided_below <= 1 and min(times) >= 0):
+            raise ValueError(f"{self}: expected shares of at most 1, leave_share above 0, times of 0 or more")
+
+
+@dataclass(frozen=True)
+class FindingsSettings:
+    """What counts as an event, and which faces are usable."""
+
+    events: EventSettings = field(default_factory=EventSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
+
+
+def with_findings(
+    account: Account, table: Path, *, combinations: Sequence[str], settings: EventSettings
+) -> Account:
+    """Write the events of a Parquet table beside it; its account with what is usable. WriteError.
+
+    Pictures have no events. Only the columns that are needed are read, for tables of long videos.
+    """
+    header = Detections.load_header(table)
+    needed = (*_FRAMES, *header.columns)
+    names = [name for name in header.table.column_names if name.startswith(needed)]  # also AU01_present, ...
+    rows = pq.read_table(table, columns=names).to_pandas(split_blocks=True, self_destruct=True)
+    if rows["input"].nunique() == 1 and rows["frame"].nunique() > 1:
+        thresholds = header.metadata.get("thresholds", {})
+        found = find_events(rows, thresholds, combinations=combinations, settings=settings)
+        write_events(found, table.with_suffix(".events.csv"), rows, combinations, settings)
+    seen = rows["success"] == 1
+    share = float(np.mean(rows.loc[seen, "usable"] == 1)) if seen.any() else None
+    return replace(account, usable_share=share, quality=quality_in_words(quality_report(rows)))
+
+
+def write_events(
+    events: pd.DataFrame,
+    path: Path,
+    table: pd.DataFrame,
+    combinations: Sequence[str],
+    settings: EventSettings,
+) -> None:
+    """`NAME.events.csv`, and `NAME.events.json` with how they were found in the table. WriteError."""
+    write_csv(path, events, float_format="%.4f")
+    blank = dict.fromkeys(units_left_blank(table), "presence is blank")
+    record = {"settings": asdict(settings), "combinations": list(combinations), "units_left_out": blank}
+    text = json.dumps({"events": record}, indent=2) + "\n"
+    write_bytes(path.with_suffix(".json"), text.encode(), temporary_folder=path.parent)
 
 
 def find_events(
@@ -53,7 +101,6 @@ def find_events(
     *,
     combinations: Sequence[str] = (),
     settings: EventSettings | None = None,
-    narrower: Mapping[str, QualitySettings] | None = None,
 ) -> pd.DataFrame:
     """One row per event, with the columns `COLUMNS`; times in seconds of the file.
 
@@ -68,12 +115,11 @@ def find_events(
     A combination, `6+12`, is an event of its own while all its units are present; the weakest of them gives
     its values. Events of closed eyes that are short enough are listed again as unit `blink`.
 
-    Rows that are not `usable`, where the table has that column, count as missing; `narrower` has further
-    limits for single units (`mien.findings.quality.unit_quality`). Units whose presence is
-    blank are left out, and so are combinations with them. Pictures have no events. ValueError
-    for a unit without a threshold or a combination that is none.
+    Rows that are not `usable`, where the table has that column, count as missing. Units whose presence is
+    blank are left out, and so are combinations with them. Pictures have no events. ValueError for a unit
+    without a threshold or a combination that is none.
     """
-    settings, narrower = settings or EventSettings(), narrower or {}
+    settings = settings or EventSettings()
     wanted = followed(table, combinations)
     missing = [unit for unit in wanted if unit in unit_columns(table) and unit not in thresholds]
     if missing:
@@ -83,7 +129,7 @@ def find_events(
         event
         for face in faces
         for name, units in wanted.items()
-        for event in _events_of(Series.of(face, units, narrower), name, thresholds, settings)
+        for event in _events_of(Series(face, units), name, thresholds, settings)
     ]
     events = pd.DataFrame(found, columns=list(COLUMNS)).astype({"face": np.int64})
     events = events[(events["unit"] != BLINK) | (events["duration"] <= settings.longest_blink_seconds)]
@@ -113,44 +159,16 @@ def units_of(combination: str, columns: Sequence[str]) -> tuple[str, ...]:
     return units
 
 
-def write_events(
-    events: pd.DataFrame,
-    path: Path,
-    table: pd.DataFrame,
-    *,
-    combinations: Sequence[str] = (),
-    settings: EventSettings | None = None,
-) -> None:
-    """`NAME.events.csv`, and `NAME.events.json` with how they were found in the table. WriteError."""
-    write_csv(path, events, float_format="%.4f")
-    record = {
-        "settings": asdict(settings or EventSettings()),
-        "combinations": list(combinations),
-        "units_left_out": dict.fromkeys(units_left_blank(table), "presence is blank"),
-    }
-    text = json.dumps({"events": record}, indent=2) + "\n"
-    write_bytes(path.with_suffix(".json"), text.encode(), temporary_folder=path.parent)
-
-
-@dataclass(frozen=True, eq=False)
 class Series:
     """The usable rows of one face for one unit or combination: N of them, in time."""
 
-    face: FaceRows
-    units: tuple[str, ...]
-    rows: pd.DataFrame
-    time_N: Floats
-    shown_N: Floats  # how long each frame is shown
-
-    @classmethod
-    def of(cls, face: FaceRows, units: tuple[str, ...], narrower: Mapping[str, QualitySettings]) -> Series:
-        """Without the rows that are not usable, or not for one of the units."""
+    def __init__(self, face: FaceRows, units: tuple[str, ...]) -> None:
         usable_N = usable_rows(face.rows)
-        for unit in narrower.keys() & set(units):
-            usable_N = usable_N & usable_rows(face.rows, narrower[unit])
         columns = [name for name in face.rows if name.startswith(("timestamp", *units))]
-        rows = face.rows.loc[usable_N, columns]
-        return cls(face, units, rows, rows["timestamp"].to_numpy(np.float64), face.seconds_N[usable_N])
+        self.face, self.units = face, units
+        self.rows = face.rows.loc[usable_N, columns]
+        self.time_N = self.rows["timestamp"].to_numpy(np.float64)
+        self.shown_N = face.seconds_N[usable_N]  # how long each frame is shown
 
     def weakest(self, ending: str = "") -> Floats:
         """(N,): the least of the units' probabilities, or of their columns with that ending; NaN without."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ REPORT = ("input", "face", "seconds_seen", "usable", "longest_gap_seconds", *REA
 def judged(table: pd.DataFrame, settings: QualitySettings) -> pd.DataFrame:
     """The table with `usable` and `reason` of its faces by other limits than it was made with."""
     seen = table["success"] == 1
-    faces = table[seen]
-    why = why_not_usable(faces[list(PLACE)].to_numpy(np.float64), faces["confidence"].to_numpy(), settings)
     table = table.copy()
-    table.loc[seen, "reason"] = why
+    faces = table[seen]
+    place_NP = faces[list(PLACE)].to_numpy(np.float64)
+    table.loc[seen, "reason"] = why_not_usable(place_NP, faces["confidence"].to_numpy(), settings)
     table["usable"] = (seen & ~table["reason"].astype(bool)).astype(np.int8)
     return table
 
@@ -41,24 +40,12 @@ def quality_report(table: pd.DataFrame) -> pd.DataFrame:
 
 def quality_in_words(report: pd.DataFrame) -> str:
     """One clause per face: `face 0: 93 % usable (4 % blurred, 3 % turned), longest gap 1.2 s`."""
-    return "; ".join(_in_words(row) for row in report.to_dict("records"))
+    return "; ".join(map(_in_words, report.to_dict("records")))
 
 
-def unit_quality(metadata: Mapping[str, Any]) -> dict[str, QualitySettings]:
-    """Narrower limits of single units, from what a model's card measured (`limits` in its metadata)."""
-    of_all = QualitySettings(**metadata.get("quality", {}))
-    limits = metadata.get("model", {}).get("limits", {})
-    return {unit: replace(of_all, **narrower) for unit, narrower in limits.items()}
-
-
-def usable_rows(rows: pd.DataFrame, narrower: QualitySettings | None = None) -> NDArray[np.bool_]:
+def usable_rows(rows: pd.DataFrame) -> NDArray[np.bool_]:
     """(N,): which rows of faces are usable; all of a table without that column."""
-    usable_N = rows["usable"].to_numpy() == 1 if "usable" in rows else np.ones(len(rows), bool)
-    if narrower is None:
-        return usable_N
-    why_N = why_not_usable(rows[list(PLACE)].to_numpy(np.float64), rows["confidence"].to_numpy(), narrower)
-    found_N: NDArray[np.bool_] = usable_N & (why_N == "")
-    return found_N
+    return rows["usable"].to_numpy() == 1 if "usable" in rows else np.ones(len(rows), bool)
 
 
 def _report_of(face: FaceRows, first_seconds: float, last_seconds: float) -> tuple[Any, ...]:

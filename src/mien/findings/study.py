@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,26 +15,14 @@ from mien.detect.table import Detections
 from mien.io import write_csv
 
 PEOPLE = ("file", "face", "person", "seconds")
+_OPTIONAL = ("face", "person", "stimulus", "start", "end")
 _MOST_NAMED = 10
-_FIRST_ROW = 2  # of a CSV, after its header
+_NOT_THERE = "no such file, face or person"
 _TOLERANCE_SECONDS = 0.001
 
 
 class StudyError(ValueError):
     """Conditions or people that do not fit the tables; names every row that is wrong."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of one face's time under one condition; `start` is where its stimulus begins."""
-
-    input: str
-    face: int
-    person: str
-    condition: str
-    stimulus: str
-    start: float
-    end: float
 
 
 def tables_in(given: Sequence[Path]) -> list[Path]:
@@ -74,20 +60,14 @@ def with_people(study: pd.DataFrame, people: Path | pd.DataFrame) -> pd.DataFram
     Faces with an empty name are left out; faces that are not in the CSV keep their default. StudyError for
     files and faces that are not in the study, and for a face that is named twice.
     """
-    named, where = read_rows(people, needed=("file", "face", "person"))
-    problems: list[str] = []
-    name_of: dict[int, str] = {}
-    for number, row in enumerate(named.itertuples(), _FIRST_ROW):
-        try:
-            face = _faces(study, row.file, row.face).index[0]
-            if face in name_of:
-                raise StudyError("named twice")
-            name_of[face] = row.person
-        except StudyError as error:
-            problems.append(f"row {number}: {error}")
-    _refuse(problems, where)
-    persons = [name_of.get(face, default) for face, default in study["person"].items()]
-    renamed = study.assign(person=persons)
+    rows, where = read_rows(people, needed=("file", "face", "person"))
+    faces = _faces(study, rows.assign(name=rows["person"], person=""))
+    again = faces.duplicated(["file", "face"])
+    wrong = {_NOT_THERE: rows.index.difference(faces["row"]), "a face named twice": faces.loc[again, "row"]}
+    _refuse(wrong, rows, study, where)
+    names = faces.set_index(["file", "face"])["name"]
+    names = names.reindex(pd.MultiIndex.from_frame(study[["file", "face"]])).set_axis(study.index)
+    renamed = study.assign(person=names.fillna(study["person"]))
     return renamed[renamed["person"] != ""].reset_index(drop=True)
 
 
@@ -103,110 +83,84 @@ def people_csv(study: pd.DataFrame, path: Path) -> pd.DataFrame:
     return people
 
 
-def spans_of(study: pd.DataFrame, conditions: Path | pd.DataFrame) -> list[Span]:
-    """The conditions' rows, for every face that each is about.
+def spans_of(study: pd.DataFrame, conditions: Path | pd.DataFrame) -> pd.DataFrame:
+    """The conditions' rows, for every face that each is about: file, face, person, condition, stimulus,
+    start (where the stimulus begins) and end (s).
 
-    Columns: file, condition, and optionally face or person, stimulus, start and end in seconds of the file.
-    Without a face and a person a row is about all faces of the file; without a start it begins with the
-    file; without an end it lasts until the next start of that file, or to the file's end. StudyError that
-    names every row with a file, face or person that is not there, a time outside the file or that is no
-    number, and every row that overlaps another one of the same face.
+    Columns of `conditions`: file, condition, and optionally face or person, stimulus, start and end in
+    seconds of the file. Without a face and a person a row is about all faces of the file; without a start it
+    begins with the file; without an end it lasts until the next start of that file, or to the file's end.
+    StudyError that names every row with a file, face or person that is not there, a time outside the file or
+    that is no number, and every row that overlaps another one of the same face.
     """
     rows, where = read_rows(conditions, needed=("file", "condition"))
-    starts: dict[str, list[float]] = {}
-    for file, start in zip(rows["file"], pd.to_numeric(rows["start"], errors="coerce"), strict=True):
-        for name in _called(study, file):
-            starts.setdefault(name, []).append(float(start))
-    problems: list[str] = []
-    spans: list[tuple[int, Span]] = []
-    for number, row in enumerate(rows.itertuples(), _FIRST_ROW):
-        try:
-            faces = _faces(study, row.file, row.face, row.person)
-            name, begins, ends = faces.iloc[0][["file", "begins", "ends"]]
-            start, end = _times(row, begins, ends, starts[name])
-            if not row.condition:
-                raise StudyError("no condition")
-        except StudyError as error:
-            problems.append(f"row {number}: {error}")
-            continue
-        for face, person in zip(faces["face"], faces["person"], strict=True):
-            spans.append((number, Span(name, int(face), person, row.condition, row.stimulus, start, end)))
-    _refuse([*problems, *_overlaps(spans)], where)
-    return [span for _, span in spans]
+    texts = rows[["start", "end"]]
+    times = texts.apply(pd.to_numeric, errors="coerce")
+    spans = _faces(study, rows).drop(columns=["start", "end"]).join(times, on="row")
+    starts = {file: sorted(of_file.dropna()) for file, of_file in spans.groupby("file")["start"]}
+    spans["start"] = spans["start"].fillna(spans["begins"])
+    spans["end"] = [
+        min((later for later in starts[file] if later > start), default=ends) if np.isnan(end) else end
+        for file, start, end, ends in spans[["file", "start", "end", "ends"]].itertuples(index=False)
+    ]
+    is_within = (spans["start"] < spans["end"]) & (spans["start"] >= spans["begins"] - _TOLERANCE_SECONDS)
+    is_within &= spans["end"] <= spans["ends"] + _TOLERANCE_SECONDS
+    is_word = (times.isna() & (texts != "")).any(axis=1)
+    ordered = spans.sort_values(["file", "face", "start"], kind="stable")
+    overlap_seconds = ordered.groupby(["file", "face"])["end"].shift() - ordered["start"]
+    wrong = {
+        _NOT_THERE: rows.index.difference(spans["row"]),
+        "no condition": rows.index[rows["condition"] == ""],
+        "start and end are not seconds within the file": rows.index[is_word].union(spans["row"][~is_within]),
+        "overlaps an earlier row": ordered["row"][overlap_seconds > _TOLERANCE_SECONDS],
+    }
+    _refuse(wrong, rows, study, where)
+    return spans
 
 
 def read_rows(csv: Path | pd.DataFrame, *, needed: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """The CSV as text, with every column that may be left out, and its name."""
+    """The CSV as text, with every column that may be left out, by the number of its line; and its name."""
     where = "the table given" if isinstance(csv, pd.DataFrame) else str(csv)
     # A data frame takes the same way as a file, so that both mean the same.
     source = io.StringIO(csv.to_csv(index=False)) if isinstance(csv, pd.DataFrame) else csv
     try:
         rows = pd.read_csv(source, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError) as error:
+    except ValueError as error:
         raise StudyError(f"{where}: not a CSV that can be read: {error}") from error
     missing = [name for name in needed if name not in rows]
     if missing:
         raise StudyError(f"{where}: no column {missing[0]}; expected {', '.join(needed)}")
-    optional = {name: "" for name in ("face", "person", "stimulus", "start", "end") if name not in rows}
-    return rows.assign(**optional).apply(lambda column: column.str.strip()), where
+    rows = rows.assign(**{name: "" for name in _OPTIONAL if name not in rows})
+    return rows.apply(lambda column: column.str.strip()).set_axis(range(2, len(rows) + 2)), where
 
 
-def _overlaps(spans: Sequence[tuple[int, Span]]) -> list[str]:
-    """Which rows overlap another one of the same face."""
-    problems: dict[int, str] = {}
-    ordered = sorted(spans, key=lambda span: (span[1].input, span[1].face, span[1].start))
-    for (row, span), (next_row, later) in pairwise(ordered):
-        same_face = (span.input, span.face) == (later.input, later.face)
-        if same_face and span.end - later.start > _TOLERANCE_SECONDS:
-            time = f"{span.condition}, {span.start:g} to {span.end:g} s"
-            problems[next_row] = f"row {next_row}: overlaps row {row} ({time})"
-    return [problems[row] for row in sorted(problems)]
+def _faces(study: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Every row of a CSV (its number is `row`) beside each face of the study that it is about.
+
+    Files are called by their name, or by one without folders or suffix that no other file has.
+    """
+    files = study["file"].unique()
+    short = [(form, file) for file in files for form in _short_forms(PurePosixPath(file))]
+    count = Counter(form for form, _ in short)
+    file_of = {form: file for form, file in short if count[form] == 1} | {file: file for file in files}
+    asked = rows.rename_axis("row").reset_index()
+    asked["file"] = asked["file"].map(file_of)
+    pairs = asked.merge(study[study["face"] >= 0], on="file", suffixes=("_asked", ""))
+    for column in ("face", "person"):
+        given = pairs[f"{column}_asked"]
+        pairs = pairs[(given == "") | (given == pairs[column].astype(str))]
+    return pairs
 
 
-def _called(study: pd.DataFrame, file: str) -> list[str]:
-    """The files of that name; without one, those of that name without folders or suffix."""
-    names = list(study["file"].unique())
-    short = {name: (str(PurePosixPath(name).with_suffix("")), PurePosixPath(name).name) for name in names}
-    return [file] if file in names else [name for name in names if file in short[name]]
+def _short_forms(file: PurePosixPath) -> set[str]:
+    return {str(file.with_suffix("")), file.name}
 
 
-def _faces(study: pd.DataFrame, file: str, face: str, person: str = "") -> pd.DataFrame:
-    """The rows of the study that a row is about. StudyError, without the row's number."""
-    called = _called(study, file)
-    if len(called) != 1:
-        wrong = f"{len(called)} files are called" if called else "no table has rows of"
-        raise StudyError(f"{wrong} {file!r}; files: {_listed(study['file'].unique())}")
-    of_file = study[study["file"] == called[0]]
-    chosen = of_file[of_file["face"] >= 0]
-    chosen = chosen[(chosen["face"].astype(str) == face) | (face == "")]
-    chosen = chosen[(chosen["person"] == person) | (person == "")]
-    if chosen.empty:
-        asked = f"face {face} " * bool(face) + f"person {person!r} " * bool(person) or "face "
-        there = of_file["face" if face else "person"]
-        raise StudyError(f"no {asked}in {called[0]}; there are: {_listed(there)}")
-    return chosen
-
-
-def _times(row: Any, begins: float, ends: float, starts: Sequence[float]) -> tuple[float, float]:
-    """Start and end in seconds. StudyError, without the row's number."""
-    try:
-        start = float(row.start or begins)
-        end = float(row.end or min((later for later in starts if later > start), default=ends))
-    except ValueError:
-        raise StudyError(f"start {row.start!r}, end {row.end!r}: expected seconds") from None
-    if not start < end:
-        raise StudyError(f"start {start:g} is not before end {end:g}")
-    if start < begins - _TOLERANCE_SECONDS or end > ends + _TOLERANCE_SECONDS:
-        raise StudyError(f"{start:g} to {end:g} s is outside {row.file}, which has {begins:g} to {ends:g} s")
-    return start, end
-
-
-def _refuse(problems: Sequence[str], where: str) -> None:
+def _refuse(wrong: Mapping[str, Iterable[int]], rows: pd.DataFrame, study: pd.DataFrame, where: str) -> None:
+    """StudyError where a row is wrong; `wrong`: numbers of rows by what is wrong."""
+    problems = sorted((row, what) for what, numbers in wrong.items() for row in set(numbers))
     if problems:
-        more = f"\n  and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
-        raise StudyError(f"{where}:\n  " + "\n  ".join(problems[:_MOST_NAMED]) + more)
-
-
-def _listed(names: Iterable[object]) -> str:
-    known = [str(name) for name in names]
-    return ", ".join(known[:_MOST_NAMED]) + (" ..." if len(known) > _MOST_NAMED else "")
+        lines = [f"\n  row {row}, {rows['file'][row]}: {what}" for row, what in problems[:_MOST_NAMED]]
+        lines += [f"\n  and {len(problems) - _MOST_NAMED} more"] * (len(problems) > _MOST_NAMED)
+        there = (study["file"] + " face " + study["face"].astype(str))[:_MOST_NAMED]
+        raise StudyError(f"{where}: rows do not fit{''.join(lines)}\n  the tables have {', '.join(there)}")

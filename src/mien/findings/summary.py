@@ -16,8 +16,8 @@ from mien.detect.quality import QualitySettings
 from mien.detect.statistics import faces_of, units_left_blank
 from mien.detect.table import Detections
 from mien.findings.events import EventSettings, Series, find_events, followed
-from mien.findings.quality import judged, quality_report, unit_quality
-from mien.findings.study import Span, faces_of_study, spans_of, with_people
+from mien.findings.quality import judged, quality_report
+from mien.findings.study import faces_of_study, spans_of, with_people
 from mien.io import write_csv
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def summarise(
     settings = settings or SummarySettings()
     study = faces_of_study(_opened(tables))
     study = study if people is None else with_people(study, people)
-    spans = spans_of(study, conditions)
+    spans = dict(iter(spans_of(study, conditions).groupby(["file", "face"])))
     trials: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
     reports: list[pd.DataFrame] = []
@@ -108,16 +108,15 @@ def summarise(
         table = table if settings.quality is None else judged(table, settings.quality)
         reports.append(quality_report(table))
         left_out |= dict.fromkeys(units_left_blank(table) if detections.faces else ())
-        narrower, thresholds = unit_quality(detections.metadata), detections.metadata.get("thresholds", {})
-        events = find_events(
-            table, thresholds, combinations=combinations, settings=settings.events, narrower=narrower
-        )
+        thresholds = detections.metadata.get("thresholds", {})
+        events = find_events(table, thresholds, combinations=combinations, settings=settings.events)
         of_face = dict(iter(events.groupby(["input", "face", "unit"])))
         for face in faces_of(table):
-            own = [span for span in spans if (span.input, span.face) == (face.input, face.face_id)]
+            which = (face.input, face.face_id)
+            own = list(spans[which].itertuples()) if which in spans else []
             for name, units in followed(table, combinations).items() if own else ():
-                series = Series.of(face, units, narrower)
-                found = of_face.get((face.input, face.face_id, name), events[:0])
+                series = Series(face, units)
+                found = of_face.get((*which, name), events[:0])
                 trials += _trials(own, series, name, found)
                 curves.append(_curves(own, series, name, settings.curves))
     report = pd.concat(reports, ignore_index=True)
@@ -134,9 +133,9 @@ def _opened(tables: Sequence[Path | Detections]) -> Iterator[Detections]:
 
 
 def _trials(
-    spans: Sequence[Span], series: Series, name: str, events: pd.DataFrame
+    spans: Sequence[Any], series: Series, name: str, events: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """Sums over each span, for `_by_person`."""
+    """Sums over each span (a row of `spans_of`), for `_by_person`."""
     probability_N, intensity_N = series.weakest(), series.weakest("_intensity")
     graded = np.isfinite(intensity_N).any()
     onset_E, offset_E = (events[time].to_numpy(np.float64) for time in ("onset", "offset"))
@@ -178,20 +177,19 @@ def _by_person(trials: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def _with_changes(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """With the difference of each of CHANGES from the person's baseline condition."""
-    rows = table[table["condition"] == baseline]
-    keys = ["person", "unit"]
-    # Stimuli within the baseline count by their usable time.
-    weights = rows["usable_seconds"]
-    of_person = pd.concat([rows[keys], weights, rows[list(CHANGES)].mul(weights, axis=0)], axis=1)
-    of_person = of_person.groupby(keys).sum(min_count=1)
-    of_person = of_person[list(CHANGES)].div(of_person["usable_seconds"], axis=0)
-    own = of_person.reindex(pd.MultiIndex.from_frame(table[keys]))
+    rows = table[table["condition"] == baseline].set_index(["person", "unit"])
+    weights = rows["usable_seconds"]  # by which stimuli within the baseline count
+    weighted = rows[list(CHANGES)].mul(weights, axis=0).assign(usable_seconds=weights)
+    sums = weighted.groupby(["person", "unit"]).sum(min_count=1)
+    own = sums.div(sums["usable_seconds"], axis=0).reindex(
+        pd.MultiIndex.from_frame(table[["person", "unit"]])
+    )
     for name in CHANGES:
         table[f"{name}_change"] = table[name] - own[name].to_numpy()
     return table
 
 
-def _curves(spans: Sequence[Span], series: Series, name: str, settings: CurveSettings) -> pd.DataFrame:
+def _curves(spans: Sequence[Any], series: Series, name: str, settings: CurveSettings) -> pd.DataFrame:
     """Per condition and bin of one face and unit: the sum of its trials' means, and how many trials.
 
     Of the intensity where there is one, else of the probability.
