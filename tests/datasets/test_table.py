@@ -68,7 +68,9 @@ def test_presence_without_an_intensity_beside_it_stays_presence_with_a_threshold
     frames = Table(write_table([["a", "p", 2.5, 1], ["b", "p", 0.4, 0]], header), occurs_at=2).frames()
     assert frames.occurrence_NA.tolist() == [[1, 1], [0, 0]]
     np.testing.assert_array_equal(frames.intensity_NA, np.float32([[2.5, np.nan], [0.4, np.nan]]))
-    with pytest.raises(DatasetError, match=r"column AU28_c: found 3; expected 0, 1, 9 or nothing$"):
+    with pytest.raises(
+        DatasetError, match=r"column AU28_c: found '3'; expected 0, 1, 9 \(not coded\) or nothing$"
+    ):
         Table(write_table([["a", "p", 2.5, 3]], header), occurs_at=2).frames()
 
 
@@ -80,7 +82,7 @@ def test_a_path_with_a_detour_is_the_path(write_table):
 
 def test_intensities_need_a_stated_threshold(write_table):
     path = write_table([["a", "p", 0, 3], ["b", "p", 2.5, 1]])
-    with pytest.raises(DatasetError, match=r"(line 2|row 1), column AU1: found 3; .*--occurs-at"):
+    with pytest.raises(DatasetError, match=r"(line 2|row 1), column AU1: found '3'; .*--occurs-at"):
         Table(path).frames()
     frames = Table(path, occurs_at=2).frames()
     assert frames.occurrence_NA.tolist() == [[1, 0], [0, 1]]
@@ -146,7 +148,7 @@ def _rows(text):
         ("path,AU1", "a,1", None, "expected the columns subject; found path, AU1"),
         ("path,subject", "a,p", None, "line 1: expected columns AU01 to AU45; found path, subject"),
         ("path,subject,AU1,AU99", "a,p,1,1", None, "column AU99 is no action unit"),
-        ("path,subject,AU1", "a,p,yes", 1, ", column AU1: found 'yes'; expected an intensity"),
+        ("path,subject,AU1", "a,p,yes", 1, ", column AU1: found 'yes'; expected 0, 1, 9"),
         ("path,subject,AU1", "a,p,1;,p,1", 2, ", column path: found nothing"),
         ("path,subject,AU1", "a,p,1;b,,1", 2, ", column subject: found nothing"),
         ("path,subject,AU1,frame", "a,p,1,1.5", 1, ", column frame: found '1.5'"),

@@ -121,6 +121,8 @@ def test_labels_by_frame_number_meet_detections_with_times(coding):
     b = coding({("x/v.mp4", "", "AU12", ""): []}, frames=labels, people={("x/v.mp4", ""): "ann"})
     row = agree(a, b).scores.iloc[0]
     assert (row["frames"], row["kappa"], row["events_b"]) == (3, 1, 1)
+    with pytest.raises(CodingError, match=r"no times of the frames of x/v\.mp4; give its folder as --media"):
+        agree(b, b)
 
 
 def test_which_face_and_file_is_compared_is_noted_and_nothing_in_common_refused(coding):

@@ -203,6 +203,17 @@ def test_corrections_of_a_coder_become_labels_that_fit_reads(coding, tmp_path):
     np.testing.assert_array_equal(graded.intensity_NA[:, 1], [2, *[0] * 9])
 
 
+def test_labels_by_frame_number_become_events_on_the_clock_of_the_video(tmp_path):
+    write_video(tmp_path / "a.mp4", list(np.zeros((10, 32, 32, 3), np.uint8)), frames_per_second=25)
+    rows = "".join(f"a.mp4,ann,{frame},{int(2 <= frame < 5)}\n" for frame in range(10))
+    (tmp_path / "labels.csv").write_text("path,subject,frame,AU12\n" + rows)
+    coding = read_coding(tmp_path / "labels.csv", media=tmp_path / "a.mp4")
+    (path,) = write_coding(coding, tmp_path, "elan")
+    assert read_coding(path).spans(("a.mp4", ""), "AU12")[0][:2] == (0.08, 0.2)
+    with pytest.raises(CodingError, match=r"no times of the frames of a.mp4; give its folder as --media"):
+        write_coding(read_coding(tmp_path / "labels.csv"), tmp_path, "elan")
+
+
 def test_events_beyond_the_video_are_counted_and_named(coding, tmp_path, capsys):
     write_video(tmp_path / "a.mp4", list(np.zeros((10, 32, 32, 3), np.uint8)), frames_per_second=25)
     late = coding({("a.mp4", "0", "AU12", ""): [(0.1, 0.2), (0.3, 63.2)]})

@@ -23,27 +23,23 @@ def run(args: argparse.Namespace) -> int:
     """Run the commands, each printed as one would type it; the first exit status that is not 0."""
     from mien.datasets.rendered import shipped_clips
 
-    clips, out = shipped_clips(), args.out
+    clips, out = shipped_clips() / "main", args.out
+    workers = ["--workers", args.workers]
     found, table, truth = out / "detections", out / "detections.parquet", out / "truth.csv"
-    detect = [clips / "main" / "mp4", "--out", found, "--page", "--workers", args.workers]
-    store, encoder, report = out / "store", out / "run" / "encoder.safetensors", out / "evaluation"
-    prepare = [clips / "pretraining", "--out", store, "--workers", args.workers]
-    pretrain = ["clp-demo", "--store", store, "--out", encoder.parent]
-    pretrain += ["--set", *args.assignments] if args.assignments else []
-    evaluate = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
-    evaluate += ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
-    evaluate += ["--out", report, "--workers", args.workers]
+    encoder = out / "run" / "encoder.safetensors"
+    settings = ["--set", *args.assignments] if args.assignments else []
+    contestants = ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
+    labels = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
     print("Action units of 30 rendered people that the shipped model has not seen, beside what was rendered:")
-    status = _run_verb("detect", list(map(str, detect)))
-    if status:
-        return status
-    _join(found, clips / "main" / "labels.parquet", table=table, truth=truth)
-    for verb, words in (
-        ("agree", [table, truth, "--out", out / "agreement", "--media", clips / "main" / "mp4"]),
-        ("prepare", prepare),
-        ("pretrain", pretrain),
-        ("evaluate", evaluate),
+    for verb, *words in (
+        ("detect", clips / "mp4", "--out", found, "--page", *workers),
+        ("agree", table, truth, "--out", out / "agreement", "--media", clips / "mp4"),
+        ("prepare", clips.with_name("pretraining"), "--out", out / "store", *workers),
+        ("pretrain", "clp-demo", "--store", out / "store", "--out", encoder.parent, *settings),
+        ("evaluate", *labels, *contestants, "--out", out / "evaluation", *workers),
     ):
+        if verb == "agree":
+            _join(found, clips / "labels.parquet", table=table, truth=truth)
         if verb == "prepare":
             print("\nThe same from videos without labels: a short pretraining, and what its features tell.")
         status = _run_verb(verb, list(map(str, words)))
@@ -52,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"\nOpen in a browser:\n  {found / 'overview.html'}: what the shipped model reads"
         f"\n  {out / 'agreement' / 'agreement.html'}: where that differs from what was rendered"
-        f"\n  {report / 'report.html'}: the short pretraining, not expected to beat the untrained network"
-        "\nAll faces here are rendered; docs/detect.md has the shipped model on real ones."
+        f"\n  {out / 'evaluation' / 'report.html'}: the short pretraining, not expected to beat the "
+        "untrained network\nAll faces here are rendered; docs/detect.md has the shipped model on real ones."
     )
     return 0
 

@@ -92,9 +92,9 @@ def class_numbers(texts: pd.Series, *, path: Path, most: int) -> NDArray[np.int6
     return _numbers(texts, lambda v: np.isin(v, classes), path=path, expected=expected).astype(np.int64)
 
 
-def occurrences(texts: pd.Series, *, path: Path) -> NDArray[np.float32]:
+def occurrences(texts: pd.Series, *, path: Path, hint: str = "") -> NDArray[np.float32]:
     """(N,) 0 or 1, NaN for 9 and for an empty cell; DatasetError at the first other cell."""
-    expected = "0, 1, 9 (not coded) or nothing"
+    expected = f"0, 1, 9 (not coded) or nothing{hint}"
     return _coded(texts, lambda v: np.isin(v, (0, 1)), path=path, expected=expected)
 
 

@@ -23,7 +23,7 @@ from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, Labelle
 from mien.datasets.label_files import (
     intensities,
     labelled_frames,
-    place,
+    occurrences,
     read_table,
     refuse_first,
     refuse_second,
@@ -63,9 +63,7 @@ class Table:
         for name in ("path", "subject"):
             self._refuse(table[name] == "", table[name], expected=f"a {name}")
         table["path"] = table["path"].map({path: self._spelt(path) for path in table["path"].unique()})
-        values = [intensities(table[name], path=self.path) for name in columns.values()]
-        value_NA = np.stack(values, axis=1)
-        occurrence_NA, intensity_NA = self._occurrences(table, value_NA, list(columns.values()))
+        occurrence_NA, intensity_NA = self._occurrences(table[list(columns.values())])
         frame_N, seconds_N = self._times(table)
         require_one_spelling(table["subject"], path=self.path)
         self._require_each_frame_once(table, frame_N, seconds_N)
@@ -118,23 +116,21 @@ class Table:
         self.unread_columns = tuple(str(column) for column in table.columns if column not in read)
         return dict(sorted(found.items()))
 
-    def _occurrences(
-        self, table: pd.DataFrame, value_NA: NDArray[np.float32], columns: list[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        is_presence_A = np.array([self.occurs_at is None or name.lower().endswith("_c") for name in columns])
-        other_NA = is_presence_A & ~np.isnan(value_NA) & ~np.isin(value_NA, (0, 1))
-        if other_NA.any():
-            row, column = (int(index[0]) for index in np.nonzero(other_NA))
-            hint = ", or an intensity with --occurs-at (2 for DISFA's rule)" if self.occurs_at is None else ""
-            raise DatasetError(
-                f"{place(self.path, table.index[row])}, column {columns[column]}: "
-                f"found {value_NA[row, column]:g}; expected 0, 1, 9 or nothing{hint}"
-            )
-        if self.occurs_at is None:
+    def _occurrences(self, table: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Of the columns of action units: occurrences, and intensities if there are any."""
+        is_presence_A = np.array([self.occurs_at is None or name.lower().endswith("_c") for name in table])
+        hint = ", or an intensity with --occurs-at (2 for DISFA's rule)" if self.occurs_at is None else ""
+        values = [
+            occurrences(table[name], path=self.path, hint=hint)
+            if is_presence
+            else intensities(table[name], path=self.path)
+            for name, is_presence in zip(table, is_presence_A, strict=True)
+        ]
+        value_NA = np.stack(values, axis=1)
+        if self.occurs_at is None or is_presence_A.all():
             return value_NA, None
         occurrence_NA = np.where(is_presence_A, value_NA, occurs(value_NA, at=self.occurs_at))
-        intensity_NA = np.where(is_presence_A, np.float32(np.nan), value_NA)
-        return occurrence_NA, None if is_presence_A.all() else intensity_NA
+        return occurrence_NA, np.where(is_presence_A, np.float32(np.nan), value_NA)
 
     def _times(self, table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         N = len(table)
@@ -169,7 +165,7 @@ class Table:
         require_one(files, kinds, path=self.path, what="of frame and seconds per file")
         words = [f", frame {frame}" if frame != PICTURE else "" for frame in frame_N]
         for at in np.flatnonzero(by_time_N):
-            words[at] = f" at {seconds_N[at]:g} s"
+            words[at] = f" at {seconds_N[at]} s"
         refuse_second(files + words, path=self.path)
 
     def _refuse(self, wrong_N: pd.Series, texts: pd.Series, *, expected: str) -> None:

@@ -50,7 +50,7 @@ def agree(a: Coding, b: Coding, *, tolerance_seconds: float = 0.5, seed: int = 0
     Frames are those of a table of detections, else of A's video, else the labelled ones, else 25 per second
     up to the last event. Two events pair if their onsets are at most `tolerance_seconds` apart, each with one
     other at most, as many pairs as there can be. A person is named by A, else by B; else each face of each
-    video is a person. CodingError where there is nothing in common.
+    video is a person. CodingError where there is nothing in common, or where frames have no times.
     """
     names, faces, notes = _common(a, b)
     limits = {ours: both for ours, theirs in names.items() if (both := b.limits.get(theirs))} | dict(a.limits)
@@ -62,6 +62,8 @@ def agree(a: Coding, b: Coding, *, tolerance_seconds: float = 0.5, seed: int = 0
     for their, our in faces.items():
         timeline = _timeline(a, our, b, their)
         time_N = timeline["seconds"].to_numpy(np.float64)
+        if np.isnan(time_N).any():
+            raise CodingError(f"{a.path}: no times of the frames of {our[0]}; give its folder as --media")
         read_a, read_b = a.readings(our, timeline), b.readings(their, timeline)
         person = a.people.get(our) or b.people.get(their) or " ".join(our)
         for unit in sorted(read_a.keys() & read_b.keys()):

@@ -64,7 +64,7 @@ def write_coding(coding: Coding, out: Path, kind: str) -> list[Path]:
 
     `kind`: elan, boris, praat, events or labels. CodingError where the coding does not fit the format.
     """
-    coding = coding.in_file_time(coding.limits)
+    coding = _with_times(coding).in_file_time(coding.limits)
     stem = coding.path.name.removesuffix(".gz").rpartition(".")[0].removesuffix(".events")
     if kind in ("events", "labels"):
         path = out / f"{stem}.{kind}.csv"
@@ -104,6 +104,21 @@ def _read(path: Path, occurs_at: float | None) -> Coding:
     if {"onset", "offset"} <= columns:
         return _read_events(path)
     return _read_labels(path, occurs_at) if {"path", "subject"} <= columns else _read_detections(path)
+
+
+def _with_times(coding: Coding) -> Coding:
+    """With the events of frames that are known by number, on the clock of the video."""
+    frames = dict(coding.frames)
+    for (name, face), rows in coding.frames.items():
+        if rows["seconds"].isna().any():
+            if name not in coding.videos:
+                raise CodingError(
+                    f"{coding.path}: no times of the frames of {name}; give its folder as --media"
+                )
+            seconds = frames_of_video(coding.videos[name]).set_index("frame")["seconds"]
+            frames[name, face] = rows.assign(seconds=seconds.reindex(rows["frame"]).to_numpy())
+    units = next(iter(coding.units.values()), [])
+    return replace(coding, frames=frames, events=events_of_frames(frames, units)) if frames else coding
 
 
 def _columns(path: Path) -> set[str]:
