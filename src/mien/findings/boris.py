@@ -156,7 +156,8 @@ def _paired(path: Path, events: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
             f"{path}, observation {event.observation!r}: {event.behaviour} {event.subject} starts at "
             f"{event.onset:.3f} s and never stops; pair the events in BORIS"
         )
-    return pd.concat([states, events[is_point].assign(offset=events["onset"])])
+    points = events[is_point]
+    return pd.concat([states, points.assign(offset=points["onset"])])
 
 
 def _coding(path: Path, events: pd.DataFrame, behaviours: Iterable[str], videos: Iterable[str]) -> Coding:
