@@ -157,8 +157,9 @@ def _short_forms(file: PurePosixPath) -> set[str]:
 
 
 def _refuse(wrong: Mapping[str, Iterable[int]], rows: pd.DataFrame, study: pd.DataFrame, where: str) -> None:
-    """StudyError where a row is wrong; `wrong`: numbers of rows by what is wrong."""
-    problems = sorted((row, what) for what, numbers in wrong.items() for row in set(numbers))
+    """StudyError where a row is wrong; `wrong`: numbers of rows by what is wrong, the first counts."""
+    what_of = {row: what for what, rows_of in reversed(wrong.items()) for row in rows_of}
+    problems = sorted(what_of.items())
     if problems:
         lines = [f"\n  row {row}, {rows['file'][row]}: {what}" for row, what in problems[:_MOST_NAMED]]
         lines += [f"\n  and {len(problems) - _MOST_NAMED} more"] * (len(problems) > _MOST_NAMED)
