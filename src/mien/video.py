@@ -219,7 +219,24 @@ def write_video(
     """
     rate = Fraction(frames_per_second).limit_denominator(100_000)
     with replacing(path) as temporary, av.open(str(temporary.absolute()), "w", format="mp4") as container:
-        _encode(container, images, rate, quality_crf, key_frames_only)
+        stream: Any = None
+        size: tuple[int, ...] = ()
+        for index, image_HWC in enumerate(images):
+            if stream is None:
+                size = image_HWC.shape
+                stream = _add_stream(container, size, rate, quality_crf)
+                if key_frames_only:
+                    stream.gop_size = 1
+            if image_HWC.shape != size or image_HWC.dtype != np.uint8 or image_HWC.ndim != 3:
+                raise ValueError(
+                    f"picture {index}: expected uint8 {size}, got {image_HWC.dtype} {image_HWC.shape}"
+                )
+            picture = av.VideoFrame.from_ndarray(_even(image_HWC), format="rgb24")
+            picture.pts, picture.time_base = index, 1 / rate
+            container.mux(stream.encode(picture))
+        if stream is None:
+            raise ValueError("no picture to write a video of")
+        container.mux(stream.encode(None))
 
 
 def _later(convert: RgbConverter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
@@ -233,33 +250,6 @@ def _slots_within(time: float, lower: float, upper: float) -> tuple[int, ...]:
     upper = min(upper + tolerance, time + MAX_OFFSET_SECONDS + tolerance)
     first = max(0, math.ceil(lower * SLOTS_PER_SECOND))
     return tuple(range(first, math.floor(upper * SLOTS_PER_SECOND) + 1))
-
-
-def _encode(
-    container: Any,
-    images: Iterable[NDArray[np.uint8]],
-    rate: Fraction,
-    quality_crf: int,
-    key_frames_only: bool,
-) -> None:
-    stream: Any = None
-    size: tuple[int, ...] = ()
-    for index, image_HWC in enumerate(images):
-        if stream is None:
-            size = image_HWC.shape
-            stream = _add_stream(container, size, rate, quality_crf)
-            if key_frames_only:
-                stream.gop_size = 1
-        if image_HWC.shape != size or image_HWC.dtype != np.uint8 or image_HWC.ndim != 3:
-            raise ValueError(
-                f"picture {index}: expected uint8 {size}, got {image_HWC.dtype} {image_HWC.shape}"
-            )
-        picture = av.VideoFrame.from_ndarray(_even(image_HWC), format="rgb24")
-        picture.pts, picture.time_base = index, 1 / rate
-        container.mux(stream.encode(picture))
-    if stream is None:
-        raise ValueError("no picture to write a video of")
-    container.mux(stream.encode(None))
 
 
 def _add_stream(container: Any, size: tuple[int, ...], rate: Fraction, quality_crf: int) -> Any:
@@ -277,6 +267,4 @@ def _add_stream(container: Any, size: tuple[int, ...], rate: Fraction, quality_c
 
 def _even(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image_HWC.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return np.ascontiguousarray(image_HWC)
     return np.pad(image_HWC, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -65,16 +65,19 @@ def read_frame_labels(path: Path, columns: Sequence[str], store: TrackStore) -> 
     table = _read(path, columns)
     sources = store.tracks["source_path"].to_pylist()
     table["path"] = _as_in_store(table["path"], sources)
-    rows_of = table.groupby("path", sort=False).indices
-    frame_N = table["frame"].to_numpy(np.int64)
-    labels_NK = table[list(columns)].to_numpy(np.float32, copy=True)
     units = set(_units(columns).values())
+    labels = table.drop_duplicates(["path", "frame"]).set_index("frame")
+    labels_of = {path: rows[list(columns)].astype(np.float32) for path, rows in labels.groupby("path")}
     is_unit_K = np.array([column in units for column in columns])
-    labels_NK[is_unit_K & (labels_NK == NOT_CODED)] = np.nan
-    per_track = [
-        _of_track(store.source_frame_indices(track), rows_of.get(source), frame_N, labels_NK)
-        for track, source in enumerate(sources)
-    ]
+    per_track = []
+    for track, source in enumerate(sources):
+        indices = store.source_frame_indices(track)
+        if source in labels_of:
+            labels_NK = labels_of[source].reindex(indices).to_numpy(copy=True)
+        else:
+            labels_NK = np.full((len(indices), len(columns)), np.nan, np.float32)
+        labels_NK[is_unit_K & (labels_NK == NOT_CODED)] = np.nan
+        per_track.append(labels_NK)
     found = FrameLabels(per_track)
     if found.share_coded == 0.0:
         raise LabelTableError(
@@ -109,19 +112,3 @@ def _as_in_store(paths: pd.Series[str], sources: Sequence[str]) -> pd.Series[str
             return cut
     by_tail = {"/".join(PurePosixPath(source).parts[-len(parts) :]): source for source in sources}
     return paths.map(lambda path: by_tail.get(path, path))
-
-
-def _of_track(
-    frame_indices: NDArray[np.integer],
-    rows: NDArray[np.int64] | None,
-    frame_N: NDArray[np.int64],
-    labels_NK: Labels,
-) -> Labels:
-    found = np.full((len(frame_indices), labels_NK.shape[1]), np.nan, np.float32)
-    if rows is None:
-        return found
-    ordered = rows[np.argsort(frame_N[rows], kind="stable")]
-    places = np.searchsorted(frame_N[ordered], frame_indices).clip(max=len(ordered) - 1)
-    hit = frame_N[ordered[places]] == frame_indices
-    found[hit] = labels_NK[ordered[places[hit]]]
-    return found

@@ -216,54 +216,46 @@ def _numbered(
     for part, path in with_paths:
         if not part.identity_of_track:
             continue
-        frames = read_rows(path)
-        tracks = [
-            _manifest_row(part, number, rows, min_run_frames=min_run_frames)
-            for number, rows in _by_track(frames)
-        ]
-        for place, track in enumerate(tracks):
-            track["track"] = first_track + place
-            track["identity_number"] = identity_numbers[track["identity"]]
-            track["video_number"] = video_number
-            track["first_row"] = first_row
-            first_row += track["num_frames"]
-        lengths = [track["num_frames"] for track in tracks]
-        numbers = np.repeat(np.arange(first_track, first_track + len(tracks), dtype=np.int32), lengths)
+        frames, video = read_rows(path), part.account.video
+        slots, seconds = frames["slot"].to_numpy(), frames["seconds"].to_numpy()
+        numbers, firsts, lengths = np.unique(
+            frames["track"].to_numpy(), return_index=True, return_counts=True
+        )
+        tracks = []
+        for number, first, length in zip(numbers.tolist(), firsts.tolist(), lengths.tolist(), strict=True):
+            runs = runs_of(slots[first : first + length])
+            short = [frames_of_run for _, frames_of_run in runs if frames_of_run < min_run_frames]
+            identity = part.identity_of_track[number]
+            tracks.append(
+                {
+                    "track": first_track + len(tracks),
+                    "track_id": f"{video}#{number}",
+                    "identity": identity,
+                    "identity_number": identity_numbers[identity],
+                    "video": video,
+                    "video_number": video_number,
+                    "source_path": part.account.source_path,
+                    "frames_per_second": part.frames_per_second,
+                    "first_row": first_row + first,
+                    "num_frames": length,
+                    "runs": [
+                        {"start": start, "length": count} for start, count in runs if count >= min_run_frames
+                    ],
+                    "num_short_runs": len(short),
+                    "num_frames_in_short_runs": sum(short),
+                    "first_seconds": float(seconds[first]),
+                    "last_seconds": float(seconds[first + length - 1]),
+                    "crops": crops_path(video),
+                }
+            )
+        in_store = np.repeat(np.arange(first_track, first_track + len(tracks), dtype=np.int32), lengths)
         yield (
             pa.Table.from_pylist(tracks, schema=MANIFEST_SCHEMA),
-            frames.set_column(0, FRAMES_SCHEMA.field("track"), pa.array(numbers)),
+            frames.set_column(0, FRAMES_SCHEMA.field("track"), pa.array(in_store)),
         )
         video_number += 1
         first_track += len(tracks)
-
-
-def _by_track(frames: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """(number in the video, rows) of each track, in the order in which they lie."""
-    numbers = frames["track"].to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    for start, end in pairwise(edges):
-        yield int(numbers[start]), frames.slice(start, end - start)
-
-
-def _manifest_row(part: Part, number: int, rows: pa.Table, *, min_run_frames: int) -> dict[str, Any]:
-    runs = runs_of(rows["slot"].to_numpy())
-    short = [length for _, length in runs if length < min_run_frames]
-    seconds = rows["seconds"].to_numpy()
-    video = part.account.video
-    return {
-        "track_id": f"{video}#{number}",
-        "identity": part.identity_of_track[number],
-        "video": video,
-        "source_path": part.account.source_path,
-        "frames_per_second": part.frames_per_second,
-        "num_frames": rows.num_rows,
-        "runs": [{"start": start, "length": length} for start, length in runs if length >= min_run_frames],
-        "num_short_runs": len(short),
-        "num_frames_in_short_runs": sum(short),
-        "first_seconds": float(seconds[0]),
-        "last_seconds": float(seconds[-1]),
-        "crops": crops_path(video),
-    }
+        first_row += frames.num_rows
 
 
 def _index_rows(rows: pa.Table) -> NDArray[np.void]:
