@@ -83,7 +83,7 @@ def crossing(heads: list[Heads], ways: np.ndarray, generator: np.random.Generato
     ids: defaultdict[tuple[int, bool], set[int]] = defaultdict(set)  # of a person, before and after
     tracked = FaceTracking(TrackSettings(detect_every_frames=12)).frames(pictures(heads, ways, background))
     for frame in PersonLinker().link(tracked):
-        at = frame.frame_index
+        at = frame.source_frame_index
         for face in frame.faces:
             x = (face.box_xyxy_px[0] + face.box_xyxy_px[2] - HEAD[0]) / 2
             person = int(np.argmin(np.abs(ways[at] - x)))

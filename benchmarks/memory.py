@@ -28,7 +28,7 @@ from mien.detect.media import list_media
 from mien.detect.recording import record_medium
 from mien.detect.signals import Baseline, Smoothing
 from mien.faces.track import FaceTracking
-from mien.faces.tracked import SlotFaces
+from mien.faces.tracked import FrameFaces
 from mien.video import read_frames, write_video
 
 
@@ -65,7 +65,7 @@ class Measured:
         self.contract = tracking.contract
         self.memory = memory
 
-    def __call__(self, path: Path) -> Iterator[SlotFaces]:
+    def __call__(self, path: Path) -> Iterator[FrameFaces]:
         """As the tracking itself."""
         for looked in self.tracking(path):
             if looked.source_frame_index % 25 == 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.faces.align import crop_contract, crop_face
 from mien.faces.boxes import bounding_box
-from mien.faces.tracked import NO_FACE, UNREADABLE, FrameFaces, SlotFaces, TrackedFace, TrackSettings
+from mien.faces.tracked import NO_FACE, UNREADABLE, FrameFaces, TrackedFace, TrackSettings
 from mien.video import Frame, LostFrame, on_grid, read_all_frames, read_image
 
 
@@ -74,7 +74,7 @@ class PointsTracking:
         seen = PointsLook(path)
         for slots, frame in on_grid(read_all_frames(path)):
             faces, reason = seen.look(frame) if slots else ((), "between_grid_times")
-            yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason)
+            yield FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, slots=slots)
 
     def every_frame(self, path):
         seen = PointsLook(path)

@@ -18,9 +18,9 @@ from tests.faces.planted_people import Planted
 def ids_of(frames, *, scenes=None, patience_seconds=0.2):
     """Per frame, {face id: person}."""
     linked = list(PersonLinker(patience_seconds=patience_seconds).link(tracked(frames, scenes=scenes)))
-    assert [look.frame_index for look in linked] == list(range(len(frames)))
+    assert [look.source_frame_index for look in linked] == list(range(len(frames)))
     return [
-        {face.track_number: _person_at(face, frames[look.frame_index]) for face in look.faces}
+        {face.track_number: _person_at(face, frames[look.source_frame_index]) for face in look.faces}
         for look in linked
     ]
 

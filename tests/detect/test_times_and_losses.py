@@ -137,7 +137,7 @@ def test_faces_refused_beside_others_are_counted_in_account_and_table(detector, 
     planted = {3: ("face_too_small",), 7: ("face_cut_off", "face_too_small")}
 
     def with_refusals(path):
-        return (replace(frame, refused=planted.get(frame.frame_index, ())) for frame in frames(path))
+        return (replace(frame, refused=planted.get(frame.source_frame_index, ())) for frame in frames(path))
 
     monkeypatch.setattr(detector._tracking, "every_frame", with_refusals)
     account, found = record(write(tmp_path / "a.mkv", CONSTANT), detector, tmp_path / "out")

@@ -38,7 +38,7 @@ def test_without_a_grid_every_frame_is_looked_at(tmp_path, planted, planted_find
     looks = list(
         track_frames(read_all_frames(tmp_path / "clip.mp4"), finder=planted_finder, settings=TrackSettings())
     )
-    assert [look.frame_index for look in looks] == list(range(40))
+    assert [look.source_frame_index for look in looks] == list(range(40))
     assert np.allclose([look.seconds for look in looks], np.arange(40) / rate, atol=1e-4)
     assert all([face.track_number for face in look.faces] == [0] for look in looks)
 

@@ -12,7 +12,7 @@ from mien.data.store import TrackStore
 from mien.data.store_layout import StoreHeader
 from mien.data.store_writer import JpegSettings, skip_video, write_video
 from mien.faces.contract import CropContract
-from mien.faces.tracked import SlotFaces, TrackedFace
+from mien.faces.tracked import FrameFaces, TrackedFace
 from mien.visualise.store_page import contact_sheet, mean_crop, spread, write_store_page
 
 POINTS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
@@ -25,7 +25,7 @@ def source(name):
 
 def looked_at(slot, brightness):
     if not brightness:
-        return SlotFaces(slot, slot / 25, (slot,), (), "no_face")
+        return FrameFaces(slot, slot / 25, (), "no_face", slots=(slot,))
     face = TrackedFace(
         track_number=0,
         box_xyxy_px=(0.0, 0.0, 9.0, 9.0),
@@ -38,7 +38,7 @@ def looked_at(slot, brightness):
         crop_HWC=np.full((64, 64, 3), brightness, np.uint8),
         mesh_468x3=np.zeros((468, 3), np.float32),
     )
-    return SlotFaces(slot, slot / 25, (slot,), (face,), "")
+    return FrameFaces(slot, slot / 25, (face,), "", slots=(slot,))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from mien.data.store_writer import (
     skip_video,
     write_video,
 )
-from mien.faces.tracked import SlotFaces
+from mien.faces.tracked import FrameFaces
 from mien.io import WriteError, naming_write_errors, require_usable_name
 from mien.video import VideoError, probe
 
@@ -197,7 +197,7 @@ class _PrepareVideo:
         )
 
 
-def _reported(frames: Iterator[SlotFaces], report: Report, *, seconds_in_all: float) -> Iterator[SlotFaces]:
+def _reported(frames: Iterator[FrameFaces], report: Report, *, seconds_in_all: float) -> Iterator[FrameFaces]:
     last_report, first_seconds = time.monotonic(), math.nan
     for num_frames, looked in enumerate(frames, start=1):
         first_seconds = looked.seconds if num_frames == 1 else first_seconds

@@ -26,7 +26,7 @@ from mien.data.store_layout import (
     crops_path,
     part_path,
 )
-from mien.faces.tracked import SlotFaces, TrackSettings
+from mien.faces.tracked import FrameFaces, TrackSettings
 from mien.io import naming_write_errors, replacing
 from mien.video import ImageError, VideoError
 
@@ -65,7 +65,7 @@ class PrepareSettings:
 def write_video(
     store: Path,
     source: Source,
-    looked_at: Iterable[SlotFaces],
+    looked_at: Iterable[FrameFaces],
     *,
     fingerprint: Fingerprint,
     frames_per_second: float,
@@ -139,7 +139,7 @@ def _account(source: Source, status: str, message: str) -> Account:
     return Account(source.video, source.identity, source.source_path, "", status, message, 0, 0)
 
 
-def _until_it_breaks(looked_at: Iterable[SlotFaces], problems: list[str]) -> Iterator[SlotFaces]:
+def _until_it_breaks(looked_at: Iterable[FrameFaces], problems: list[str]) -> Iterator[FrameFaces]:
     """The frames up to an error of reading, whose message is appended to `problems`."""
     try:
         yield from looked_at
@@ -158,7 +158,7 @@ class _Written:
         self.num_crops = 0
         self._rows = bytearray()
 
-    def add(self, looked: SlotFaces, tar: JpegTar, jpeg: JpegSettings) -> None:
+    def add(self, looked: FrameFaces, tar: JpegTar, jpeg: JpegSettings) -> None:
         """Write the crops of a frame and count it."""
         self.num_decoded = max(self.num_decoded, looked.source_frame_index + 1)
         self.refused.update(looked.refused)

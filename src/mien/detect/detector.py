@@ -277,7 +277,7 @@ class Detector:
         described = self._described([face for _, frame in block for face in frame.faces])
         rows: list[FaceRow] = []
         for name, frame in block:
-            at = (name, frame.frame_index, frame.seconds)
+            at = (name, frame.source_frame_index, frame.seconds)
             rows += [FaceRow(*at, face.track_number, face.score, *next(described)) for face in frame.faces]
             if not frame.faces:
                 rows.append(FaceRow(*at, None, 0.0, frame.reason, None, None))

@@ -36,7 +36,7 @@ from mien.data.store_layout import (
 from mien.data.store_writer import JpegSettings, PrepareSettings, write_video
 from mien.datasets.base import BY_TIME, PICTURE, DatasetError, LabelledFrames
 from mien.faces.track import FaceTracking
-from mien.faces.tracked import UNREADABLE, SlotFaces, TrackedFace
+from mien.faces.tracked import UNREADABLE, FrameFaces, TrackedFace
 from mien.io import naming_write_errors
 from mien.video import Frame, ImageError, LostFrame, VideoError, probe, read_all_frames, read_image
 
@@ -228,8 +228,8 @@ def _crop(store: Path, tracking: FaceTracking, jpeg: JpegSettings, job: Job, _re
     )
 
 
-def _pictures(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
-    """One SlotFaces per picture; ImageError after the last one where some could not be read."""
+def _pictures(job: Job, tracking: FaceTracking) -> Iterator[FrameFaces]:
+    """One FrameFaces per picture; ImageError after the last one where some could not be read."""
     problems: list[str] = []
     look = tracking.look(job.source.path)
     for number, (path, seconds) in enumerate(zip(job.pictures, job.seconds, strict=True)):
@@ -237,7 +237,7 @@ def _pictures(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
             image_HWC = read_image(path)
         except (ImageError, OSError) as error:
             problems.append(str(error))
-            yield SlotFaces(number, seconds, (), (), UNREADABLE)
+            yield FrameFaces(number, seconds, (), UNREADABLE)
             continue
         if not job.ordered:
             look = tracking.look(job.source.path)
@@ -246,7 +246,7 @@ def _pictures(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
         raise ImageError(f"{len(problems)} of {len(job.pictures)} pictures cannot be read: {problems[0]}")
 
 
-def _video_frames(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
+def _video_frames(job: Job, tracking: FaceTracking) -> Iterator[FrameFaces]:
     look = tracking.look(job.source.path)
     coded = {frame for frame in job.frames if frame != BY_TIME}
     times = np.array([t for t, frame in zip(job.seconds, job.frames, strict=True) if frame == BY_TIME])
@@ -255,20 +255,20 @@ def _video_frames(job: Job, tracking: FaceTracking) -> Iterator[SlotFaces]:
         place = int(np.searchsorted(times[1:], frame.seconds))
         is_near = np.abs(times[place : place + 2] - frame.seconds).min() <= MAX_OFFSET_SECONDS
         if isinstance(frame, LostFrame):
-            yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), UNREADABLE)
+            yield FrameFaces(frame.source_frame_index, frame.seconds, (), UNREADABLE)
         elif frame.source_frame_index in coded or is_near:
             yield _largest(frame, look)
         else:
-            yield SlotFaces(frame.source_frame_index, frame.seconds, (), (), NOT_CODED)
+            yield FrameFaces(frame.source_frame_index, frame.seconds, (), NOT_CODED)
 
 
-def _largest(frame: Frame, look: Look) -> SlotFaces:
+def _largest(frame: Frame, look: Look) -> FrameFaces:
     """The largest face of a frame; its slot is the frame itself, so that every coded frame has a row."""
     faces, reason = look(frame)
     if not faces:
-        return SlotFaces(frame.source_frame_index, frame.seconds, (), (), reason)
+        return FrameFaces(frame.source_frame_index, frame.seconds, (), reason)
     face = max(faces, key=_box_area)
-    return SlotFaces(frame.source_frame_index, frame.seconds, (frame.source_frame_index,), (face,), "")
+    return FrameFaces(frame.source_frame_index, frame.seconds, (face,), "", slots=(frame.source_frame_index,))
 
 
 def _box_area(face: TrackedFace) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from mien.faces.tracked import (
     BETWEEN_GRID_TIMES,
     UNREADABLE,
     FrameFaces,
-    SlotFaces,
     TrackedFace,
     TrackSettings,
 )
@@ -49,7 +48,7 @@ class FaceTracking:
         """How the crops are made."""
         return crop_contract(self.finder)
 
-    def __call__(self, path: Path, /) -> Iterator[SlotFaces]:
+    def __call__(self, path: Path, /) -> Iterator[FrameFaces]:
         """`track_faces` of a file."""
         return track_faces(path, finder=self.finder, settings=self.settings)
 
@@ -73,11 +72,11 @@ class FaceTracking:
         return faces_in_picture(read_image(path), finder=self.finder, settings=settings)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _face_tracking, (self.settings, self.models)
+        return partial(FaceTracking, models=self.models), (self.settings,)
 
 
-def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> Iterator[SlotFaces]:
-    """One SlotFaces for every frame, in order; memory does not grow with the video.
+def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> Iterator[FrameFaces]:
+    """One FrameFaces for every frame, in order; memory does not grow with the video.
 
     A frame that cannot be decoded is `unreadable`. Frames between the times of the 25 fps grid are neither
     converted nor looked at. OSError and VideoError as from `read_frames`; VideoError for a damaged file comes
@@ -85,10 +84,10 @@ def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> I
     """
     follower = FaceFollower(finder, settings)
     for slots, frame in on_grid(read_all_frames(path)):
-        looks = slots or isinstance(frame, LostFrame)
-        faces, reason = _look(follower, frame) if looks else ((), BETWEEN_GRID_TIMES)
-        refused = follower.refused if faces else ()
-        yield SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, reason, refused)
+        if slots or isinstance(frame, LostFrame):
+            yield _look(follower, frame, slots)
+        else:
+            yield FrameFaces(frame.source_frame_index, frame.seconds, (), BETWEEN_GRID_TIMES)
 
 
 def track_frames(
@@ -97,10 +96,7 @@ def track_frames(
     """One FrameFaces for every frame, each of them looked at: of a file, a camera or a program."""
     follower = FaceFollower(finder, settings, pace=ANY_RATE)
     for frame in frames:
-        faces, reason = _look(follower, frame)
-        place = (frame.source_frame_index, frame.seconds)
-        refused = follower.refused if faces else ()
-        yield FrameFaces(*place, faces, reason, follower.scene_number, refused)
+        yield _look(follower, frame)
 
 
 def faces_in_picture(
@@ -110,9 +106,8 @@ def faces_in_picture(
     return FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
 
 
-def _look(follower: FaceFollower, frame: Frame | LostFrame) -> tuple[tuple[TrackedFace, ...], str]:
-    return ((), UNREADABLE) if isinstance(frame, LostFrame) else follower.look(frame)
-
-
-def _face_tracking(settings: TrackSettings, models: Path | None) -> FaceTracking:
-    return FaceTracking(settings, models=models)
+def _look(follower: FaceFollower, frame: Frame | LostFrame, slots: tuple[int, ...] = ()) -> FrameFaces:
+    faces, reason = ((), UNREADABLE) if isinstance(frame, LostFrame) else follower.look(frame)
+    refused = follower.refused if faces else ()
+    scene = follower.scene_number
+    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, scene, refused, slots)

@@ -65,30 +65,16 @@ class TrackedFace:
 
 
 @dataclass(frozen=True, eq=False)
-class SlotFaces:
+class FrameFaces:
     """What became of one decoded frame: the faces found, or the reason why there are none."""
 
     source_frame_index: int
-    seconds: float
-    slots: tuple[int, ...]  # of the 25 fps grid; () for a frame between grid times
-    faces: tuple[TrackedFace, ...]
-    reason: str  # "" exactly where there are faces
-    refused: tuple[str, ...] = ()  # where there are faces: why others that were found are none of them
-
-    def __post_init__(self) -> None:
-        assert bool(self.faces) != bool(self.reason)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameFaces:
-    """What became of one decoded frame where every frame is looked at: its faces, or why there are none."""
-
-    frame_index: int
     seconds: float  # the file's own time; strictly increasing
     faces: tuple[TrackedFace, ...]
     reason: str  # "" exactly where there are faces
     scene_number: int = 0  # another one behind every cut and every hole in time
     refused: tuple[str, ...] = ()  # where there are faces: why others that were found are none of them
+    slots: tuple[int, ...] = ()  # of the 25 fps grid; none between grid times, and where no grid is asked for
 
     def __post_init__(self) -> None:
         assert bool(self.faces) != bool(self.reason)

@@ -19,7 +19,7 @@ from mien.data.prepare import prepare
 from mien.data.sources import Shard, list_sources
 from mien.data.store_writer import PrepareSettings
 from mien.faces.contract import CropContract
-from mien.faces.tracked import SlotFaces, TrackedFace
+from mien.faces.tracked import FrameFaces, TrackedFace
 from mien.video import LostFrame, on_grid, read_all_frames
 
 CROP_SIZE_PX = 64
@@ -40,7 +40,7 @@ class PlantedTracking:
     def contract(self) -> CropContract:
         return CropContract("planted", "", "planted", "", POINTS, self.margin, CROP_SIZE_PX)
 
-    def __call__(self, path: Path) -> Iterator[SlotFaces]:
+    def __call__(self, path: Path) -> Iterator[FrameFaces]:
         for slots, frame in on_grid(read_all_frames(path)):
             time.sleep(self.seconds_a_frame)
             if path.name == self.dies_at and frame.source_frame_index == 10:
@@ -53,15 +53,15 @@ class PlantedTracking:
             yield _looked_at(slots, frame)
 
 
-def _looked_at(slots, frame) -> SlotFaces:
+def _looked_at(slots, frame) -> FrameFaces:
     if isinstance(frame, LostFrame):
-        return SlotFaces(frame.source_frame_index, frame.seconds, (), (), "unreadable")
+        return FrameFaces(frame.source_frame_index, frame.seconds, (), "unreadable")
     if not slots:
-        return SlotFaces(frame.source_frame_index, frame.seconds, (), (), "between_grid_times")
+        return FrameFaces(frame.source_frame_index, frame.seconds, (), "between_grid_times")
     middle = frame.image_HWC.shape[1] // 2
     halves = (frame.image_HWC[:, :middle], frame.image_HWC[:, middle:])
     faces = tuple(_face(number, half) for number, half in enumerate(halves) if half.mean() > 60)
-    return SlotFaces(frame.source_frame_index, frame.seconds, slots, faces, "" if faces else "no_face")
+    return FrameFaces(frame.source_frame_index, frame.seconds, faces, "" if faces else "no_face", slots=slots)
 
 
 def _face(number, half_HWC) -> TrackedFace:
