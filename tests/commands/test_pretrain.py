@@ -162,22 +162,20 @@ def test_a_setting_that_cannot_be_is_named(tiny, disc_store, capsys, overrides, 
     assert not out.exists()
 
 
-@pytest.mark.parametrize("recipe", [["tiny.toml"], ["--recipe", "tiny.toml"]])
-def test_the_recipe_stands_anywhere_and_set_takes_several(tiny, disc_store, tmp_path, monkeypatch, recipe):
+def test_the_recipe_stands_anywhere_and_set_takes_several(tiny, disc_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tiny.parent)
-    given = ["--store", str(disc_store), "--out", "run", *recipe, "--set", "run.steps=1", "method.beta=0.3"]
+    given = [
+        "--store",
+        str(disc_store),
+        "--out",
+        "run",
+        "tiny.toml",
+        "--set",
+        "run.steps=1",
+        "method.beta=0.3",
+    ]
     assert cli.main(["pretrain", *given, "--set", "run.seed=4"]) == 0
     assert {"beta = 0.3", "steps = 1", "seed = 4"} <= set(Path("run/settings.toml").read_text().splitlines())
-
-
-@pytest.mark.parametrize(
-    ("recipes", "message"),
-    [([], "required: RECIPE"), (["clp-demo", "--recipe", "clp-laptop"], "name one recipe; given: clp-demo")],
-)
-def test_no_recipe_or_two_is_wrong_usage(tmp_path, capsys, recipes, message):
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["pretrain", *recipes, "--store", "store", "--out", str(tmp_path / "run")])
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["clp-labtop", "render-mien-bench-v1"])

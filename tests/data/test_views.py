@@ -56,23 +56,15 @@ def test_an_all_equal_clip_stays_all_equal():
     assert torch.equal(views, views[:, :1].expand_as(views))
 
 
-def test_rows_of_a_batch_get_draws_of_their_own():
-    frames = torch.from_numpy(smooth_frames(1))[None].expand(4, -1, -1, -1, -1)
-    views = FaceViews(SETTINGS, generator()).shared(frames)
-    assert all(not torch.allclose(views[0], views[row], atol=0.05) for row in (1, 2, 3))
-
-
-def test_query_and_key_views_of_the_same_frames_differ():
-    frames = torch.from_numpy(smooth_frames(4)).view(2, 2, FRAME_PX, FRAME_PX, 3)
+def test_views_drawn_apart_differ():
+    frames = torch.from_numpy(smooth_frames(1))[None].expand(4, 5, -1, -1, -1)
     views = FaceViews(SETTINGS, generator())
-    assert not torch.allclose(views.independent(frames), views.independent(frames), atol=0.05)
-
-
-def test_independent_views_of_equal_frames_differ():
-    frames = torch.from_numpy(smooth_frames(1))[None].expand(1, 5, -1, -1, -1)
-    views = FaceViews(SETTINGS, generator()).independent(frames)
-    assert views.shape == (1, 5, 3, 56, 56)
-    assert all(not torch.allclose(views[0, 0], views[0, i], atol=0.05) for i in range(1, 5))
+    shared, query, key = views.shared(frames), views.independent(frames), views.independent(frames)
+    assert query.shape == (4, 5, 3, 56, 56)
+    apart = [(shared[0], shared[row]) for row in (1, 2, 3)]  # rows of a batch
+    apart += [(query[0, 0], query[0, i]) for i in range(1, 5)]  # frames of a row
+    apart += [(query, key)]  # two views of the same frames
+    assert not any(torch.allclose(one, other, atol=0.05) for one, other in apart)
 
 
 def unnormalised(views_BTCHW):

@@ -24,7 +24,7 @@ ANGLES = [(0, 0, 0), (40, 0, 0), (0, 25, 0), (0, 0, -30), (-55, 20, 70), (15, -3
 def test_axes_tell_the_angles(angles):
     rotation = turned(*angles)
     pose = pose_from_axes(2.5 * rotation[:, 0], 1.3 * rotation[:, 1] + 0.2 * rotation[:, 0])
-    assert (pose.yaw_degrees, pose.pitch_degrees, pose.roll_degrees) == pytest.approx(angles)
+    assert pose == pytest.approx(angles)
 
 
 def test_the_nose_goes_where_the_signs_say():

@@ -25,19 +25,8 @@ def _args(tmp_path: Path, model: Path, *more: str) -> argparse.Namespace:
     recipe.write_text(RECIPE)
     parser = argparse.ArgumentParser()
     render.add_arguments(parser)
-    return parser.parse_args(
-        [
-            "--face-model",
-            str(model),
-            "--recipe",
-            str(recipe),
-            "--out",
-            str(tmp_path / "out"),
-            "--workers",
-            "1",
-            *more,
-        ]
-    )
+    place = ["--face-model", str(model), "--out", str(tmp_path / "out")]
+    return parser.parse_args([str(recipe), *place, "--workers", "1", *more])
 
 
 def test_the_verb_draws_the_recipe(tmp_path: Path, tiny_model_path: Path):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mien.data.jobs import usable_cores
 
@@ -99,33 +97,8 @@ def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> Non
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, kind: str) -> None:
-    """A recipe as a bare word or by `--recipe`, as `args.recipe`; one of the two is required."""
-    word = parser.add_argument(
-        "recipe", action=_OneRecipe, metavar="RECIPE", help=f"a {kind}'s name, or a TOML file"
-    )
-    flag: Any = parser.add_argument(
-        "--recipe", action=_OneRecipe, metavar="NAME|PATH", help="the same, as a flag"
-    )
-    flag.word = word
-
-
-class _OneRecipe(argparse.Action):
-    """Takes the recipe once; given as a flag, the bare word is no longer required."""
-
-    word: argparse.Action | None = None
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        if getattr(namespace, self.dest, None) is not None:
-            parser.error(f"name one recipe; given: {getattr(namespace, self.dest)}, {values}")
-        if self.word is not None:
-            self.word.required = False
-        setattr(namespace, self.dest, values)
+    """`RECIPE`."""
+    parser.add_argument("recipe", metavar="RECIPE", help=f"a {kind}'s name, or a TOML file")
 
 
 def add_store_cache(parser: argparse._ActionsContainer) -> None:

@@ -7,7 +7,6 @@ away from the camera, its zero is the head's centre), and a logit of whether the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -46,28 +45,21 @@ def _means_9x468() -> Points:
 _MEANS_9X468 = _means_9x468()
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Angles of R = Rz(roll) Ry(yaw) Rx(pitch), so yaw and pitch are those of the head set upright."""
+def pose_from_axes(across_3: Points, down_3: Points) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees of a head with axes `across` (its left to its right as seen) and `down`.
 
-    yaw_degrees: float  # 0 is frontal; positive: turned to the right of the picture
-    pitch_degrees: float  # 0 is level; positive: looking up
-    roll_degrees: float  # 0 is upright; positive: tilted clockwise as seen
-
-
-def pose_from_axes(across_3: Points, down_3: Points) -> Pose:
-    """The pose of a head whose axes are `across` (its left to its right as seen) and `down` (brow to chin).
-
-    Axes are x to the right, y down, z away from the camera; `down` is made perpendicular to `across` first.
+    Axes are x to the right, y down, z away from the camera; `down`, brow to chin, is made perpendicular to
+    `across` first. The angles are those of R = Rz(roll) Ry(yaw) Rx(pitch), so yaw and pitch are those of the
+    head set upright. Positive: turned to the right of the picture, looking up, tilted clockwise as seen.
     """
     across = across_3 / math.hypot(*across_3)
     down = down_3 - across * (across @ down_3)
     down = down / math.hypot(*down)
     backwards_z = across[0] * down[1] - across[1] * down[0]  # third axis: across x down
-    return Pose(
-        yaw_degrees=math.degrees(math.atan2(across[2], math.hypot(across[0], across[1]))),
-        pitch_degrees=math.degrees(math.atan2(-down[2], backwards_z)),
-        roll_degrees=math.degrees(math.atan2(across[1], across[0])),
+    return (
+        math.degrees(math.atan2(across[2], math.hypot(across[0], across[1]))),
+        math.degrees(math.atan2(-down[2], backwards_z)),
+        math.degrees(math.atan2(across[1], across[0])),
     )
 
 
@@ -91,7 +83,7 @@ class FaceMesh:
 def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region) -> Mesh:
     means_9x3 = _MEANS_9X468 @ points_468x3
     left, right, forehead, chin = means_9x3[5:]
-    pose = pose_from_axes(right - left, chin - forehead)
+    yaw_degrees, pitch_degrees, roll_degrees = pose_from_axes(right - left, chin - forehead)
     flat_468x2 = map_points(to_picture, points_468x3[:, :2])
     in_picture_468x3 = np.empty((468, 3), np.float32)
     in_picture_468x3[:, :2] = flat_468x2
@@ -101,9 +93,9 @@ def _mesh(points_468x3: Points, logit: float, to_picture: Points, region: Region
         points_468x3=in_picture_468x3,
         box_xyxy_px=bounding_box(flat_468x2),
         score=1 / (1 + math.exp(-max(-80.0, logit))),
-        yaw_degrees=pose.yaw_degrees,
-        pitch_degrees=pose.pitch_degrees,
-        roll_degrees=_within_half_turn(pose.roll_degrees + region.roll_degrees),
+        yaw_degrees=yaw_degrees,
+        pitch_degrees=pitch_degrees,
+        roll_degrees=_within_half_turn(roll_degrees + region.roll_degrees),
         region=_region_of(points_468x3[:, :2], to_picture, region),
     )
 
