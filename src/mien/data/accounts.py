@@ -113,6 +113,13 @@ def read_accounts(table: pa.Table) -> list[Account]:
     return accounts
 
 
+def worst_first(accounts: Sequence[Account]) -> list[Account]:
+    """Those not done, then by the share of written frames."""
+    return sorted(
+        accounts, key=lambda one: (one.status == DONE, one.num_written / max(1, one.num_decoded), one.video)
+    )
+
+
 def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     """An aligned table: one line per file, and the total.
 
@@ -122,7 +129,7 @@ def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
     """
     troubled = [account for account in accounts if account.status != DONE]
     noted = [account for account in accounts if account.notes]
-    by_loss = accounts if len(accounts) <= max_files else sorted(accounts, key=_how_well)
+    by_loss = accounts if len(accounts) <= max_files else worst_first(accounts)
     others = by_loss[max_files:]
     summed = [replace(add_up(others), video=f"{len(others):,} other files")] if others else []
     text = _aligned([*by_loss[:max_files], *summed, add_up(accounts)]) + "\n\n" + sum_in_words(accounts)
@@ -133,10 +140,6 @@ def format_accounts(accounts: Sequence[Account], *, max_files: int = 30) -> str:
         text += f"\n  ... {len(troubled) - max_files} more; see the store's accounts.csv"
     text += "".join(f"\n  note: {a.video}: {a.notes}" for a in noted[:max_files])
     return text
-
-
-def _how_well(account: Account) -> tuple[bool, float]:
-    return account.status == DONE, account.num_written / max(1, account.num_decoded)
 
 
 def _aligned(accounts: Sequence[Account]) -> str:

@@ -62,18 +62,10 @@ class ViewSettings:
     def __post_init__(self) -> None:
         if self.output_size_px < 8:
             raise ValueError(f"output_size_px = {self.output_size_px}: at least 8 pixels")
-        for name in (
-            "flip_probability",
-            "colour_probability",
-            "brightness",
-            "contrast",
-            "saturation",
-            "smallest_crop_area",
-            "grey_probability",
-            "blur_probability",
-        ):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} = {getattr(self, name)}: between 0 and 1")
+        shares = ("brightness", "contrast", "saturation", "smallest_crop_area")
+        for name, value in vars(self).items():
+            if (name in shares or name.endswith("_probability")) and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} = {value}: between 0 and 1")
         if not 0.0 <= self.hue <= 0.5:
             raise ValueError(f"hue = {self.hue}: between 0 and 0.5 turns")
         if self.relight < 0.0:

