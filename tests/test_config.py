@@ -10,7 +10,7 @@ import pytest
 from mien.config import (
     SettingsError,
     build,
-    differing_keys,
+    differences,
     load_recipe,
     override,
     require_same,
@@ -112,7 +112,7 @@ def test_settings_that_differ_are_named_by_section_and_key():
         require_same(begun, {"head": {"epochs": 15, "left_out": {}}}, where="M")
 
 
-def test_differing_keys_are_named_with_both_values():
+def test_differences_are_named_with_both_values():
     left = {"a": {"x": 1, "y": 2}, "b": {"z": 0}}
-    differing = differing_keys(left, {"a": {"x": 1, "y": 3}})
-    assert str(differing) == "{'a.y': (2, 3), 'b.z': (0, no such setting)}"
+    lines = differences(left, {"a": {"x": 1, "y": 3}}, ours="in A", theirs="in B")
+    assert lines == "\n  a.y: 2 in A, 3 in B\n  b.z: 0 in A, no such setting in B"

@@ -127,36 +127,28 @@ def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Pat
     before, after = (
         json.loads(json.dumps({key: settings.get(key) for key in now})) for settings in (begun, now)
     )
-    lines = "".join(
-        f"\n  {key}: {was!r} there, {is_now!r} now"
-        for key, (was, is_now) in differing_keys(before, after).items()
-        if not key.endswith("_version")
-    )
-    if lines:
+    if lines := differences(before, after, ours="there", theirs="now"):
         raise SettingsError(
             f"{where} was begun with other settings:{lines}\nGive the same ones, or another --out."
         )
 
 
-def differing_keys(left: Settings, right: Settings) -> dict[str, tuple[Any, Any]]:
-    """`section.key` -> (left's value, right's) for every key that differs; a missing key counts as None.
+def differences(left: Settings, right: Settings, *, ours: str, theirs: str) -> str:
+    """A line for every `section.key` that differs: `key: 1 OURS, 2 THEIRS`; "" if none does.
 
-    A missing key's value prints as `no such setting`: settings come and go with versions.
+    A missing key counts as None, and is called `no such setting`: settings come and go with versions, which
+    (`..._version`) may differ themselves.
     """
-    ours, theirs = dict(_flat(left)), dict(_flat(right))
-    return {
-        key: (ours.get(key, _MISSING), theirs.get(key, _MISSING))
-        for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key)
-    }
+    one, other = dict(_flat(left)), dict(_flat(right))
+    return "".join(
+        f"\n  {key}: {_shown(one, key)} {ours}, {_shown(other, key)} {theirs}"
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key) and not key.endswith("_version")
+    )
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "no such setting"
-
-
-_MISSING = _Missing()
+def _shown(flat: Settings, key: str) -> str:
+    return repr(flat[key]) if key in flat else "no such setting"
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

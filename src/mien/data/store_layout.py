@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mien import __version__
-from mien.config import differing_keys
+from mien.config import differences
 from mien.faces.contract import CropContract
 from mien.io import naming_write_errors, only_one, write_bytes
 
@@ -114,13 +114,9 @@ class StoreHeader:
     def require_same(self, other: StoreHeader, *, ours: str, theirs: str) -> None:
         """ContractMismatchError or StoreError that lists every difference except the shard."""
         self.contract.require_same(other.contract, ours=ours, theirs=theirs)
-        differing = [
-            f"\n  {key}: {left!r} in {ours}, {right!r} in {theirs}"
-            for key, (left, right) in differing_keys(self.settings, other.settings).items()
-        ]
-        if differing:
+        if lines := differences(self.settings, other.settings, ours=f"in {ours}", theirs=f"in {theirs}"):
             raise StoreError(
-                f"{ours} and {theirs} were prepared with different settings:{''.join(differing)}\n"
+                f"{ours} and {theirs} were prepared with different settings:{lines}\n"
                 "Use the same settings, or another folder for the store."
             )
 

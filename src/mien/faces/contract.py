@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mien.config import differences, to_dict
+
 
 class ContractMismatchError(ValueError):
     """Crops were made one way and are about to be used as if made another."""
@@ -40,8 +42,7 @@ class CropContract:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropContract:
@@ -59,12 +60,8 @@ class CropContract:
 
     def require_same(self, other: CropContract, *, ours: str, theirs: str) -> None:
         """ContractMismatchError listing every field that differs; `ours` and `theirs` name the two files."""
-        left, right = self.to_dict(), other.to_dict()
-        differing = [key for key in left if left[key] != right[key]]
-        if differing:
-            lines = "".join(
-                f"\n  {key}: {left[key]!r} in {ours}, {right[key]!r} in {theirs}" for key in differing
-            )
+        lines = differences(self.to_dict(), other.to_dict(), ours=f"in {ours}", theirs=f"in {theirs}")
+        if lines:
             raise ContractMismatchError(
                 f"{ours} and {theirs} were cropped differently:{lines}\n"
                 "Prepare both with the same settings; features of differently cropped faces do not compare."
