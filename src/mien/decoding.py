@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -120,23 +118,13 @@ def frames_per_second(container: Any, stream: Any) -> float:
     return float(rate) if rate else math.nan
 
 
-@dataclass(frozen=True, eq=False)
-class _Packet:
-    """One encoded frame on its way through the decoder, which hands it on with the picture."""
-
-    number: int
-    pts: int | None
-    dts: int | None
-    is_discard: bool  # decoded for others' sake, never shown
-
-
 def decode(container: Any, stream: Any, problems: list[str]) -> Iterator[tuple[float | None, Any]]:
     """(time stamp in seconds, picture) in the order of presentation; None for a picture that is lost.
 
     What is wrong is appended to `problems`: one entry for each lost picture, and one where reading stops.
     """
     time_of = _times_of(container, stream)
-    lost: list[_Packet] = []
+    lost: list[Any] = []  # packets, in the order in which they were found lost
     unseen = _Unseen(stream, problems)
     for packet, found in _decoded_packets(container, stream, problems):
         if found is None:
@@ -153,7 +141,7 @@ def decode(container: Any, stream: Any, problems: list[str]) -> Iterator[tuple[f
             seconds = _seconds(time_of(picture.pts, picture.dts), stream.time_base)
             yield seconds, None if picture.is_corrupt else picture
     lost += unseen.passed_over_by(math.inf)
-    for packet in sorted(lost, key=_presentation_order):
+    for packet in sorted(lost, key=_shown_at):
         yield _seconds(time_of(packet.pts, packet.dts), stream.time_base), None
 
 
@@ -163,10 +151,10 @@ def _seconds(time: int | None, base: Fraction) -> float | None:
 
 def _decoded_packets(
     container: Any, stream: Any, problems: list[str]
-) -> Iterator[tuple[_Packet, list[Any] | None]]:
+) -> Iterator[tuple[Any, list[Any] | None]]:
     """Each packet with the pictures that came out of the decoder behind it; None where it was refused."""
     packets = container.demux(stream)
-    for number in itertools.count():
+    while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError as error:
@@ -174,15 +162,14 @@ def _decoded_packets(
             return
         if packet is None:
             return
-        ours = _Packet(number, packet.pts, packet.dts, packet.is_discard)
         try:
             pictures = packet.decode()
         except av.error.FFmpegError as error:
-            if not packet.is_discard:
-                problems.append(error.strerror)
-                yield ours, None
-            continue
-        yield ours, pictures
+            if packet.is_discard:  # decoded for others' sake, never shown
+                continue
+            problems.append(error.strerror)
+            pictures = None
+        yield packet, pictures
 
 
 class _Unseen:
@@ -195,14 +182,14 @@ class _Unseen:
     def __init__(self, stream: Any, problems: list[str]) -> None:
         self._may_leave_out = stream.codec_context.name == "hevc"
         self._problems = problems
-        self._packets: dict[int, _Packet] = {}
+        self._packets: dict[int, Any] = {}
         self._last_pts: float | None = None  # of the pictures that came
 
-    def add(self, packet: _Packet) -> None:
+    def add(self, packet: Any) -> None:
         if self._may_leave_out and packet.pts is not None and not packet.is_discard:
             self._packets[packet.pts] = packet
 
-    def passed_over_by(self, pts: float | None) -> list[_Packet]:
+    def passed_over_by(self, pts: float | None) -> list[Any]:
         """Those between the last picture and the one at `pts`, which will not come any more.
 
         Before the first picture of a sound file there are none: a recording may begin amid a group.
@@ -220,16 +207,16 @@ class _Unseen:
         return passed
 
 
-def _presentation_order(packet: _Packet) -> tuple[float, int]:
-    return (-math.inf if packet.pts is None else packet.pts, packet.number)
+def _shown_at(packet: Any) -> float:
+    return -math.inf if packet.pts is None else packet.pts
 
 
-def _first_before(picture: Any, lost: list[_Packet]) -> _Packet | None:
-    """The first of the lost packets that was to be seen before the picture."""
+def _first_before(picture: Any, lost: list[Any]) -> Any:
+    """The first of the lost packets that was to be seen before the picture; None if there is none."""
     before = [
         packet for packet in lost if packet.pts is None or picture.pts is None or packet.pts < picture.pts
     ]
-    return min(before, key=_presentation_order, default=None)
+    return min(before, key=_shown_at, default=None)
 
 
 class _BestEffort:
