@@ -31,7 +31,7 @@ from mien.evaluate.probe import ProbeSettings, TrunkMode
 from mien.evaluate.protocols import load_protocol
 from mien.faces.align import crop_contract, crop_face
 from mien.faces.contract import InputContract
-from mien.faces.tracked import TrackedFace
+from mien.faces.tracked import FrameFaces, TrackedFace
 from mien.train.encoder_file import Encoder
 from mien.video import Frame
 
@@ -56,11 +56,12 @@ class _GivenFaces:
         return _look
 
 
-def _look(frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
+def _look(frame: Frame) -> FrameFaces:
     points_5x2 = np.array(POINTS, float).reshape(5, 2)
     crop_HWC = crop_face(frame.image_HWC, points_5x2, _GivenFaces.contract)
     box, mesh_468x3 = (9.0, 9.0, 39.0, 39.0), np.zeros((468, 3), np.float32)
-    return (TrackedFace(0, box, points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC, mesh_468x3),), ""
+    face = TrackedFace(0, box, points_5x2, 1.0, 0.0, 0.0, 0.0, 1.0, crop_HWC, mesh_468x3)
+    return FrameFaces(frame.source_frame_index, frame.seconds, (face,), "")
 
 
 def main() -> None:

@@ -36,8 +36,6 @@ def write_points(video, rows):
 class PointsLook:
     """What a FaceFollower does, for one video."""
 
-    scene_number = 0
-
     def __init__(self, video):
         self.points_of_frame = defaultdict(dict)
         path = video.with_name(f"{video.stem}.points.csv")
@@ -47,12 +45,13 @@ class PointsLook:
             for frame, face, *points in csv.reader(file):
                 self.points_of_frame[int(frame)][int(face)] = np.array(points, float).reshape(5, 2)
 
-    def look(self, frame):
+    def look(self, frame, slots=()):
         if isinstance(frame, LostFrame):
-            return (), UNREADABLE
+            return FrameFaces(frame.source_frame_index, frame.seconds, (), UNREADABLE)
         points = self.points_of_frame[frame.source_frame_index]
         faces = tuple(_face(frame.image_HWC, number, found) for number, found in sorted(points.items()))
-        return faces, "" if faces else NO_FACE
+        reason = "" if faces else NO_FACE
+        return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, slots=slots)
 
 
 def _face(image_HWC, number, points_5x2):
@@ -73,13 +72,13 @@ class PointsTracking:
     def __call__(self, path):
         seen = PointsLook(path)
         for slots, frame in on_grid(read_all_frames(path)):
-            faces, reason = seen.look(frame) if slots else ((), "between_grid_times")
-            yield FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, slots=slots)
+            between = FrameFaces(frame.source_frame_index, frame.seconds, (), "between_grid_times")
+            yield seen.look(frame, slots) if slots else between
 
     def every_frame(self, path):
         seen = PointsLook(path)
         for frame in read_all_frames(path):
-            yield FrameFaces(frame.source_frame_index, frame.seconds, *seen.look(frame))
+            yield seen.look(frame)
 
     def look(self, path):
         return PointsLook(path).look

@@ -61,7 +61,7 @@ def test_measures_follow_the_picture():
     picture, finder = frame.image_HWC, MediaPipeFinder()
 
     def face_in(image_HWC):
-        ((face,), _reason) = faces_in_picture(image_HWC, finder=finder, settings=TrackSettings())
+        (face,) = faces_in_picture(image_HWC, finder=finder, settings=TrackSettings()).faces
         return face
 
     plain = face_in(picture)

@@ -147,9 +147,9 @@ def follow(frames, *, scenes=None, lights=None, seconds=None, pace=ON_GRID, only
         finder.people = people
         image = paint(people, scenes[at] if scenes else 0, lights[at] if lights else 1.0)
         time = seconds[at] if seconds else at / 25
-        faces, reason = follower.look(Frame(time, at, lambda image=image: image))
-        seen.append({face.track_number: _person_at(face, people) for face in faces})
-        reasons.append(reason)
+        looked = follower.look(Frame(time, at, lambda image=image: image))
+        seen.append({face.track_number: _person_at(face, people) for face in looked.faces})
+        reasons.append(looked.reason)
     return Story(seen, reasons, finder.searches, finder.small_searches)
 
 

@@ -155,11 +155,10 @@ def test_faces_refused_beside_one_that_is_kept_are_reported(planted, planted_fin
     people = [planted(0, 200), planted(1, 400, side=40), planted(2, 15, side=80)]
     planted_finder.people = people
     follower = FaceFollower(planted_finder, TrackSettings())
-    faces, reason = follower.look(Frame(0.0, 0, lambda: paint_planted(people)))
-    assert (len(faces), reason, follower.refused) == (1, "", ("face_cut_off", "face_too_small"))
+    looked = follower.look(Frame(0.0, 0, lambda: paint_planted(people)))
+    assert (len(looked.faces), looked.refused) == (1, ("face_cut_off", "face_too_small"))
     planted_finder.people = people[:1]
-    follower.look(Frame(1.0, 25, lambda: paint_planted(people[:1])))
-    assert follower.refused == ()
+    assert follower.look(Frame(1.0, 25, lambda: paint_planted(people[:1]))).refused == ()
 
 
 def test_a_gallery_of_forty_faces_is_forty_tracks(follow_planted, planted):

@@ -70,14 +70,14 @@ def test_a_broken_file_gives_its_faces_first(tmp_path, planted, planted_finder, 
 
 def test_a_picture_s_faces_come_the_largest_first(planted, planted_finder, paint_planted):
     planted_finder.people = [planted(1, 120, side=80.0), planted(2, 420, side=140.0)]
-    faces, reason = faces_in_picture(
+    looked = faces_in_picture(
         paint_planted(planted_finder.people), finder=planted_finder, settings=TrackSettings()
     )
-    assert [face.box_xyxy_px[2] - face.box_xyxy_px[0] for face in faces] == [140.0, 80.0]
-    assert reason == ""
+    assert [face.box_xyxy_px[2] - face.box_xyxy_px[0] for face in looked.faces] == [140.0, 80.0]
 
 
 def test_a_picture_whose_only_face_is_too_small_has_that_reason(planted, planted_finder, paint_planted):
     planted_finder.people = [planted(1, 120, side=47.0)]
     image = paint_planted(planted_finder.people)
-    assert faces_in_picture(image, finder=planted_finder, settings=TrackSettings()) == ((), FACE_TOO_SMALL)
+    looked = faces_in_picture(image, finder=planted_finder, settings=TrackSettings())
+    assert (looked.faces, looked.reason) == ((), FACE_TOO_SMALL)

@@ -260,11 +260,10 @@ class Detector:
     def _picture(self, path: Path, problems: list[str]) -> FrameFaces:
         """A picture as a frame; one that cannot be read has no face and says so."""
         try:
-            faces, reason = self._tracking.picture(path, min_face_px=_MIN_FACE_IN_PICTURES_PX)
+            return self._tracking.picture(path, min_face_px=_MIN_FACE_IN_PICTURES_PX)
         except (ImageError, OSError) as error:
             problems.append(str(error))
             return FrameFaces(0, 0.0, (), UNREADABLE)
-        return FrameFaces(0, 0.0, faces, reason)
 
     def _chosen(self, frame: FrameFaces) -> FrameFaces:
         """The frame with all its faces, or with the largest one."""

@@ -283,7 +283,7 @@ def faces_by_group(
         found = (face for looked in tracking(video.path) for face in looked.faces)
         yield Faces.of(list(islice(found, 0, share * _EVERY, _EVERY)))
     for picture in pictures:
-        yield Faces.of(tracking.picture(picture.path)[0])
+        yield Faces.of(tracking.picture(picture.path).faces)
 
 
 def _of_store(path: Path, model: AuModel, num_faces: int) -> Iterator[Faces]:

@@ -325,7 +325,7 @@ class _Embedding:
         The largest is the person that the path names, the others are known from this picture only.
         """
         picture, finder = read_image(source.path), self._tracking.finder
-        faces, _reason = faces_in_picture(picture, finder=finder, settings=TrackSettings())
+        faces = faces_in_picture(picture, finder=finder, settings=TrackSettings()).faces
         for rank, face in enumerate(faces):
             identity = f"{source.video}+{rank}" if rank else source.identity
             yield _Face(FeatureKey(str(source.path), face.track_number, 0, 0.0, identity), face.crop_HWC)

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -51,7 +51,7 @@ HOW_TO_NUMBER = "Expected `frame` counted from 0, or `seconds` (not milliseconds
 _PICTURES_OF_A_JOB = 500
 _DEFAULTS = PrepareSettings()
 
-Look = Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]
+Look = Callable[[Frame], FrameFaces]
 
 
 @dataclass(frozen=True)
@@ -264,11 +264,11 @@ def _video_frames(job: Job, tracking: FaceTracking) -> Iterator[FrameFaces]:
 
 def _largest(frame: Frame, look: Look) -> FrameFaces:
     """The largest face of a frame; its slot is the frame itself, so that every coded frame has a row."""
-    faces, reason = look(frame)
-    if not faces:
-        return FrameFaces(frame.source_frame_index, frame.seconds, (), reason)
-    face = max(faces, key=_box_area)
-    return FrameFaces(frame.source_frame_index, frame.seconds, (face,), "", slots=(frame.source_frame_index,))
+    looked = look(frame)
+    if not looked.faces:
+        return looked
+    largest = max(looked.faces, key=_box_area)
+    return replace(looked, faces=(largest,), refused=(), slots=(frame.source_frame_index,))
 
 
 def _box_area(face: TrackedFace) -> float:

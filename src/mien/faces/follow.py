@@ -23,10 +23,12 @@ from mien.faces.tracked import (
     FACES_OVERLAP,
     LOW_SCORE,
     NO_FACE,
+    UNREADABLE,
+    FrameFaces,
     TrackedFace,
     TrackSettings,
 )
-from mien.video import Frame
+from mien.video import Frame, LostFrame
 
 _STEP_SECONDS = 0.04  # the limits on movement, and a frame of `detect_every_frames`, are for this time
 _TIME_TOLERANCE = 1e-6  # of a frame: times are counted in floating point
@@ -127,18 +129,20 @@ class FaceFollower:
         self._numbers = itertools.count()
         self._tracks: list[_Sighting] = []
         self._scene: Pattern | None = None
-        self.scene_number = -1  # counts cuts and holes in time, over which nothing is followed
-        self.refused: tuple[str, ...] = ()  # in the last frame: why faces that were found were not taken
+        self._scene_number = -1
         self._frames_until_search = 0.0
         self._frames_until_small_search = 0.0
 
-    def look(self, frame: Frame) -> tuple[tuple[TrackedFace, ...], str]:
-        """The faces of the next frame, and the reason where there are none."""
+    def look(self, frame: Frame | LostFrame, slots: tuple[int, ...] = ()) -> FrameFaces:
+        """What became of the next frame, which serves these slots of the grid."""
+        place = (frame.source_frame_index, frame.seconds)
+        if isinstance(frame, LostFrame):
+            return FrameFaces(*place, (), UNREADABLE, self._scene_number)
         image_HWC = frame.image_HWC
         scene_similarity = self._scene_similarity(image_HWC)
         step = self._rhythm.step(frame.seconds)
         goes_on = scene_similarity >= self._settings.min_scene_similarity and not step.is_hole
-        self.scene_number += not goes_on
+        self._scene_number += not goes_on
         before = self._tracks if goes_on else []
         alike = self._min_similarity(scene_similarity)
         seen, reasons = self._followed(image_HWC, before, frame.seconds, alike)
@@ -152,9 +156,10 @@ class FaceFollower:
             seen += [self._found(image_HWC, mesh, lost, frame.seconds, alike) for mesh in meshes]
             reasons |= objections
         self._tracks = seen
-        self.refused = tuple(sorted(reasons & _REFUSALS))
+        faces = tuple(_tracked_face(sighting, image_HWC) for sighting in seen)
         reason = "" if seen else min(reasons, key=_REASONS.index)
-        return tuple(_tracked_face(sighting, image_HWC) for sighting in seen), reason
+        refused = tuple(sorted(reasons & _REFUSALS)) if seen else ()
+        return FrameFaces(*place, faces, reason, self._scene_number, refused, slots)
 
     def _scene_similarity(self, image_HWC: NDArray[np.uint8]) -> float:
         before, self._scene = self._scene, scene_pattern(image_HWC)

@@ -17,9 +17,7 @@ from mien.faces.follow import ANY_RATE, FaceFollower
 from mien.faces.mediapipe_finder import MediaPipeFinder
 from mien.faces.tracked import (
     BETWEEN_GRID_TIMES,
-    UNREADABLE,
     FrameFaces,
-    TrackedFace,
     TrackSettings,
 )
 from mien.video import Frame, LostFrame, on_grid, read_all_frames, read_image
@@ -60,11 +58,11 @@ class FaceTracking:
         """`track_frames`."""
         return track_frames(frames, finder=self.finder, settings=self.settings)
 
-    def look(self, _path: Path, /) -> Callable[[Frame], tuple[tuple[TrackedFace, ...], str]]:
+    def look(self, _path: Path, /) -> Callable[[Frame], FrameFaces]:
         """Finds the faces in frames of one file that the caller chooses, given in order."""
         return FaceFollower(self.finder, self.settings).look
 
-    def picture(self, path: Path, *, min_face_px: float | None = None) -> tuple[tuple[TrackedFace, ...], str]:
+    def picture(self, path: Path, *, min_face_px: float | None = None) -> FrameFaces:
         """`faces_in_picture` of a file, with another limit if one is given. OSError, ImageError."""
         settings = self.settings
         if min_face_px is not None:
@@ -85,7 +83,7 @@ def track_faces(path: Path, *, finder: FaceFinder, settings: TrackSettings) -> I
     follower = FaceFollower(finder, settings)
     for slots, frame in on_grid(read_all_frames(path)):
         if slots or isinstance(frame, LostFrame):
-            yield _look(follower, frame, slots)
+            yield follower.look(frame, slots)
         else:
             yield FrameFaces(frame.source_frame_index, frame.seconds, (), BETWEEN_GRID_TIMES)
 
@@ -96,18 +94,11 @@ def track_frames(
     """One FrameFaces for every frame, each of them looked at: of a file, a camera or a program."""
     follower = FaceFollower(finder, settings, pace=ANY_RATE)
     for frame in frames:
-        yield _look(follower, frame)
+        yield follower.look(frame)
 
 
 def faces_in_picture(
     image_HWC: NDArray[np.uint8], *, finder: FaceFinder, settings: TrackSettings
-) -> tuple[tuple[TrackedFace, ...], str]:
-    """The faces of one uint8 RGB picture, cropped as in a video, and the reason where there are none."""
+) -> FrameFaces:
+    """The faces of one uint8 RGB picture, cropped as in a video."""
     return FaceFollower(finder, settings).look(Frame(0.0, 0, lambda: image_HWC))
-
-
-def _look(follower: FaceFollower, frame: Frame | LostFrame, slots: tuple[int, ...] = ()) -> FrameFaces:
-    faces, reason = ((), UNREADABLE) if isinstance(frame, LostFrame) else follower.look(frame)
-    refused = follower.refused if faces else ()
-    scene = follower.scene_number
-    return FrameFaces(frame.source_frame_index, frame.seconds, faces, reason, scene, refused, slots)
