@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mien.config import to_dict
 from mien.data.accounts import DONE, WORKER_DIED, Account
@@ -58,18 +58,15 @@ class Plan:
 
     pending: tuple[Source, ...]
     num_changed: int  # pending ones that were prepared before, but whose file has changed
-    num_died: int = 0  # the last of the pending ones: processes of an earlier run died while preparing them
-    num_unreadable: int = 0  # done ones whose files cannot be read now; their crops are kept
-    done: tuple[Account, ...] = ()  # of those prepared by an earlier run
+    num_died: int  # the last of the pending ones: processes of an earlier run died while preparing them
+    done: tuple[Account, ...]  # of those prepared by an earlier run
 
     def in_words(self) -> str:
-        """What an earlier run did, as lines of text; empty if nothing."""
-        counts = (
-            (len(self.done), f"are done already, {len(self.pending):,} to go"),
-            (self.num_changed, "have changed since, or were cut short; they are prepared again"),
-            (self.num_unreadable, "are done but cannot be read now; their crops are kept"),
-        )
-        return "".join(f"{count:,} videos {words}\n" for count, words in counts if count)
+        """What an earlier run did, as a line of text; empty if nothing."""
+        if not self.done and not self.num_changed:
+            return ""
+        changed = f", {self.num_changed:,} of them changed or cut short since" if self.num_changed else ""
+        return f"{len(self.done):,} videos are done already, {len(self.pending):,} to go{changed}\n"
 
 
 def prepare(
@@ -135,24 +132,22 @@ def plan_work(store: Path, sources: Sequence[Source]) -> Plan:
     pending: list[Source] = []
     died: list[Source] = []  # they come last, so that they do not hold up other files
     done: list[Account] = []
-    num_changed, num_unreadable = 0, 0
+    num_changed = 0
     for source in with_bar(sources, total=len(sources), unit="videos", desc="earlier work "):
         path = store / part_path(source.video)
         if not path_exists(path):
             pending.append(source)
             continue
         part = read_part(path)
-        state = _state_of(part, source)
-        if state == "changed":
+        if not _is_done(part, source):
             num_changed += 1
             (died if part.account.message.startswith(WORKER_DIED) else pending).append(source)
             continue
-        num_unreadable += state == "unreadable"
         done.append(part.account)
         if part.account.identity != source.identity:
             unfinish(store)
             _relabel(store, part, read_rows(path), identity=source.identity)
-    return Plan(tuple(pending + died), num_changed, len(died), num_unreadable, tuple(done))
+    return Plan(tuple(pending + died), num_changed, len(died), tuple(done))
 
 
 @dataclass(frozen=True)
@@ -223,19 +218,20 @@ def _events(
     yield from run_jobs(work, plan.pending[num_fresh:], workers=workers, max_deaths_in_a_row=math.inf)
 
 
-def _state_of(part: Part, source: Source) -> Literal["same", "changed", "unreadable"]:
+def _is_done(part: Part, source: Source) -> bool:
+    """Whether the file is the one that was prepared; the crops of one that cannot be read now are kept."""
     try:
         if _is_same(source, part.fingerprint):
-            return "same"
+            return True
     except (OSError, RemoteError):
-        return "unreadable" if part.account.num_crops else "changed"
+        return part.account.num_crops > 0
     prepared, here = part.fingerprint.path, source.where
     if prepared != here and _is_there(prepared):
         raise StoreError(
             f"{here} would be called {source.video!r} in the store, where another file, {prepared}, is "
             "called so already. Give the folder above both, or prepare them into two stores."
         )
-    return "changed"
+    return False
 
 
 def _relabel(store: Path, part: Part, rows: Any, *, identity: str) -> None:
