@@ -76,15 +76,6 @@ class _Sighting:
     places: tuple[tuple[float, Region], ...]
 
 
-@dataclass(frozen=True)
-class _Step:
-    """The time from one frame to the next."""
-
-    is_hole: bool  # nothing is followed over it
-    is_slow: bool  # the video's frames are usually this far apart
-    num_frames: float  # what it counts for `detect_every_frames`
-
-
 class _Rhythm:
     """How far apart the frames usually are, and what that makes of the next one."""
 
@@ -94,19 +85,20 @@ class _Rhythm:
         self._last_seconds = -math.inf
         self._intervals: deque[float] = deque(maxlen=_INTERVALS_KEPT)
 
-    def step(self, seconds: float) -> _Step:
+    def step(self, seconds: float) -> tuple[bool, bool, float]:
+        """Whether the time since the frame before is a hole, over which nothing is followed; whether the
+        video's frames are usually so far apart that it is slow; what it counts for `detect_every_frames`.
+        """
         gap_seconds, self._last_seconds = seconds - self._last_seconds, seconds
         if math.isinf(gap_seconds):
-            return _Step(is_hole=True, is_slow=False, num_frames=math.inf)
+            return True, False, math.inf
         self._intervals.append(gap_seconds)
         usual_seconds = statistics.median_low(self._intervals)
         slow_gap_seconds = min(_MAX_GAP_INTERVALS * usual_seconds, _MAX_SLOW_GAP_SECONDS)
-        is_slow = usual_seconds > _SLOW_SECONDS
-        return _Step(
-            is_hole=gap_seconds > max(self._max_gap_seconds, slow_gap_seconds),
-            is_slow=is_slow,
-            num_frames=gap_seconds / _STEP_SECONDS if is_slow else self._pace.frames_since(gap_seconds),
-        )
+        is_hole = gap_seconds > max(self._max_gap_seconds, slow_gap_seconds)
+        if usual_seconds > _SLOW_SECONDS:
+            return is_hole, True, gap_seconds / _STEP_SECONDS
+        return is_hole, False, self._pace.frames_since(gap_seconds)
 
 
 class FaceFollower:
@@ -140,19 +132,19 @@ class FaceFollower:
             return FrameFaces(*place, (), UNREADABLE, self._scene_number)
         image_HWC = frame.image_HWC
         scene_similarity = self._scene_similarity(image_HWC)
-        step = self._rhythm.step(frame.seconds)
-        goes_on = scene_similarity >= self._settings.min_scene_similarity and not step.is_hole
+        is_hole, is_slow, num_frames = self._rhythm.step(frame.seconds)
+        goes_on = scene_similarity >= self._settings.min_scene_similarity and not is_hole
         self._scene_number += not goes_on
         before = self._tracks if goes_on else []
         alike = self._min_similarity(scene_similarity)
         seen, reasons = self._followed(image_HWC, before, frame.seconds, alike)
         lost = _without(before, seen)
-        self._frames_until_search -= step.num_frames
-        self._frames_until_small_search -= step.num_frames
+        self._frames_until_search -= num_frames
+        self._frames_until_small_search -= num_frames
         if not seen or lost or self._frames_until_search <= _TIME_TOLERANCE:
             with_small = not goes_on or bool(lost) or self._frames_until_small_search <= _TIME_TOLERANCE
             seen, meshes, objections = self._searched(image_HWC, seen, with_small=with_small)
-            lost = lost if step.is_slow else []
+            lost = lost if is_slow else []
             seen += [self._found(image_HWC, mesh, lost, frame.seconds, alike) for mesh in meshes]
             reasons |= objections
         self._tracks = seen
