@@ -86,8 +86,6 @@ def test_frames_are_shown_turned_and_mirrored_as_the_container_says(tmp_path, tu
     frame = next(read_frames(path))
     assert_looks_like(frame.image_HWC, expected[:, ::-1] if mirrored else expected)
     assert frame.image_HWC.flags.c_contiguous
-    info = probe(path)
-    assert (info.height_px, info.width_px) == expected.shape[:2]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,6 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
     path = write(tmp_path / "wide.mkv", [four_colours()], [0], prepare=widen)
     image = next(read_frames(path)).image_HWC
     assert image.shape == (HEIGHT, WIDTH * 3 // 2, 3)
-    assert probe(path).width_px == WIDTH * 3 // 2
 
 
 def test_times_are_the_frames_own_where_the_rate_varies(tmp_path):
@@ -340,9 +337,8 @@ def test_a_video_that_fails_half_way_leaves_nothing_behind(tmp_path):
 
 def test_odd_sides_are_written_with_one_line_more(tmp_path):
     write_video(tmp_path / "odd.mp4", [four_colours()[:-1, :-1]] * 2, frames_per_second=Fraction(30000, 1001))
-    info = probe(tmp_path / "odd.mp4")
-    assert (info.width_px, info.height_px) == (WIDTH, HEIGHT)
-    assert info.frames_per_second == pytest.approx(29.97, abs=0.01)
+    assert next(read_frames(tmp_path / "odd.mp4")).image_HWC.shape == (HEIGHT, WIDTH, 3)
+    assert probe(tmp_path / "odd.mp4").frames_per_second == pytest.approx(29.97, abs=0.01)
 
 
 def test_pictures_are_read_upright_and_in_rgb(tmp_path):

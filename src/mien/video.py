@@ -64,15 +64,10 @@ AnyFrame = TypeVar("AnyFrame", Frame, Frame | LostFrame)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the file says of itself; width and height are those of `Frame.image_HWC`."""
+    """What the file says of itself."""
 
-    width_px: int
-    height_px: int
-    rotation_degrees: int  # counter-clockwise, already applied by `read_frames`
     frames_per_second: float  # the average; NaN where the file does not say
     duration_seconds: float  # NaN where the file does not say
-    codec: str
-    pixel_format: str
     notes: tuple[str, ...] = ()  # what was assumed or left out in reading it; sentences without a full stop
 
 
@@ -125,16 +120,10 @@ def probe(path: Path) -> VideoInfo:
         picture = next(pictures, None)
         if picture is None:
             raise VideoError(f"{path}: its video stream holds no frame that can be decoded")
-        height_px, width_px = RgbConverter(stream)(picture).shape[:2]
         duration = container.duration
         return VideoInfo(
-            width_px=width_px,
-            height_px=height_px,
-            rotation_degrees=picture.rotation % 360,
             frames_per_second=frames_per_second(container, stream),
             duration_seconds=math.nan if duration is None else duration / av.time_base,
-            codec=stream.codec_context.name,
-            pixel_format=picture.format.name,
             notes=notes_on(container, stream, picture),
         )
 
