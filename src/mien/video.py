@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,12 +98,11 @@ def read_all_frames(path: Path) -> Iterator[Frame | LostFrame]:
         index, num_lost = -1, 0
         for index, (stamp, picture) in enumerate(decode(container, stream, problems)):
             seconds = clock.seconds(stamp)
-            num_lost += picture is None
-            yield (
-                LostFrame(seconds, index)
-                if picture is None
-                else Frame(seconds, index, _later(convert, picture))
-            )
+            if picture is None:
+                num_lost += 1
+                yield LostFrame(seconds, index)
+            else:
+                yield Frame(seconds, index, partial(convert, picture))
         if problems:
             raise VideoError(
                 f"{path}: damaged or cut short: {index + 1 - num_lost} frames could be read, {len(problems)} "
@@ -226,10 +225,6 @@ def write_video(
         if stream is None:
             raise ValueError("no picture to write a video of")
         container.mux(stream.encode(None))
-
-
-def _later(convert: RgbConverter, picture: Any) -> Callable[[], NDArray[np.uint8]]:
-    return lambda: convert(picture)
 
 
 def _slots_within(time: float, lower: float, upper: float) -> tuple[int, ...]:
