@@ -400,7 +400,7 @@ def test_defaults_are_the_papers():
         ({"beta": 0.0, "tcl_weight": 0.0}, "nothing to train on"),
         ({"num_candidates": 65536}, "below bank_size = 65536"),
         ({"cir_source": "clip", "frames_per_video": 6}, "do not fit a clip of 9"),
-        ({"cir_source": "clip", "frame_order": "shuffled"}, "goes with cir_source"),
+        ({"cir_source": "clip", "frame_order": "shuffled"}, "goes with the default frame_order"),
         ({"videos_per_clip": 2, "beta": 0.0}, "both tcl_weight and beta"),
         ({"tau": 0.0}, "above 0"),
         ({"mu": 1.5}, "between 0 and 1"),

@@ -72,21 +72,18 @@ class ClpSettings:
     batch_norm_output: bool = False  # BatchNorm1d without affine parameters after the heads
 
     def __post_init__(self) -> None:
-        far, L = self.cir_source == "video", self.frames_per_video
+        far, L, apart = self.cir_source == "video", self.frames_per_video, self.videos_per_clip > 1
         weights = self.tcl_weight, self.beta
-        _require(
-            min(weights) >= 0 < max(weights), "tcl_weight and beta: 0 or more; both 0: nothing to train on"
-        )
+        _require(min(weights) >= 0, "tcl_weight and beta: 0 or more")
+        _require(max(weights) > 0, "tcl_weight and beta are both 0: nothing to train on")
         _require(self.clip_len >= 3, f"clip_len = {self.clip_len}: a triplet takes at least 3 frames")
-        _require(min(self.stride, L, self.videos_per_clip) >= 1, "stride, frames and videos: at least 1")
-        _require(
-            far or self.clip_len >= 2 * L - 1,
-            f"{L} frames, no neighbours, do not fit a clip of {self.clip_len}",
-        )
-        apart = self.videos_per_clip > 1
+        counts = self.stride, L, self.videos_per_clip
+        _require(min(counts) >= 1, "stride, frames_per_video and videos_per_clip: at least 1")
+        fits = far or self.clip_len >= 2 * L - 1
+        _require(fits, f"{L} frames that are not neighbours do not fit a clip of {self.clip_len}")
         _require(
             far or (self.frame_order, self.key_flip, apart) == ("time", "independent", False),
-            "frame_order, key_flip and videos_per_clip: not the default only goes with cir_source = 'video'",
+            "cir_source = 'clip' goes with the default frame_order, key_flip and videos_per_clip",
         )
         _require(not apart or min(weights) > 0, "videos_per_clip goes with both tcl_weight and beta")
         _require(

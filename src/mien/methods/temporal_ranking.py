@@ -32,9 +32,7 @@ class TemporalRanking(Method):
         margin: float = 0.03  # of squared distance on the unit sphere
         hidden_dims: tuple[int, ...] = ()  # the release's head is one linear map
         embedding_dim: int = 256
-        views_in_clip: Literal["shared", "independent"] = (
-            "shared"  # one draw for a clip's frames, or one each
-        )
+        views_in_clip: Literal["shared", "independent"] = "shared"  # one draw for a clip, or one per frame
 
         def __post_init__(self) -> None:
             if self.clip_len < 3:
