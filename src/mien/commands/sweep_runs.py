@@ -241,23 +241,17 @@ def write_tables(planned: Sequence[PlannedRun], places: Places) -> int:
 
 def summary_table(results: pd.DataFrame) -> str:
     """Markdown, the best mean AUC first where there are scores; `±` is the standard deviation over seeds."""
-    scores = [name for name in SCORES if name in results.columns]
-    runs = results.groupby("run", sort=False)
-    means, spreads, counts = runs[[*scores, *COSTS]].mean(), runs[scores].std(), runs.size()
+    scores, runs = [name for name in SCORES if name in results], results.groupby("run", sort=False)
+    means, spreads = runs[scores].mean(), runs[scores].std()
+    spread_texts = spreads.map(lambda spread: "" if pd.isna(spread) else f" ± {spread:.3f}")
+    texts = means.map(lambda mean: "undefined" if pd.isna(mean) else f"{mean:.3f}") + spread_texts
+    costs = runs[list(COSTS)].mean().map("{:.0f}".format)
+    table = pd.concat([runs.size().rename("seeds"), texts, costs], axis=1)
     if "auc" in scores:
-        means = means.sort_values("auc", ascending=False)
-    header = ["run", "seeds", *scores, *COSTS]
-    lines = [header, ["---"] * len(header)]
-    for run, mean in means.iterrows():
-        cells = [_score(mean[name], spreads.loc[run, name]) for name in scores]
-        lines.append([str(run), str(counts[run]), *cells, *(f"{mean[name]:.0f}" for name in COSTS)])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _score(mean: float, spread: float) -> str:
-    if pd.isna(mean):
-        return "undefined"
-    return f"{mean:.3f}" if pd.isna(spread) else f"{mean:.3f} ± {spread:.3f}"
+        table = table.loc[means["auc"].sort_values(ascending=False).index]
+    header, *rows = table.to_csv(sep="|").splitlines()
+    lines = [header, "|".join("---" for _ in header.split("|")), *rows]
+    return "".join(f"| {line.replace('|', ' | ')} |\n" for line in lines)
 
 
 def _work_off(
