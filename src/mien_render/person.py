@@ -82,12 +82,6 @@ class Person:
     resting_A: Floats  # excursion of each unit at rest, 0 to about 0.1
     texture_seed: int
 
-    def __post_init__(self) -> None:
-        if self.hair_style not in HAIR_STYLES:
-            raise ValueError(f"hair style {self.hair_style!r}; known: {', '.join(HAIR_STYLES)}")
-        if self.unit_gain_A2.shape != (len(UNIT_NUMBERS), 2):
-            raise ValueError(f"unit gains {self.unit_gain_A2.shape}, expected ({len(UNIT_NUMBERS)}, 2)")
-
 
 def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_identity_shapes: int) -> Person:
     """A person; the same generator state gives the same person."""
@@ -101,6 +95,7 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
     lip = 0.55 * rosy + 0.45 * skin + makeup * (_lipstick(random) - 0.6 * skin) * 0.6
     style = _hair_style(random, settings, feminine=feminine)
     num_units = len(UNIT_NUMBERS)
+    irises = (_IRISES[:3], None) if darkness > 0.6 else (_IRISES, _IRIS_SHARES)
     lids = np.isin(UNIT_NUMBERS, (43, 45))  # everybody can close their eyes; at rest they are open
     parts_lips = np.isin(UNIT_NUMBERS, (9, 10, 22, 25, 26, 27))  # lips rest on each other
     gain = np.clip(random.normal(1, settings.gain_spread, (num_units, 1)), 0.75, 1.2)
@@ -111,9 +106,7 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
         redness=float(random.uniform(0.2, 1)),
         lip=np.clip(lip, 0.05, 0.95).astype(np.float32),
         lip_fullness=float(random.uniform(0.9, 1.05)),
-        iris=_pick(
-            random, _IRISES[:3] if darkness > 0.6 else _IRISES, None if darkness > 0.6 else _IRIS_SHARES
-        ),
+        iris=_pick(random, *irises),
         hair=hair,
         hair_style=style,
         hairline_cm=float(random.normal(0, 0.6) + (0.0 if feminine else random.choice([0, 0, 0.5, 1.5]))),
@@ -140,12 +133,8 @@ def draw_person(random: np.random.Generator, settings: PeopleSettings, *, num_id
         glasses=bool(random.uniform() < settings.glasses_share),
         glasses_frame=(random.uniform(0.02, 0.35) * random.uniform(0.4, 1, 3)).astype(np.float32),
         glasses_shape=random.uniform([2.2, 1.5, 2.0, 0.1], [2.6, 2.2, 4.0, 0.2]).astype(np.float32),
-        unit_gain_A2=np.where(
-            lids[:, None], 1, np.concatenate([gain * (1 + lean), gain * (1 - lean)], 1)
-        ).astype(np.float32),
-        resting_A=np.where(lids | parts_lips, 0, np.clip(random.normal(0, 0.035, num_units), 0, 0.1)).astype(
-            np.float32
-        ),
+        unit_gain_A2=floats(np.where(lids[:, None], 1, np.hstack([gain * (1 + lean), gain * (1 - lean)]))),
+        resting_A=floats(np.where(lids | parts_lips, 0, random.normal(0, 0.035, num_units).clip(0, 0.1))),
         texture_seed=int(random.integers(2**31)),
     )
 
