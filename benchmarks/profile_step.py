@@ -156,7 +156,7 @@ def _clp(args: argparse.Namespace, device: torch.device, parts: Parts) -> Clp:
     """CLP whose parts are timed."""
     clp = filled_clp(args, device)
     clp._pictures = _named("views", clp._pictures, parts)
-    clp._keys = _named("keys, forward", clp._keys, parts)
+    clp._encoded = _named("keys, forward", clp._encoded, parts)
     clp._losses = _named("losses and diagnostics, forward", clp._losses, parts)
     clp.backbone.forward = _named("backbone, forward", clp.backbone.forward, parts)
     return clp
