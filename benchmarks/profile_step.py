@@ -24,9 +24,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from mien.data.views import FaceViews, ViewSettings
 from mien.methods.clp import Clp
-from mien.train.log import LogWindow
 from mien.train.method import ClipBatch
 from mien.train.optimiser import OptimiserSettings, build_optimiser
+from mien.train.recorder import LogWindow
 
 PARTS = (
     "copy to the device",

@@ -41,8 +41,7 @@ from mien.evaluate.features import StoredFaces, cached_features, centre_views, s
 from mien.evaluate.metrics import fold_of_subjects, subject_weights
 from mien.evaluate.protocols import subject_folds
 from mien.evaluate.readout import STRENGTHS, centred_by_video, fit_readout, identity_named
-from mien.train.encoder_file import Encoder, load_encoder
-from mien.train.pretrained_people import pretrained_among
+from mien.train.encoder_file import Encoder, load_encoder, pretrained_among
 
 FOLDS, RESAMPLES = 5, 1000
 MOVES = 0.03

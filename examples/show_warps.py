@@ -22,7 +22,7 @@ from mien.data.store import TrackStore
 from mien.data.views import evaluation_views, views_to_pictures
 from mien.methods.fabnet import FabNet
 from mien.methods.tcae import Tcae
-from mien.train.checkpoint import list_checkpoints, read_checkpoint
+from mien.train.run_folder import RunFolder, read_checkpoint
 from mien.train.settings import PretrainSettings
 
 NUM_PAIRS = 12
@@ -33,7 +33,7 @@ def main(run: Path, store_path: Path, out: Path) -> None:
     settings = PretrainSettings.from_recipe(load_recipe(run / "settings.toml"), where=str(run))
     backbone = build_backbone(settings.backbone_name, **to_dict(settings.backbone))
     method = settings.method_class(backbone, settings.method)
-    method.load_state_dict(read_checkpoint(list_checkpoints(run / "checkpoints")[-1]).method)
+    method.load_state_dict(read_checkpoint(RunFolder(run).checkpoints()[-1]).method)
     source, target = pairs(TrackStore.open(store_path), settings)
     with torch.inference_mode():
         pictures, flows = made_by(method.eval(), source, target)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,10 +13,13 @@ from mien.config import (
     SettingsError,
     build,
     differences,
+    find_recipe,
     load_recipe,
     override,
+    recipes_folder,
     require_same,
     to_dict,
+    to_toml,
 )
 
 
@@ -29,6 +34,7 @@ class Outer:
     steps: int = 3
     inner: Inner = field(default_factory=Inner)
     where: Path | None = None
+    precision: Literal["32", "bf16"] = "32"
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -53,7 +59,9 @@ def test_unknown_key_in_a_nested_section_names_the_section():
         build(Outer, {"inner": {"rat": 1}}, where="[outer]")
 
 
-@pytest.mark.parametrize(("key", "value"), [("steps", "many"), ("steps", 2.5), ("name", 3), ("inner", 4)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("steps", "many"), ("steps", 2.5), ("name", 0.5), ("precision", 16), ("inner", 4)]
+)
 def test_wrong_type_names_the_key_and_the_value(key, value):
     with pytest.raises(SettingsError, match=f"{key} = "):
         build(Outer, {key: value}, where="[outer]")
@@ -78,6 +86,12 @@ def test_override_reads_toml_values_and_bare_words_and_leaves_the_original_alone
         "data": {"path": "a b"},
     }
     assert recipe == {"method": {"beta": 0.1}}
+
+
+@pytest.mark.parametrize("assignment", ["precision=32", "name=2024", "name=2024-05-01", 'name="7"'])
+def test_text_that_looks_like_a_number_or_a_date_is_still_text(assignment):
+    key, text = assignment.replace('"', "").split("=")
+    assert getattr(build(Outer, override({}, [assignment]), where="[outer]"), key) == text
 
 
 @pytest.mark.parametrize("text", ["beta", "=3", "method.beta.deep=1"])
@@ -116,3 +130,28 @@ def test_differences_are_named_with_both_values():
     left = {"a": {"x": 1, "y": 2}, "b": {"z": 0}}
     lines = differences(left, {"a": {"x": 1, "y": 3}}, ours="in A", theirs="in B")
     assert lines == "\n  a.y: 2 in A, 3 in B\n  b.z: 0 in A, no such setting in B"
+
+
+SETTINGS = {
+    "method": {"name": "clp", "beta": 0.1, "note": 'quotes " and é', "none": None},
+    "run": {"steps": 3, "on": True, "rate": 1e-05, "list": [1.0, 2.5]},
+}
+
+
+def test_written_settings_are_read_back():
+    expected = {**SETTINGS, "method": {k: v for k, v in SETTINGS["method"].items() if v is not None}}
+    assert tomllib.loads(to_toml(SETTINGS)) == expected
+
+
+def test_shipped_recipes_are_found_by_name():
+    assert find_recipe("clp-paper", section="method") == recipes_folder() / "clp-paper.toml"
+    assert find_recipe("clp-paper", section="method").is_file()
+
+
+def test_a_misspelt_recipe_names_the_nearest():
+    with pytest.raises(SettingsError, match=r"no recipe 'clp-papr'.*did you mean 'clp-paper'"):
+        find_recipe("clp-papr", section="method")
+
+
+def test_a_path_is_taken_as_it_is(tmp_path):
+    assert find_recipe(str(tmp_path / "mine.toml"), section="method") == tmp_path / "mine.toml"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mien.config import override
-from mien.train.recipe import to_toml
+from mien.config import override, to_toml
 
 TINY = {
     "backbone": {"name": "resnet18", "width": 4},

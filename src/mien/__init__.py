@@ -42,11 +42,24 @@ _MODULES = {
 }
 __all__ = ["__version__", *sorted(_MODULES)]  # noqa: PLE0604
 
+_OF_EXTRA_TRAIN = {"lightning_fabric", "onnx", "onnxscript", "scipy", "sklearn", "tensorboard", "torch"}
+
 
 def __getattr__(name: str) -> object:
-    if name in _MODULES:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    try:
         return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if not is_of_extra_train(error):
+            raise
+        words = f"mien.{name} needs more packages: pip install 'mien[train]' ({error})"
+        raise ModuleNotFoundError(words, name=error.name) from error
+
+
+def is_of_extra_train(error: ModuleNotFoundError) -> bool:
+    """Whether `pip install 'mien[train]'` brings the module."""
+    return (error.name or "").partition(".")[0] in _OF_EXTRA_TRAIN
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from mien import __version__
+from mien import __version__, is_of_extra_train
 
 VERBS = {
     "download": "fetch the face models, once, by name",
@@ -34,7 +34,6 @@ VERBS = {
     "demo": "prepare, pretrain and evaluate on the shipped clips, in minutes",
 }
 
-_OF_EXTRA_TRAIN = ("lightning", "onnx", "onnxscript", "scipy", "sklearn", "tensorboard", "torch")
 _WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the other verbs
 
 
@@ -66,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         return 1
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _OF_EXTRA_TRAIN:
+        if not is_of_extra_train(error):
             raise
         print(f"mien {args.verb} needs more packages: pip install 'mien[train]' ({error})", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ Types are checked by pydantic; an unknown key is an error that names the nearest
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import json
@@ -42,12 +43,46 @@ def load_recipe(path: Path) -> Settings:
         raise SettingsError(f"recipe {path} is not valid TOML: {error}") from error
 
 
+def recipes_folder() -> Path:
+    """The folder of the shipped recipes: in the installed package, or beside src/ in a working copy."""
+    package = Path(__file__).parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parents[1] / "recipes"
+
+
+def find_recipe(name_or_path: str, *, section: str) -> Path:
+    """The file of a shipped recipe (`clp-laptop`), or the path itself.
+
+    Of the shipped recipes only those with `section` are found: "method" for pretraining, "runs" for a sweep,
+    "parts" for rendering. SettingsError naming the nearest of them.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    files = recipes_folder().rglob("*.toml")
+    shipped = {file.stem: file for file in files if section in load_recipe(file)}
+    if name_or_path not in shipped:
+        raise SettingsError(f"no recipe {name_or_path!r} and no such file{nearest(name_or_path, shipped)}")
+    return shipped[name_or_path]
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Sections of numbers, strings, booleans and lists as TOML, a recipe again; None is omitted."""
+    sections = []  # JSON strings, numbers, booleans and flat lists are valid TOML
+    for section, values in settings.items():
+        pairs = (
+            (key, json.dumps(value, ensure_ascii=False)) for key, value in values.items() if value is not None
+        )
+        sections.append("\n".join([f"[{section}]", *(f"{key} = {text}" for key, text in pairs)]) + "\n")
+    return "\n".join(sections)
+
+
 def override(settings: Settings, assignments: Iterable[str]) -> Settings:
     """A copy of `settings` with `section.key=value` assignments applied; values are written as in TOML.
 
     A value that is not TOML is taken as a string, so `method.name=clp` needs no quotes.
     """
-    changed: Settings = json.loads(json.dumps(settings))
+    changed = copy.deepcopy(settings)
     for assignment in assignments:
         dotted, separator, text = assignment.partition("=")
         if not separator or not dotted.strip():
@@ -68,11 +103,11 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     `where` names the section (and the file) in errors. SettingsError for an unknown key (with the
     nearest valid one), a wrong type, and a value that the dataclass refuses.
     """
-    _refuse_unknown_keys(cls, values, where=where)
+    values = _with_known_keys(cls, values, where=where)
     try:
         # Through JSON: strict mode then accepts a list as a tuple and an integer as a float, but neither "7"
         # as 7, true as 1, nor 1.0 as 1.
-        text = json.dumps(dict(values), default=_plain)
+        text = json.dumps(values, default=_plain)
         return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         raise SettingsError(f"{where}: {_first_problem(error)}") from error
@@ -86,20 +121,28 @@ def to_dict(settings: Any) -> Settings:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()
+    return (
+        value if isinstance(value, str | bool | int | float | list | dict) else text.strip()
+    )  # a date: text
 
 
-def _refuse_unknown_keys(cls: type, values: Mapping[str, Any], *, where: str) -> None:
+def _with_known_keys(cls: type, values: Mapping[str, Any], *, where: str) -> Settings:
+    """The values; an integer as text for a setting that is a string, as `precision = 32`."""
     types = typing.get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls) if field.init]
+    checked = dict(values)
     for key, value in values.items():
         if key not in known:
             raise SettingsError(f"{where}: unknown key {key!r}{nearest(key, known)}")
         inner = types[key]
         if dataclasses.is_dataclass(inner) and isinstance(inner, type) and isinstance(value, Mapping):
-            _refuse_unknown_keys(inner, value, where=f"{where}.{key}")
+            checked[key] = _with_known_keys(inner, value, where=f"{where}.{key}")
+        elif type(value) is int and (inner is str or str(value) in typing.get_args(inner)):
+            checked[key] = str(value)
+    return checked
 
 
 def _first_problem(error: pydantic.ValidationError) -> str:
@@ -116,7 +159,7 @@ def _plain(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, enum.Enum):
         return value.value
-    raise TypeError(f"{value!r} cannot be written as a setting")
+    raise SettingsError(f"{value!r} cannot be a setting: expected a number, text, true, false or a list")
 
 
 def require_same(begun: Mapping[str, Any], now: Mapping[str, Any], *, where: Path | str) -> None:

@@ -17,8 +17,7 @@ from mien.detect.au_model import load_au_model
 from mien.detect.card import units_above_chance, unproven_units, warning_of
 from mien.detect.network import fitted_parts
 from mien.faces.contract import InputContract
-from mien.train.encoder_file import load_encoder, save_encoder
-from mien.train.pretrained_people import record_of_people
+from mien.train.encoder_file import load_encoder, record_of_people, save_encoder
 from tests.shipped import crop_contract_of_finder, few_people
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

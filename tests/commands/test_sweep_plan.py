@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mien.commands.sweep_runs import plan_runs, read_sweep
-from mien.config import SettingsError, load_recipe
-from mien.train.recipe import recipes_folder
+from mien.config import SettingsError, load_recipe, recipes_folder
 from mien.train.settings import PretrainSettings
 
 SWEEP = """

@@ -103,6 +103,8 @@ def test_what_needs_the_extra_says_so_in_one_sentence(models):
     assert "Traceback" not in done.stderr
     done = without_torch("import mien\nmien.Detector(engine='torch')", models)
     assert "the engine torch needs pip install 'mien[train]'" in done.stderr
+    done = without_torch("import mien\nmien.load_encoder('e')", models)
+    assert "mien.load_encoder needs more packages: pip install 'mien[train]'" in done.stderr
 
 
 def test_the_engines_agree_on_pixels_and_points(models):

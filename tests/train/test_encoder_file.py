@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
 
@@ -9,7 +10,13 @@ import torch
 
 from mien.backbones import build_backbone
 from mien.faces.contract import ContractMismatchError, CropContract, InputContract
-from mien.train.encoder_file import load_encoder, save_encoder
+from mien.train.encoder_file import (
+    load_encoder,
+    pretrained_among,
+    record_of_people,
+    save_encoder,
+    warning_of_people,
+)
 from mien.train.tensor_file import TensorFileError
 
 CONTRACT = CropContract("a", "1", "b", "2", ((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)), 0.1)
@@ -76,7 +83,9 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path):
 @pytest.mark.parametrize("identities", [["anna"], "anna", None, 3, {"people": "anna"}, {"people": [3]}])
 def test_an_odd_record_of_people_is_told_with_the_file(saved, tmp_path, identities):
     path = save(tmp_path / "odd.safetensors", saved[1], {"identities": identities})
-    with pytest.raises(TensorFileError, match=r"odd\.safetensors: training\.identities records the people"):
+    with pytest.raises(
+        TensorFileError, match=r"odd\.safetensors: .* training\.identities is not a record of people"
+    ):
         load_encoder(path)
 
 
@@ -85,3 +94,25 @@ def test_an_encoder_refuses_faces_cropped_otherwise(saved):
     with pytest.raises(ContractMismatchError, match=r"margin: 0\.1 in .*encoder.*, 0\.2 in a store"):
         encoder = load_encoder(saved[0])
         encoder.contract.require_same(other, ours=encoder.source, theirs="a store")
+
+
+def test_people_are_known_again_by_name_and_their_names_are_not_spelt_out():
+    record = record_of_people(["anna", "ben", "anna", "zoë"])
+    assert record["count"] == 3
+    assert record["sha256"] == hashlib.sha256("anna\nben\nzoë".encode()).hexdigest()
+    assert not any(name in json.dumps(record, ensure_ascii=False) for name in ("anna", "ben", "zoë"))
+    training = {"identities": record}
+    assert pretrained_among(training, ["zoë", "anna", "carl", "anna"]) == 2
+    assert warning_of_people(training, ["zoë", "carl"]).startswith("1 of 2 people in the test")
+    assert warning_of_people(training, ["carl"]) == ""
+
+
+def test_of_more_people_than_are_listed_and_of_files_without_people_nothing_is_said(monkeypatch):
+    monkeypatch.setattr("mien.train.encoder_file.MOST_LISTED", 2)
+    assert "people" in record_of_people("ab")
+    record = record_of_people("abc")
+    assert record["count"] == 3
+    assert "people" not in record
+    for training in ({"identities": record}, {}):
+        assert pretrained_among(training, "a") is None
+        assert warning_of_people(training, "a") == ""

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mien.backbones import build_backbone
 from mien.data.views import FaceViews, ViewSettings
 from mien.layers.memory_bank import MemoryBank
-from mien.train.log import LogWindow
 from mien.train.method import METHODS, ClipBatch
+from mien.train.recorder import LogWindow
 
 DEVICE = torch.device("meta")
 SMALL = {

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from mien.train.log import JsonLines, LogWindow
+from mien.train.recorder import JsonLines, LogWindow
 
 
 def lines(path):

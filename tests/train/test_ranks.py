@@ -70,7 +70,7 @@ def test_rows_exchanged_are_the_rows_gathered_and_put_in_order(results):
 
 def test_a_lost_process_is_noticed_and_what_to_do_is_said(results):
     assert "another of the 2 processes is lost" in results[0]["said"]
-    assert results[0]["said"].endswith("go on")
+    assert results[0]["said"].endswith("The newest checkpoint is step-7; the same command goes on from it")
 
 
 def _process(number, folder):
@@ -111,7 +111,7 @@ def _exchange():
 
 def _lose_the_second(ranks):
     try:
-        with noticing_lost_ranks(go_on=lambda: "go on"):
+        with noticing_lost_ranks(newest=lambda: "step-7"):
             for _ in range(3):
                 ranks.any_lately(False)
     except LostRankError as error:

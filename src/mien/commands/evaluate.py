@@ -158,7 +158,7 @@ def _systems(args: argparse.Namespace) -> list[System]:
 
 def _known_people(systems: list[System], tested: set[str]) -> list[str]:
     """A warning for each encoder that was pretrained on people it is tested on."""
-    from mien.train.pretrained_people import warning_of_people
+    from mien.train.encoder_file import warning_of_people
 
     words = {one.name: warning_of_people(one.encoder.training, tested) for one in systems}
     return [f"{name}: {line}" for name, line in words.items() if line]

@@ -29,11 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; 0 when the run is complete or out of its minutes, 128 + n when signal n ended it early."""
-    from mien.config import load_recipe, override
+    from mien.config import find_recipe, load_recipe, override
     from mien.data.store import local_store
     from mien.train.pretrain import pretrain
     from mien.train.ranks import LostRankError
-    from mien.train.recipe import find_recipe
 
     path = find_recipe(args.recipe, section="method")
     recipe = override(load_recipe(path), args.assignments)

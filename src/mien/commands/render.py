@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render the set; 0 when it is complete."""
-    from mien.config import load_recipe, override
+    from mien.config import find_recipe, load_recipe, override
     from mien.data.progress import progress_bar
-    from mien.train.recipe import find_recipe
     from mien_render.benchmark_set import SetSettings
     from mien_render.write_set import write_set
 

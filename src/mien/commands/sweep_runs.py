@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 from mien.backbones import build_backbone
-from mien.config import Settings, SettingsError, build, load_recipe, override
+from mien.config import Settings, SettingsError, build, find_recipe, load_recipe, override, to_toml
 from mien.data.jobs import Died, Environment, Progress, Report, run_jobs
 from mien.data.labels import action_unit_columns, read_frame_labels
 from mien.data.store import TrackStore
@@ -30,7 +30,6 @@ from mien.evaluate.predictions import write_predictions
 from mien.evaluate.readout import ScoredFrames, readout_predictions, score_encoder, scored_frames
 from mien.io import only_one, write_bytes
 from mien.train.encoder_file import load_encoder
-from mien.train.recipe import find_recipe, to_toml
 from mien.train.settings import PretrainSettings
 
 SCORES = ("auc", "f1", "auc_video_centred", "identity_accuracy")

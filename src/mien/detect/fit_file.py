@@ -31,7 +31,7 @@ from mien.evaluate.probe import TrunkMode
 from mien.evaluate.protocols import Fold, Protocol, frame_list_digest
 from mien.facs import action_unit
 from mien.io import kept_arrays, write_bytes
-from mien.train.pretrained_people import warning_of_people
+from mien.train.encoder_file import warning_of_people
 
 
 def fit_to_file(

@@ -1,8 +1,13 @@
-"""The encoder file: weights of a backbone, its settings and its input contract, as safetensors."""
+"""The encoder file: weights of a backbone, its settings, its input contract and its people, as safetensors.
+
+Of the people that it was pretrained on the file has digests of names: they are not readable, but a known name
+can be looked up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +18,11 @@ from torch import Tensor, nn
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
 from mien.faces.contract import CropContract, InputContract
-from mien.train.pretrained_people import require_readable_people
 from mien.train.tensor_file import TensorFileError, read_tensors, write_tensors
 
 KIND = "mien encoder"
 FORMAT = 1
+MOST_LISTED = 10_000  # people
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu") -> Enc
             f"{path} has format {record.get('format')!r}; this mien reads {FORMAT} (it was written by mien "
             f"{record.get('mien_version', 'unknown')})"
         )
-    require_readable_people(record["training"], where=str(path))
     try:
+        _require_readable_people(record["training"])
         encoder = build_encoder(record, tensors, training=record["training"], source=str(path))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TensorFileError(f"{path}: its parts do not fit together: {error}") from error
@@ -130,3 +135,44 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: torch {torch.__version__} sees no GPU here")
     return device
+
+
+def record_of_people(identities: Iterable[str]) -> dict[str, Any]:
+    """`count`, `sha256` over the sorted names and, for at most `MOST_LISTED`, 16 digits of each name's."""
+    names = sorted(set(identities))
+    record: dict[str, Any] = {"count": len(names), "sha256": _sha256("\n".join(names))}
+    return record | (
+        {"people": sorted(_sha256(name)[:16] for name in names)} if len(names) <= MOST_LISTED else {}
+    )
+
+
+def pretrained_among(training: Mapping[str, Any], subjects: Iterable[str]) -> int | None:
+    """The number of these people whose names are in the encoder's record.
+
+    None if the file has no list: made by hand, by an earlier version, or from too many people.
+    """
+    people = training.get("identities", {}).get("people")
+    return None if people is None else len({_sha256(name)[:16] for name in subjects} & set(people))
+
+
+def warning_of_people(training: Mapping[str, Any], subjects: Iterable[str]) -> str:
+    """A warning about a test on people that the encoder was pretrained on; "" if none is known."""
+    tested = set(subjects)
+    shared = pretrained_among(training, tested)
+    if not shared:
+        return ""
+    return (
+        f"{shared:,} of {len(tested):,} people in the test have names of people that the encoder was "
+        "pretrained on. If they are the same people, scores are better than on unseen people."
+    )
+
+
+def _require_readable_people(training: Mapping[str, Any]) -> None:
+    record = training.get("identities", {})
+    people = record.get("people", []) if isinstance(record, Mapping) else None
+    if not isinstance(people, list) or not all(isinstance(digest, str) for digest in people):
+        raise ValueError(f"training.identities is not a record of people: {record!r:.60}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -93,17 +93,14 @@ def start_engine(run: RunSettings) -> Fabric:
 
 def precision_advice(run: RunSettings, device: torch.device) -> str:
     """A hint if bf16 is emulated, which is far slower than float32; otherwise empty."""
-    if run.precision != "bf16-mixed" or device.type != "cpu" or _cpu_computes_in_bf16():
+    asked = getattr(torch.cpu, "get_capabilities", None)  # not in torch 2.6
+    able = asked is None or any("bf16" in name and able is True for name, able in asked().items())
+    if run.precision != "bf16-mixed" or device.type != "cpu" or able:
         return ""
     return (
         "this CPU does not compute in bf16: run.precision=bf16-mixed is emulated and several times slower "
         "than float32. Set run.precision=32"
     )
-
-
-def _cpu_computes_in_bf16() -> bool:
-    asked = getattr(torch.cpu, "get_capabilities", None)  # not in torch 2.6
-    return asked is None or any("bf16" in name and able is True for name, able in asked().items())
 
 
 def _require_as_launched(run: RunSettings) -> None:

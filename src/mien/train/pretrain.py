@@ -9,11 +9,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from mien import __version__
 from mien.backbones import Backbone, build_backbone
@@ -26,16 +24,14 @@ from mien.data.store import TrackStore
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD, FaceViews
 from mien.faces.contract import InputContract
 from mien.layers.batch_norm import share_batch_statistics
-from mien.train.checkpoint import Checkpoint, restore
-from mien.train.encoder_file import save_encoder
+from mien.train.encoder_file import record_of_people, save_encoder
 from mien.train.engine import StepModule, compile_backbones, precision_advice, start_engine
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
-from mien.train.pretrained_people import record_of_people
 from mien.train.ranks import Ranks, noticing_lost_ranks, restart_advice
-from mien.train.recorder import Length, Recorder
-from mien.train.run_folder import RunFolder, RunFolderError
+from mien.train.recorder import Recorder
+from mien.train.run_folder import Checkpoint, RunFolder, RunFolderError
 from mien.train.settings import PretrainSettings
 from mien.train.stop import StopRequest
 
@@ -51,62 +47,33 @@ def pretrain(recipe: Settings, *, where: str, store: Path, out: Path) -> int:
     A run that `out` contains already continues from its newest checkpoint. Raises ValueError or OSError
     subclasses that say what to change; nothing is written before settings, store and folder are checked.
     """
-    settings = PretrainSettings.from_recipe(recipe, where=where)
-    tracks = TrackStore.open(store)
-    pool = ClipPool(tracks, settings.method_class.clip_request(settings.method))
-    settings = settings.fit_to_corpus(num_videos=pool.num_videos)
-    data, run = settings.data, settings.run
-    plan = EpochPlan(pool.num_videos, data.clips_per_video, data.clips_per_step, run.seed)
-    length = Length(run.steps or run.epochs * plan.steps_per_epoch, plan.steps_per_epoch, data.clips_per_step)
-    folder = RunFolder(out)
-    folder.require_usable(
-        settings.to_recipe(),
-        resolve=lambda begun: PretrainSettings.from_recipe(begun, where=str(folder.settings)).to_recipe(),
-    )
-    labels = _labels(settings, tracks)
-    fabric = start_engine(run)
-    resident = _resident(settings, tracks, fabric.device)
-    return _Job(settings, tracks, pool, plan, length, folder, labels, fabric, Ranks(), resident).run()
+    return _Job(
+        PretrainSettings.from_recipe(recipe, where=where), TrackStore.open(store), RunFolder(out)
+    ).run()
 
 
-def _resident(settings: PretrainSettings, store: TrackStore, device: torch.device) -> ResidentFrames | None:
-    """All frames decoded in memory, if data.in_memory asks for it."""
-    data = settings.data
-    if data.in_memory == "no":
-        return None
-    return ResidentFrames.load(
-        store,
-        size_px=data.frame_size_px,
-        device=device if data.in_memory == "device" else torch.device("cpu"),
-        copies=settings.run.devices,
-    )
-
-
-def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
-    """The labels that the method trains on, from the table data.labels; None if it needs none."""
-    columns = settings.method_class.clip_request(settings.method).label_columns
-    if not columns:
-        return None
-    if not settings.data.labels:
-        raise SettingsError(
-            f"method {settings.method_name!r} trains on labels: set data.labels to a CSV or Parquet table "
-            f"with the columns path, frame, {', '.join(columns)}"
-        )
-    return read_frame_labels(Path(settings.data.labels), columns, store)
-
-
-@dataclass(frozen=True)
 class _Job:
-    settings: PretrainSettings
-    store: TrackStore
-    pool: ClipPool
-    plan: EpochPlan
-    length: Length
-    folder: RunFolder
-    labels: FrameLabels | None
-    fabric: Fabric
-    ranks: Ranks
-    resident: ResidentFrames | None
+    def __init__(self, settings: PretrainSettings, store: TrackStore, folder: RunFolder) -> None:
+        self.store, self.folder = store, folder
+        self.pool = ClipPool(store, settings.method_class.clip_request(settings.method))
+        self.settings = settings = settings.fit_to_corpus(num_videos=self.pool.num_videos)
+        data, run = settings.data, settings.run
+        self.plan = EpochPlan(self.pool.num_videos, data.clips_per_video, data.clips_per_step, run.seed)
+        self.total_steps = run.steps or run.epochs * self.plan.steps_per_epoch
+        folder.require_usable(
+            settings.to_recipe(),
+            resolve=lambda begun: PretrainSettings.from_recipe(begun, where=str(folder.settings)).to_recipe(),
+        )
+        self.labels = _labels(settings, store)
+        self.fabric = start_engine(run)
+        self.ranks = Ranks()
+        self.resident = None  # all frames decoded in memory
+        if data.in_memory != "no":
+            device = self.fabric.device if data.in_memory == "device" else torch.device("cpu")
+            self.resident = ResidentFrames.load(
+                store, size_px=data.frame_size_px, device=device, copies=run.devices
+            )
+        self.corpus = self._corpus()
 
     def run(self) -> int:
         first = self.fabric.global_rank == 0
@@ -115,7 +82,7 @@ class _Job:
             self.fabric.barrier()
             with (
                 StopRequest(max_minutes=self.settings.run.max_minutes) as stop,
-                noticing_lost_ranks(go_on=self._how_to_go_on),
+                noticing_lost_ranks(newest=self.folder.last_step_saved),
             ):
                 return self._train(stop)
 
@@ -123,14 +90,13 @@ class _Job:
         checkpoint = self._newest_checkpoint()
         trainer = self._trainer(fresh=checkpoint is None)
         if checkpoint:
-            restore(checkpoint, trainer.method, trainer.optimiser)
+            checkpoint.restore(trainer.method, trainer.optimiser)
         else:
             self._warm_start(trainer, stop)
-        steps = range(checkpoint.step if checkpoint else 0, self.length.total_steps)
+        steps = range(checkpoint.step if checkpoint else 0, self.total_steps)
         done = steps.start
         if steps and not self.ranks.any(stop.signalled()):
-            recorder = self._recorder(trainer, stop)
-            with closing(recorder):
+            with closing(self._recorder(trainer, stop)) as recorder:
                 recorder.open(checkpoint)
                 done = train(trainer, self._batches(self.plan, steps), recorder, steps=steps)
         return self._finish(trainer, done, stop)
@@ -141,12 +107,12 @@ class _Job:
             self._say(problem)
         if checkpoint is None:
             return None
-        if checkpoint.record["corpus"] != self._corpus():
+        if checkpoint.record["corpus"] != self.corpus:
             raise RunFolderError(
                 f"{self.store.path} holds other clips, identities or crops than the store that the run in "
                 f"{self.folder.path} was begun with; give that store, or another --out"
             )
-        self._say(f"goes on from step {checkpoint.step} of {self.length.total_steps}")
+        self._say(f"goes on from step {checkpoint.step} of {self.total_steps}")
         return checkpoint
 
     def _trainer(self, *, fresh: bool) -> Trainer:
@@ -168,8 +134,8 @@ class _Job:
             views_for=lambda generator: FaceViews(settings.views, generator),
             rate_at=lambda step: rate_at(
                 step,
-                total_steps=self.length.total_steps,
-                clips_per_step=self.length.clips_per_step,
+                total_steps=self.total_steps,
+                clips_per_step=self.plan.clips_per_step,
                 settings=settings.optimiser,
             ),
             seed=settings.run.seed,
@@ -210,14 +176,12 @@ class _Job:
         return itertools.starmap(ClipBatch, loader)
 
     def _recorder(self, trainer: Trainer, stop: StopRequest) -> Recorder:
-        record = {"corpus": self._corpus(), "mien_version": __version__, "torch_version": torch.__version__}
-        run, method, optimiser = self.settings.run, trainer.method, trainer.optimiser
-        return Recorder(
-            self.fabric, self.ranks, self.folder, run, self.length, stop, method, optimiser, record
-        )
+        record = {"corpus": self.corpus, "mien_version": __version__, "torch_version": torch.__version__}
+        own = (self.fabric, self.ranks, self.folder, self.settings.run, self.plan, self.total_steps)
+        return Recorder(*own, stop, trainer.method, trainer.optimiser, record)
 
     def _finish(self, trainer: Trainer, done: int, stop: StopRequest) -> int:
-        total = self.length.total_steps
+        total = self.total_steps
         if self.fabric.global_rank == 0 and done:
             self._save_encoder(trainer, done)
         if done == total:
@@ -230,18 +194,15 @@ class _Job:
         )
         return stop.exit_status
 
-    def _how_to_go_on(self) -> str:
-        return f"The newest checkpoint is {self.folder.last_step_saved()}; the same command goes on from it"
-
     def _save_encoder(self, trainer: Trainer, done: int) -> None:
-        settings = self.settings
+        settings, names = self.settings, self.store.tracks["identity"].to_pylist()
         training = {
             "settings": settings.to_recipe(),
             "steps_done": done,
-            "total_steps": self.length.total_steps,
+            "total_steps": self.total_steps,
             "num_videos": self.pool.num_videos,
-            "corpus": self._corpus(),
-            "identities": record_of_people(self._people()),
+            "corpus": self.corpus,
+            "identities": record_of_people(names[track] for track in self._tracks()),
         }
         save_encoder(
             self.folder.encoder,
@@ -258,10 +219,9 @@ class _Job:
             training=training,
         )
 
-    def _people(self) -> set[str]:
-        """The identities of all clips."""
-        names = self.store.tracks["identity"].to_pylist()
-        return {names[track] for video in range(self.pool.num_videos) for track in self.pool.tracks(video)}
+    def _tracks(self) -> Iterator[int]:
+        """Of all clips."""
+        return (track for video in range(self.pool.num_videos) for track in self.pool.tracks(video))
 
     def _corpus(self) -> str:
         """A hash of the crops, the tracks, their identities and their legal starts."""
@@ -270,12 +230,12 @@ class _Job:
         return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
     def _say_what_begins(self) -> None:
-        pool, length = self.pool, self.length
+        pool, plan = self.pool, self.plan
         people = {self.store.identity_number(pool.tracks(video)[0]) for video in range(pool.num_videos)}
         self._say(
             f"{pool.num_videos} videos of {len(people)} people with {pool.num_starts} legal clips "
-            f"({pool.num_videos_dropped} videos without one left out); {length.total_steps} steps of "
-            f"{length.clips_per_step} clips, {length.steps_per_epoch} an epoch, on {self.fabric.device}"
+            f"({pool.num_videos_dropped} videos without one left out); {self.total_steps} steps of "
+            f"{plan.clips_per_step} clips, {plan.steps_per_epoch} an epoch, on {self.fabric.device}"
         )
         for advice in (precision_advice(self.settings.run, self.fabric.device), restart_advice(os.environ)):
             if advice:
@@ -284,3 +244,16 @@ class _Job:
     def _say(self, text: str) -> None:
         if self.fabric.global_rank == 0:
             print(f"pretrain: {text}", file=sys.stderr, flush=True)
+
+
+def _labels(settings: PretrainSettings, store: TrackStore) -> FrameLabels | None:
+    """The labels that the method trains on, from the table data.labels; None if it needs none."""
+    columns = settings.method_class.clip_request(settings.method).label_columns
+    if not columns:
+        return None
+    if not settings.data.labels:
+        raise SettingsError(
+            f"method {settings.method_name!r} trains on labels: set data.labels to a CSV or Parquet table "
+            f"with the columns path, frame, {', '.join(columns)}"
+        )
+    return read_frame_labels(Path(settings.data.labels), columns, store)

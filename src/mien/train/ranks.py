@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from mien.layers.gather import world_size
 
@@ -111,24 +111,17 @@ def checksum(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def noticing_lost_ranks(*, go_on: Callable[[], str]) -> Iterator[None]:
-    """Turn the errors of a broken collective into a LostRankError whose message ends with `go_on()`."""
+def noticing_lost_ranks(*, newest: Callable[[], str]) -> Iterator[None]:
+    """Turn the errors of a broken collective into a LostRankError that names the newest checkpoint."""
     try:
         yield
     except RuntimeError as error:
-        if world_size() == 1 or not _is_of_a_collective(error):
+        if world_size() == 1 or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
             raise
         raise LostRankError(
-            f"another of the {world_size()} processes is lost ({_first_line(error)}). {go_on()}"
+            f"another of the {world_size()} processes is lost ({str(error).strip().partition(chr(10))[0]}). "
+            f"The newest checkpoint is {newest()}; the same command goes on from it"
         ) from error
-
-
-def _is_of_a_collective(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or bool(_LOST.search(str(error)))
-
-
-def _first_line(error: RuntimeError) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def launched_processes(environment: Mapping[str, str]) -> int:
@@ -148,8 +141,3 @@ def restart_advice(environment: Mapping[str, str]) -> str:
         "torchrun keeps the addresses of processes that end, and restarted processes wait for them. Set "
         " TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"
     )
-
-
-def module_state(module: nn.Module) -> dict[str, Tensor]:
-    """The state that must be equal in all processes, with extra states that are tensors."""
-    return {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}

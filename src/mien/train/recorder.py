@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +18,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mien.data.loader import EpochPlan
 from mien.data.progress import progress_bar
-from mien.train.checkpoint import Checkpoint, take_checkpoint, write_checkpoint
+from mien.io import WriteError, write_bytes
 from mien.train.engine import RunSettings
-from mien.train.log import JsonLines, LogWindow
 from mien.train.method import Method
-from mien.train.ranks import Ranks, module_state
-from mien.train.run_folder import RunFolder
+from mien.train.ranks import Ranks
+from mien.train.run_folder import Checkpoint, RunFolder
 from mien.train.stop import StopRequest
 
 if TYPE_CHECKING:
@@ -34,13 +38,75 @@ class TrainingDivergedError(ValueError):
     """The loss is not finite; the checkpoints are from before."""
 
 
-@dataclass(frozen=True)
-class Length:
-    """Length of the run in steps."""
+class LogWindow:
+    """Means over the steps since the last line. NaN means "undefined at this step" and is left out.
 
-    total_steps: int
-    steps_per_epoch: int
-    clips_per_step: int
+    Sums and counts stay on their device until they are read, so adding does not synchronise.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}  # sum and count, float64
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """Add the values of one step."""
+        for name, value in values.items():
+            scalar = torch.as_tensor(value).detach().to(torch.float64)
+            defined = ~scalar.isnan()
+            pair = torch.stack([scalar.where(defined, 0.0), defined.to(torch.float64)])
+            self._sums[name] = self._sums[name].to(pair.device) + pair if name in self._sums else pair
+
+    def take_means(self) -> dict[str, float]:
+        """The mean of each name, NaN where it was never defined; the window is empty afterwards."""
+        pairs = {name: pair.tolist() for name, pair in self._sums.items()}
+        self._sums = {}
+        return {name: total / count if count else math.nan for name, (total, count) in pairs.items()}
+
+    def share(self, mean_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Replace the sums and counts by their means over all processes, on each of them."""
+        if self._sums:
+            pairs_N2 = torch.stack([pair.cpu() for pair in self._sums.values()])
+            self._sums = dict(zip(self._sums, mean_over_processes(pairs_N2), strict=True))
+
+    def state(self) -> dict[str, Tensor]:
+        """The part of a checkpoint."""
+        sums = {f"sum.{name}": pair[0] for name, pair in self._sums.items()}
+        return sums | {f"count.{name}": pair[1] for name, pair in self._sums.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned."""
+        names = [name.removeprefix("sum.") for name in state if name.startswith("sum.")]
+        self._sums = {name: torch.stack([state[f"sum.{name}"], state[f"count.{name}"]]) for name in names}
+
+
+class JsonLines:
+    """An append-only file with one JSON object per line; NaN and infinities are written as null."""
+
+    def __init__(self, path: Path, *, after_step: int) -> None:
+        """Remove lines of steps after `after_step`, and an incomplete last line."""
+        if path.exists():
+            write_bytes(path, _lines_until(path, after_step).encode())
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Append one line; WriteError when the disk is full."""
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        try:
+            self._file.write(json.dumps(finite) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise WriteError.of(Path(self._file.name), error) from error
+
+    def sync(self) -> None:
+        """Flush to the disk, before a checkpoint that relies on the lines."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 @dataclass
@@ -51,7 +117,8 @@ class Recorder:
     ranks: Ranks
     folder: RunFolder
     run: RunSettings
-    length: Length
+    plan: EpochPlan
+    total_steps: int
     stop: StopRequest
     method: Method
     optimiser: Optimizer
@@ -67,8 +134,12 @@ class Recorder:
         self._lines_written = 0
         if self.fabric.global_rank == 0:
             self._lines = JsonLines(self.folder.log, after_step=done)
-            self._board = _tensorboard(self.folder, after_step=done) if self.run.tensorboard else None
-            self._bar = progress_bar(total=self.length.total_steps, unit="steps", done=done)
+            self._board: SummaryWriter | None = None
+            if self.run.tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1)
+            self._bar = progress_bar(total=self.total_steps, unit="steps", done=done)
 
     def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
         """Record the values of step number `done` (from 1); True if the run must stop here.
@@ -77,7 +148,7 @@ class Recorder:
         """
         # NaN means "undefined at this step" in the log, so a NaN loss becomes infinite.
         self.window.add({**values, "loss": torch.nan_to_num(torch.as_tensor(values["loss"]), nan=math.inf)})
-        last = done == self.length.total_steps
+        last = done == self.total_steps
         if self.fabric.global_rank == 0:
             self._bar.update()
         if self.line_due(done):
@@ -89,7 +160,7 @@ class Recorder:
 
     def line_due(self, done: int) -> bool:
         """Whether a line is written after step number `done`."""
-        return done == self.length.total_steps or done % self.run.log_every_steps == 0
+        return done == self.total_steps or done % self.run.log_every_steps == 0
 
     def close(self) -> None:
         """Close what `open` opened."""
@@ -105,10 +176,10 @@ class Recorder:
         _require_finite(means["loss"], done)
         if self.fabric.global_rank != 0:
             return
-        means["clips_per_second"] = self.length.clips_per_step / means["seconds_per_step"]
+        means["clips_per_second"] = self.plan.clips_per_step / means["seconds_per_step"]
         # Before the first line of a session, the workers were still starting.
         warnings = self.method.warnings(means) + (_loader_warnings(means) if self._lines_written else [])
-        epoch = done / self.length.steps_per_epoch
+        epoch = done / self.plan.steps_per_epoch
         self._lines.write({"step": done, "epoch": round(epoch, 4), **means, "warnings": warnings})
         if self._board:
             for name, value in means.items():
@@ -129,7 +200,7 @@ class Recorder:
 
     def _save_due(self, done: int) -> bool:
         steps = self.run.checkpoint_every_steps
-        epochs = self.run.checkpoint_every_epochs * self.length.steps_per_epoch
+        epochs = self.run.checkpoint_every_epochs * self.plan.steps_per_epoch
         return (steps > 0 and done % steps == 0) or (epochs > 0 and done % epochs == 0)
 
     def _save(self, done: int, *, loss: Tensor | float) -> None:
@@ -138,19 +209,11 @@ class Recorder:
         if self.ranks.any(not math.isfinite(float(loss))):
             _require_finite(math.inf, done)
         self.window.share(self.ranks.mean)
-        self.ranks.require_same(module_state(self.method), step=done)
+        self.ranks.require_same(self.method.state_dict(), step=done)
         if self.fabric.global_rank == 0:
             self._lines.sync()
-            checkpoint = take_checkpoint(
-                done, self.method, self.optimiser, window=self.window.state(), record=self.record
-            )
-            write_checkpoint(self.folder.checkpoints, checkpoint, keep=self.run.keep_checkpoints)
-
-
-def _tensorboard(folder: RunFolder, *, after_step: int) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder.tensorboard), purge_step=after_step + 1)
+            state, keep = self.window.state(), self.run.keep_checkpoints
+            self.folder.save(done, self.method, self.optimiser, window=state, record=self.record, keep=keep)
 
 
 def _require_finite(loss: float, step: int) -> None:
@@ -166,3 +229,14 @@ def _loader_warnings(means: Mapping[str, float]) -> list[str]:
     if share < SHARE_OF_WAITING_TO_WARN:
         return []
     return ["more than a fifth of the time is spent waiting for data: raise data.workers"]
+
+
+def _lines_until(path: Path, step: int) -> str:
+    """The lines up to a step. Later ones may be incomplete if the run was killed."""
+    kept = []
+    with contextlib.suppress(ValueError), path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if json.loads(line)["step"] > step:
+                break
+            kept.append(line)
+    return "".join(kept)
