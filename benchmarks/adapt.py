@@ -21,10 +21,9 @@ import numpy as np
 
 from mien.data.store import TrackStore
 from mien.datasets.base import DATASETS, occurs
-from mien.detect.adapting import adapt, labels_for
+from mien.detect.adapting import adapt, labels_for, logits_of
 from mien.detect.au_model import load_au_model
-from mien.detect.fit_file import logits_of
-from mien.detect.fitting import log_loss
+from mien.detect.calibration import log_loss
 from mien.detect.network import fitted_parts
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_faces import match_faces

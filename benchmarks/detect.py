@@ -30,7 +30,7 @@ from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.calibration import Calibration
 from mien.detect.detector import Detector
 from mien.detect.engines import open_engine
-from mien.detect.export import TOLERANCES, Faces, Tolerance, export_model
+from mien.detect.export import TOLERANCES, Faces, export_model
 from mien.detect.network import FittedParts
 from mien.evaluate.head import ProbeHead
 from mien.faces.contract import InputContract
@@ -117,7 +117,7 @@ def processor_seconds() -> float:
 
 def export(model: AuModel, path: Path, engine: str, crops, *, exact: bool) -> None:
     if not exact:  # an untrained network says nothing that 8 bits could keep
-        TOLERANCES[engine] = Tolerance(1.0, 0.0, None)
+        TOLERANCES[engine] = {"mean_difference": 1.0, "presence_agreement": 0.0, "max_difference": None}
     half = len(crops) // 2
     agreement = export_model(
         model,
@@ -160,7 +160,6 @@ def untrained_resnet34(tracking: FaceTracking) -> AuModel:
     parts = FittedParts(
         Encoder(backbone.eval().requires_grad_(False), "resnet34", {}, inputs),
         ProbeHead(backbone.feature_dim, A).eval().requires_grad_(False),
-        intensity=None,
     )
     return parts.model(UNITS, Calibration.none(A), np.full(A, 0.5))
 

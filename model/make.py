@@ -28,13 +28,12 @@ from mien.detect.au_model import (
     INTENSITY,
     LOGIT,
     AuModel,
-    OutputBlock,
     save_au_model,
 )
-from mien.detect.calibration import Calibration
+from mien.detect.calibration import Calibration, choose_curve
 from mien.detect.export import Faces, export_model
 from mien.detect.face_network import FaceNetwork
-from mien.detect.fitting import HeldOut, choose_curve, measured_scores
+from mien.detect.fitting import HeldOut, measured_scores
 from mien.evaluate.probe import chosen_thresholds
 from mien.faces.align import crop_contract
 from mien.faces.contract import InputContract
@@ -208,7 +207,7 @@ def measured_model(
             read["held_out"][calibrating, at],
             frames["held_out"].occurrence_NA[calibrating, at],
             frames["held_out"].subject_N[calibrating],
-        ).curve
+        )[0]
         for at in range(A)
     )
     calibration = Calibration(curves)
@@ -267,11 +266,7 @@ def measured_model(
             std=(1.0, 1.0, 1.0),
         ),
         uses_points=True,
-        outputs=(
-            OutputBlock(LOGIT, tuple(columns)),
-            OutputBlock(INTENSITY, tuple(columns)),
-            OutputBlock(BLENDSHAPE, tuple(kept_shapes)),
-        ),
+        outputs={LOGIT: tuple(columns), INTENSITY: tuple(columns), BLENDSHAPE: tuple(kept_shapes)},
         units=READ,
         calibration=calibration,
         threshold_A=threshold_A,

@@ -98,7 +98,7 @@ def test_a_killed_fit_goes_on_behind_its_last_fold_to_the_same_bytes(model_path,
     assert not out.exists()
     assert fit(faces, out.name, "--licence", "another") == 1
     assert "training_data.licence: 'CC0 <b>1.0</b>' there, 'another' now" in capsys.readouterr().err
-    monkeypatch.setattr("mien.detect.fit_file._features_of", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr("mien.detect.fitting._all_features", lambda *_: pytest.fail("embedded again"))
     assert fit(faces, out.name, "--licence", "CC0 <b>1.0</b>") == 0
     assert [fold.name for fold in folds] == ["fold0", "fold1", "fold1", "fold2"]
     assert out.read_bytes() == model_path.read_bytes()
@@ -115,7 +115,7 @@ def test_a_finished_fit_says_so_and_other_settings_are_refused(model_path, faces
 
 
 def test_a_model_without_a_unit_above_chance_is_written_only_by_force(faces, monkeypatch, capsys):
-    monkeypatch.setattr("mien.detect.fit_file.units_above_chance", lambda _record: [])
+    monkeypatch.setattr("mien.detect.fitting.units_above_chance", lambda _record: [])
     assert fit(faces, "poor.safetensors", force=()) == 1
     assert "no action unit is above chance" in capsys.readouterr().err
     assert not (faces / "poor.safetensors").exists()
@@ -174,11 +174,11 @@ def test_the_card_prints_everything_and_the_page_stands_alone(model_path, tmp_pa
 
 
 def test_a_licence_that_is_not_given_is_said_to_be_missing(faces, tmp_path, capsys):
-    from mien.detect.card import LICENCE_NOT_STATED, card_in_words
+    from mien.detect.card import LICENCE_NOT_STATED, card_of
     from tests.detect.tiny_model import tiny_model
 
-    text = card_in_words(dataclasses.replace(tiny_model(crop_contract_of_finder()), record={}))
-    assert LICENCE_NOT_STATED in card_in_words(tiny_model(crop_contract_of_finder()))
+    text = str(card_of(dataclasses.replace(tiny_model(crop_contract_of_finder()), record={})))
+    assert LICENCE_NOT_STATED in str(card_of(tiny_model(crop_contract_of_finder())))
     assert "Nothing was measured." in text
     warning = text.splitlines()[3]
     assert warning.startswith("This model was not shown to read any action unit better than chance")

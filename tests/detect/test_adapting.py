@@ -8,8 +8,7 @@ from sklearn.metrics import f1_score
 
 from mien.datasets.base import PICTURE, LabelledFrames
 from mien.detect.adapting import FEWEST_FOR_LINE, FEWEST_FOR_OFFSET, adapt, labels_for
-from mien.detect.calibration import Calibration
-from mien.detect.fitting import log_loss
+from mien.detect.calibration import Calibration, log_loss
 from mien.evaluate.metrics import calibration_error
 from mien.evaluate.protocols import subject_folds
 from tests.detect.conftest import SMALL_CONTRACT

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from mien.detect.au_model import load_au_model, save_au_model
 from mien.detect.calibration import Calibration, Curve
 from mien.detect.engines import open_engine
-from mien.detect.network import AuNetwork, build_network, fitted_parts
+from mien.detect.network import build_network, fitted_parts
 from mien.train.tensor_file import TensorFileError, write_arrays
 from tests.detect.tiny_model import UNITS, tiny_model, write_tiny_model
 
@@ -53,8 +53,8 @@ def test_outputs_are_the_heads_logits_then_the_intensities(model, crops):
     images = ((pixels / 255 - torch.tensor(inputs.mean)) / torch.tensor(inputs.std)).permute(0, 3, 1, 2)
     with torch.no_grad():
         features = parts.encoder.backbone(images)
-        expected = [parts.head(features), features @ parts.intensity.weight_AD.T + parts.intensity.bias_A]
-        found = AuNetwork(parts)(pixels)
+        expected = [parts.head(features), parts.intensity(features)]
+        found = build_network(model)(pixels)
     torch.testing.assert_close(found, torch.cat(expected, dim=1), atol=1e-4, rtol=1e-4)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from mien.detect.adapting import with_statistics_of
 from mien.detect.au_model import network_inputs
-from mien.detect.batch_statistics import with_statistics_of
 from mien.detect.export import Faces
-from mien.detect.network import AuNetwork, build_network, fitted_parts, unfolded_network
+from mien.detect.network import build_network, unfolded_network
 from mien.faces.mesh_pose import mean_mesh
 from tests.detect.conftest import SMALL_CONTRACT
 from tests.detect.tiny_model import tiny_face_model, tiny_model
@@ -24,8 +24,8 @@ def groups():
 
 def test_statistics_are_those_of_all_faces_and_the_rest_stays(groups):
     model = tiny_face_model(SMALL_CONTRACT)
-    adapted, count = with_statistics_of(model, groups)
-    assert count == 100
+    adapted = with_statistics_of(model, groups)
+    assert adapted.record["adaptations"][-1]["num_unlabelled_faces"] == 100
     every = Faces.joined(groups)
     pixels_NHWC = network_inputs(model, every.crops_NHWC, every.mesh_N468x3)["pixels"]
     with torch.no_grad():
@@ -39,7 +39,7 @@ def test_statistics_are_those_of_all_faces_and_the_rest_stays(groups):
 
 def test_a_fitted_model_adapts_its_encoder_and_its_head(groups):
     model = tiny_model(SMALL_CONTRACT)
-    adapted, _ = with_statistics_of(model, groups)
+    adapted = with_statistics_of(model, groups)
     assert set(adapted.weights) == set(model.weights)
     for name in ("backbone.bn1.running_mean", "head.norm.running_mean"):
         assert not np.allclose(adapted.weights[name], model.weights[name])
@@ -50,7 +50,7 @@ def test_the_network_as_trained_has_the_outputs_of_the_one_that_runs(groups):
     model = tiny_model(SMALL_CONTRACT)
     pixels = torch.from_numpy(network_inputs(model, groups[0].crops_NHWC, None)["pixels"])
     with torch.no_grad():
-        expected = AuNetwork(fitted_parts(model))(pixels)
+        expected = build_network(model)(pixels)
         assert torch.allclose(unfolded_network(model)(pixels), expected, atol=1e-3)
 
 

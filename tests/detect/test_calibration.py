@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mien.detect.calibration import ISOTONIC, PLATT, TEMPERATURE, Calibration, Curve
-from mien.detect.fitting import (
+from mien.detect.calibration import (
+    ISOTONIC,
+    PLATT,
+    TEMPERATURE,
     WEAK,
+    Calibration,
+    Curve,
     LinePrior,
     choose_curve,
     fit_isotonic,
     fit_line,
-    fit_temperature,
     log_loss,
 )
 from mien.evaluate.metrics import calibration_error
@@ -43,7 +46,7 @@ def test_the_line_is_logistic_regressions():
 
 def test_a_temperature_leaves_the_offset_at_zero():
     logit_N, label_N, _ = drawn(lambda z: z / 3)
-    curve = fit_temperature(logit_N, label_N)
+    curve = fit_line(logit_N, label_N, prior=LinePrior(bias_deviation=0.0))
     assert curve.bias == 0.0
     assert curve.scale == pytest.approx(1 / 3, abs=0.02)
 
@@ -73,14 +76,14 @@ def test_a_weight_counts_as_that_many_frames():
     ],
 )
 def test_the_kind_that_drew_the_labels_is_chosen(truth, kind):
-    chosen = choose_curve(*drawn(truth))
-    assert chosen.curve.kind == kind
-    assert min(chosen.log_loss, key=chosen.log_loss.get) == kind
+    curve, losses = choose_curve(*drawn(truth))
+    assert curve.kind == kind
+    assert min(losses, key=losses.get) == kind
 
 
 def test_calibrating_makes_probabilities_true_on_people_left_out():
     train, test = drawn(lambda z: 0.5 * z - 2), drawn(lambda z: 0.5 * z - 2, seed=1)
-    curve = choose_curve(*train).curve
+    curve, _ = choose_curve(*train)
     before, after = Calibration.none(1), Calibration((curve,))
     errors = [calibration_error(test[1], c(test[0][:, None])[:, 0]) for c in (before, after)]
     assert errors[0] > 0.2
@@ -91,15 +94,15 @@ def test_frames_that_are_not_coded_do_not_count():
     logit_N, label_N, subject_N = drawn(lambda z: z - 1, num=3000)
     label_N[::3] = np.nan
     coded_N = ~np.isnan(label_N)
-    with_gaps = choose_curve(logit_N, label_N, subject_N)
-    without = choose_curve(logit_N[coded_N], label_N[coded_N], subject_N[coded_N])
-    assert (with_gaps.curve.scale, with_gaps.curve.bias) == (without.curve.scale, without.curve.bias)
+    with_gaps, _ = choose_curve(logit_N, label_N, subject_N)
+    without, _ = choose_curve(logit_N[coded_N], label_N[coded_N], subject_N[coded_N])
+    assert (with_gaps.scale, with_gaps.bias) == (without.scale, without.bias)
 
 
 def test_one_class_or_one_person_leaves_the_logits_as_they_are():
     logit_N, label_N, subject_N = drawn(lambda z: z, num=300)
-    assert choose_curve(logit_N, np.zeros(300), subject_N).curve.kind == "as it is"
-    assert choose_curve(logit_N, label_N, np.full(300, "s")).curve.kind == "as it is"
+    assert choose_curve(logit_N, np.zeros(300), subject_N)[0].kind == "as it is"
+    assert choose_curve(logit_N, label_N, np.full(300, "s"))[0].kind == "as it is"
 
 
 def test_isotonic_never_says_never():

@@ -13,7 +13,7 @@ import pytest
 from mien.cli import main
 from mien.datasets.rendered import shipped_clips
 from mien.detect import au_model
-from mien.detect.au_model import OutputBlock, load_au_model, save_au_model
+from mien.detect.au_model import load_au_model, save_au_model
 from mien.detect.engines import EngineError, open_engine
 from mien.detect.export import Faces, export_model
 from mien.detect.network import build_network
@@ -133,11 +133,11 @@ def test_readings_are_by_block_and_within_their_ranges():
 
 def test_a_model_that_lacks_a_block_or_has_an_unknown_one_says_so(models):
     model = tiny_face_model()
-    with pytest.raises(ValueError, match="known, each once: logit, intensity"):
-        dataclasses.replace(model, outputs=(*model.outputs, OutputBlock("mood", ("calm",))))
+    with pytest.raises(ValueError, match="mood; known: logit, intensity"):
+        dataclasses.replace(model, outputs={**model.outputs, "mood": ("calm",)})
     with pytest.raises(ValueError, match="left of AU02, which is none of its units"):
-        dataclasses.replace(model, outputs=(model.outputs[0], OutputBlock("left", ("AU02",))))
-    plain = dataclasses.replace(model, outputs=model.outputs[:2])
+        dataclasses.replace(model, outputs={"logit": model.columns, "left": ("AU02",)})
+    plain = dataclasses.replace(model, outputs={name: model.block(name) for name in ("logit", "intensity")})
     with pytest.raises(ValueError, match="gives no gaze"):
         __import__("mien").Detector(plain, gaze=True)
     with pytest.raises(TensorFileError, match="weights of other names or shapes"):

@@ -25,12 +25,12 @@ def fitted(planted, disc_encoder):
     data = LabelledFaces(frames, None, np.zeros((frames.num_frames, 3), np.float32), 0)
     material = Material(load_encoder(disc_encoder), data, features_ND, TrunkMode.FROZEN, QUICK)
     folds = protocol_for("table", frames, num_folds=3).folds(frames.subject_N)
-    return material, folds, fit_au_model(material, folds)
+    return material, folds, *fit_au_model(material, folds)
 
 
 def test_what_is_in_the_features_is_found_and_noise_is_not(fitted):
-    material, _, found = fitted
-    scores = measured_scores(found.held_out, material.frames.rows(found.held_out.rows))
+    _, _, model, _ = fitted
+    scores = model.record["scores"]
     auc = [scores["units"][name]["roc_auc"]["value"] for name in ("AU01", "AU02", "AU04")]
     assert auc[0] > 0.97
     assert auc[2] > 0.97
@@ -42,7 +42,7 @@ def test_what_is_in_the_features_is_found_and_noise_is_not(fitted):
 def test_every_face_is_tested_once_by_a_head_that_has_not_seen_its_person(fitted, monkeypatch):
     import mien.detect.fitting as module
 
-    material, folds, _ = fitted
+    material, folds, *_ = fitted
     seen, tested = [], []
     fit, logits = module.fit_head, module._logits
 
@@ -53,10 +53,10 @@ def test_every_face_is_tested_once_by_a_head_that_has_not_seen_its_person(fitted
     monkeypatch.setattr(module, "fit_head", spied_fit)
     rows_of = {features.tobytes(): n for n, features in enumerate(material.features_ND)}
 
-    def spied(reader, features_MD):
+    def spied(head, features_MD):
         people = {material.frames.subject_N[rows_of[row.tobytes()]] for row in features_MD}
         tested.append((len(seen) - 1, people))
-        return logits(reader, features_MD)
+        return logits(head, features_MD)
 
     monkeypatch.setattr(module, "_logits", spied)
     fit_au_model(material, folds)
@@ -67,8 +67,8 @@ def test_every_face_is_tested_once_by_a_head_that_has_not_seen_its_person(fitted
 
 
 def test_scores_are_those_of_scikit_learn(fitted):
-    material, _, found = fitted
-    held, frames = found.held_out, material.frames.rows(found.held_out.rows)
+    material, _, _, held = fitted
+    frames = material.frames.rows(held.rows)
     scores = measured_scores(held, frames)
     by_fold = []
     for fold in np.unique(held.fold_M):
@@ -85,10 +85,10 @@ def test_scores_are_those_of_scikit_learn(fitted):
 
 
 def test_the_kept_head_knows_everybody_and_its_curves_come_from_the_folds(fitted):
-    material, _, found = fitted
-    probability = found.model.calibration(found.held_out.logit_MA)
-    labels = material.frames.occurrence_NA[found.held_out.rows]
-    for column, threshold in enumerate(found.model.threshold_A):
+    material, _, model, held = fitted
+    probability = model.calibration(held.logit_MA)
+    labels = material.frames.occurrence_NA[held.rows]
+    for column, threshold in enumerate(model.threshold_A):
         coded = ~np.isnan(labels[:, column])
         truth, said = labels[coded, column], probability[coded, column]
         best = max(f1_score(truth, said > t) for t in np.quantile(said, np.linspace(0, 0.99, 100)))
@@ -96,8 +96,8 @@ def test_the_kept_head_knows_everybody_and_its_curves_come_from_the_folds(fitted
 
 
 def test_noise_is_calibrated_to_its_base_rate(fitted):
-    _, _, found = fitted
-    said = found.model.calibration(found.held_out.logit_MA)[:, 1]
+    _, _, model, held = fitted
+    said = model.calibration(held.logit_MA)[:, 1]
     assert said.mean() == pytest.approx(0.3, abs=0.05)
     assert said.std() < 0.05
 
@@ -105,17 +105,16 @@ def test_noise_is_calibrated_to_its_base_rate(fitted):
 def test_intensity_heads_are_the_evaluations_ridge(fitted):
     from mien.evaluate.readout import fit_intensity
 
-    material, _, found = fitted
+    material, _, model, _ = fitted
     coded = ~np.isnan(material.frames.intensity_NA[:, 2])
     ridge = fit_intensity(material.features_ND[coded], material.frames.intensity_NA[coded, 2])
-    head = fitted_parts(found.model).intensity
-    ours = torch.from_numpy(material.features_ND) @ head.weight_AD[2] + head.bias_A[2]
+    ours = fitted_parts(model).intensity(torch.from_numpy(material.features_ND))[:, 2]
     assert np.allclose(ours.numpy(), ridge.predict(material.features_ND), atol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_model(fitted):
-    material, folds, found = fitted
-    assert fit_au_model(material, folds).model.digest == found.model.digest
+    material, folds, model, _ = fitted
+    assert fit_au_model(material, folds)[0].digest == model.digest
 
 
 def test_units_that_one_person_shows_are_left_out_and_said_so(planted):

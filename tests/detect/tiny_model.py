@@ -11,9 +11,9 @@ from torch import nn
 
 from mien.backbones import build_backbone
 from mien.data.views import IMAGENET_MEAN, IMAGENET_STD
-from mien.detect.au_model import AuModel, OutputBlock, save_au_model
+from mien.detect.au_model import AuModel, save_au_model
 from mien.detect.calibration import Calibration, Curve
-from mien.detect.network import NETWORKS, FittedParts, IntensityHead
+from mien.detect.network import NETWORKS, FittedParts
 from mien.evaluate.head import ProbeHead
 from mien.faces.align import crop_contract
 from mien.faces.contract import CropContract, InputContract
@@ -22,14 +22,14 @@ from mien.train.encoder_file import Encoder
 
 UNITS = (1, 4, 12, 25)
 UNPROVEN = ("AU04",)
-OUTPUTS = (
-    OutputBlock("logit", ("AU01", "AU04", "AU12", "AU25")),
-    OutputBlock("intensity", ("AU01", "AU04", "AU12", "")),
-    OutputBlock("left", ("AU01", "", "AU12", "")),
-    OutputBlock("right", ("AU01", "", "AU12", "")),
-    OutputBlock("blendshape", ("jawOpen", "browInnerUp")),
-    OutputBlock("gaze", ("yaw", "pitch")),
-)
+OUTPUTS = {
+    "logit": ("AU01", "AU04", "AU12", "AU25"),
+    "intensity": ("AU01", "AU04", "AU12", ""),
+    "left": ("AU01", "", "AU12", ""),
+    "right": ("AU01", "", "AU12", ""),
+    "blendshape": ("jawOpen", "browInnerUp"),
+    "gaze": ("yaw", "pitch"),
+}
 
 
 def write_tiny_model(
@@ -66,15 +66,18 @@ def tiny_model(
         head = ProbeHead(backbone.feature_dim, A)
         head(4 * torch.rand(16, backbone.feature_dim))
         intensity = torch.randn(A, backbone.feature_dim)
+        read_out = nn.Linear(backbone.feature_dim, A).requires_grad_(False)
     coded_A = np.array([number != 25 for number in units])
-    intensity[~torch.from_numpy(coded_A)] = 0.0
+    read_out.weight.copy_(0.5 * intensity * torch.from_numpy(coded_A)[:, None])
+    read_out.bias.copy_(torch.from_numpy(coded_A).float())
     inputs = InputContract(contract, 36, 32, IMAGENET_MEAN, IMAGENET_STD)
     parts = FittedParts(
         Encoder(
             backbone.eval().requires_grad_(False), "resnet18", {"width": width}, inputs, {"steps_done": 0}
         ),
         head.eval().requires_grad_(False),
-        IntensityHead(0.5 * intensity, torch.where(torch.from_numpy(coded_A), 1.0, 0.0), coded_A),
+        read_out,
+        coded_A,
     )
     return dataclasses.replace(
         parts.model(units, _calibration(A), np.linspace(0.3, 0.6, A)),
@@ -108,7 +111,7 @@ class TinyFace(nn.Module):
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
-        num_outputs = sum(len(block.columns) for block in OUTPUTS)
+        num_outputs = sum(map(len, OUTPUTS.values()))
         self.pixels = nn.Sequential(nn.Conv2d(3, width, 3, 4), nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(4))
         self.points = nn.Linear(468 * 3, width)
         self.head = nn.Linear(17 * width, num_outputs)
@@ -141,7 +144,7 @@ def tiny_face_model(contract: CropContract | None = None) -> AuModel:
         record={
             "mien_version": "0",
             "training_data": {"name": "nothing: an untrained model for tests"},
-            "scores": scores(OUTPUTS[0].columns, ()),
+            "scores": scores(OUTPUTS["logit"], ()),
         },
         source="a tiny face model",
     )

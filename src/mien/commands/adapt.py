@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.commands.labelled_set import add_labelled_set, read_faces, read_labels
 
 if TYPE_CHECKING:
-    from mien.detect.adapting import Adapted
     from mien.detect.au_model import AuModel
 
 
@@ -39,8 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the faces, adapt, write, and print what changed and what did not."""
-    import dataclasses
-
     from mien.config import require_same
     from mien.detect.au_model import load_au_model, save_au_model, shipped_model
 
@@ -59,25 +56,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _by_statistics(args: argparse.Namespace, model: AuModel) -> AuModel:
-    import dataclasses
-
-    from mien.detect.batch_statistics import with_statistics_of
+    from mien.detect.adapting import with_statistics_of
     from mien.detect.export import faces_by_group
-    from mien.detect.fit_file import record_of_statistics
     from mien.train.encoder_file import pick_device
 
     groups = faces_by_group(args.unlabelled, model, args.num_faces, args.finder)
-    adapted, count = with_statistics_of(model, groups, device=pick_device(args.device))
+    adapted = with_statistics_of(model, groups, device=pick_device(args.device))
+    count = adapted.record["adaptations"][-1]["num_unlabelled_faces"]
     print(f"batch-norm statistics of {count:,} faces; calibration and thresholds are unchanged")
-    return dataclasses.replace(adapted, record=record_of_statistics(model, count))
+    return adapted
 
 
 def _by_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
-    import dataclasses
-
-    from mien.detect.adapting import adapt
+    from mien.detect.adapting import adapt, logits_of, record_of_adaptation
     from mien.detect.card import unproven_units
-    from mien.detect.fit_file import logits_of, record_of_adaptation
     from mien.detect.network import fitted_parts
     from mien.train.encoder_file import pick_device
 
@@ -87,11 +79,7 @@ def _by_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
     data = read_faces(args, frames, [parts.encoder], default_store=args.out.with_suffix(".faces"))
     adapted = adapt(model, logits_of(parts, data, workers=args.workers), data.frames)
     record = record_of_adaptation(model, adapted, data.frames, dataset=args.dataset, licence=args.licence)
-    _print_changes(adapted, unproven_units(record, model.columns))
-    return dataclasses.replace(adapted.model, record=record)
-
-
-def _print_changes(adapted: Adapted, blank: Sequence[str]) -> None:
+    blank = unproven_units(record, model.columns)
     for name, change in adapted.changes.items():
         presence = (
             f"threshold {change.threshold_before:.2f} -> {change.threshold:.2f}, present in "
@@ -106,3 +94,4 @@ def _print_changes(adapted: Adapted, blank: Sequence[str]) -> None:
     for name, why in adapted.left_alone.items():
         print(f"{name}: left alone: {why}")
     print("encoder, head and intensities are unchanged")
+    return dataclasses.replace(adapted.model, record=record)

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the card."""
     from mien.detect.au_model import load_au_model, shipped_model
-    from mien.detect.card import card_in_words, card_of
+    from mien.detect.card import card_of
     from mien.io import write_bytes
     from mien.visualise.page_parts import template
 
-    model = load_au_model(args.model or shipped_model())
-    print(card_in_words(model))
+    card = card_of(load_au_model(args.model or shipped_model()))
+    print(card)
     if args.html is not None:
-        html = template("card.html").render(card=card_of(model))
+        html = template("card.html").render(card=card)
         write_bytes(args.html, html.encode(), temporary_folder=args.html.parent)
         print(f"\nOpen {args.html} in a browser.")
     return 0

@@ -45,9 +45,5 @@ def run(args: argparse.Namespace) -> int:
         crops_from=", ".join(path.name for path in args.calibrate),
         out=out,
     )
-    print(
-        f"{out / args.model.stem}.{args.engine}: probabilities differ from torch's by "
-        f"{agreement.mean_difference:.2g} on average and {agreement.max_difference:.2g} at most; presence "
-        f"agrees in {agreement.presence_agreement:.2%} ({agreement.num_crops} crops)"
-    )
+    print(f"{out / args.model.stem}.{args.engine}: {agreement}")
     return 0

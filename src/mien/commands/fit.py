@@ -41,9 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     from mien.config import build, override
     from mien.datasets.base import DatasetError
-    from mien.detect.card import card_in_words
-    from mien.detect.fit_file import fit_to_file, settings_of_fit
-    from mien.detect.fitting import Material, learnable_units
+    from mien.detect.card import card_of
+    from mien.detect.fitting import Material, fit_to_file, learnable_units, settings_of_fit
     from mien.evaluate.probe import ProbeSettings, TrunkMode
     from mien.train.encoder_file import load_encoder, pick_device
 
@@ -62,20 +61,20 @@ def run(args: argparse.Namespace) -> int:
         say(f"AU{number:02d} is left out: {why}")
     protocol, folds = folds_of(args, units)
     say(f"protocol {protocol.name}, hash {protocol.digest}: {protocol.source}")
-    data, mode = dataclasses.replace(data, frames=units), TrunkMode(args.modes)
     material = Material(
-        encoder, data, np.zeros((0, encoder.feature_dim), np.float32), mode, settings, args.workers
+        encoder,
+        dataclasses.replace(data, frames=units),
+        np.zeros((0, encoder.feature_dim), np.float32),
+        TrunkMode(args.modes),
+        settings,
+        args.workers,
+        with_intensity=units.intensity_NA is not None and not args.no_intensity,
     )
     begun = settings_of_fit(
         material, args.encoder, protocol, folds, dataset=args.dataset, licence=args.licence, left_out=left_out
     )
     if begun["encoder"]["warning"]:
         say(f"warning: {begun['encoder']['warning']}")
-    with_intensity = units.intensity_NA is not None and not args.no_intensity
-    model = fit_to_file(
-        args.out, material, folds, begun, with_intensity=with_intensity, force=args.force, say=say
-    )
-    print(
-        f"\n{card_in_words(model)}\n\n{args.out}: `mien card {args.out} --html CARD.html` makes a page of it."
-    )
+    model = fit_to_file(args.out, material, folds, begun, force=args.force, say=say)
+    print(f"\n{card_of(model)}\n\n{args.out}: `mien card {args.out} --html CARD.html` makes a page of it.")
     return 0

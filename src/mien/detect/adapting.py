@@ -1,29 +1,40 @@
-"""A model recalibrated on a few labelled faces of one's own; units with too few labels are left unchanged.
+"""A model adapted to one's own faces: recalibrated by labels, or given their batch-norm statistics.
 
 Cameras, light and coders shift a model's log-odds more than they change their order. So a straight line
 follows each unit's calibration: first one line for all units together, then, where there are enough frames,
 one of the unit's own. Lines are shrunk towards the identity, and kept only where they do better on people (or
 stretches of time) left out, by more than chance would explain. The frames of one person resemble each other,
-above all in how often they show a unit: together they count as `MOST_OF_A_PERSON`.
+above all in how often they show a unit: together they count as `MOST_OF_A_PERSON`. Units with too few labels
+are left unchanged.
+
+Without labels (AdaBN, Li et al., arXiv:1603.04779): a new camera, light or group of people shifts what the
+layers see; the mean and variance that batch-norm removes are then taken anew from these faces.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from mien import __version__
 from mien.datasets.base import LabelledFrames
-from mien.detect.au_model import AuModel
-from mien.detect.calibration import PLATT, Calibration, Curve, sigmoid
-from mien.detect.fitting import LinePrior, fit_line, log_loss
+from mien.detect.au_model import AuModel, network_inputs
+from mien.detect.calibration import PLATT, Calibration, Curve, LinePrior, fit_line, log_loss, sigmoid
+from mien.detect.export import Faces
+from mien.detect.network import FittedParts, unfolded_network, weights_of
+from mien.evaluate.features import cached_features
+from mien.evaluate.labelled_faces import LabelledFaces
 from mien.evaluate.metrics import f1_per_column
 from mien.evaluate.probe import chosen_thresholds
-from mien.evaluate.protocols import subject_folds
+from mien.evaluate.protocols import frame_list_digest, subject_folds
 
 Floats = NDArray[np.floating[Any]]
 
@@ -42,6 +53,11 @@ _FEWEST_FOR_ERRORS = 5  # people
 _ERRORS_OF_ALL = 0.5  # standard errors, for one decision on all units' frames
 _ERRORS_OF_ONE = 2.0  # for one of many decisions, on few frames
 _BLOCKS = 4  # of time, where there is one person only
+
+FEWEST_FACES = 100
+"""Unlabelled ones, below which statistics are too noisy to replace those of the training."""
+
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,71 @@ def adapt(model: AuModel, logits_NA: Floats, frames: LabelledFrames) -> Adapted:
     adapted = dataclasses.replace(model, calibration=Calibration(tuple(curves)), threshold_A=threshold_A)
     several = len(np.unique(frames.subject_N)) > 1
     return Adapted(adapted, changes, left_alone, "people" if several else "stretches")
+
+
+@torch.inference_mode()
+def logits_of(parts: FittedParts, data: LabelledFaces, *, workers: int = 0) -> NDArray[np.float32]:
+    """(N, A) logits of a model's network for the faces of a store."""
+    encoder = parts.encoder
+    features_ND = cached_features(encoder.backbone, encoder.inputs, data.faces, workers=workers)
+    logits_NA: NDArray[np.float32] = parts.head(torch.from_numpy(features_ND)).numpy()
+    return logits_NA
+
+
+@torch.no_grad()
+def with_statistics_of(
+    model: AuModel, groups: Iterable[Faces], *, device: torch.device | str = "cpu", seed: int = 0
+) -> AuModel:
+    """The model with the batch-norm statistics of these faces.
+
+    Batches mix the groups: means and variances are averages over batches. ValueError for fewer than
+    `FEWEST_FACES`, and for a model without batch-norm.
+    """
+    network = unfolded_network(model).to(device)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        raise ValueError(f"{model.source} has no batch-norm layer: there are no statistics to take anew")
+    parts = [network_inputs(model, group.crops_NHWC, group.mesh_N468x3) for group in groups if len(group)]
+    count = sum(len(part["pixels"]) for part in parts)
+    if count < FEWEST_FACES:
+        raise ValueError(f"{count} faces found; new statistics take {FEWEST_FACES}")
+    inputs = [np.concatenate([part[name] for part in parts]) for name in parts[0]]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    order = np.random.default_rng(seed).permutation(count)
+    for rows in np.array_split(order, -(-count // _BATCH)):  # of nearly equal size
+        network(*(torch.from_numpy(values[rows]).to(device) for values in inputs))
+    record = _with_adaptation(model, {"num_unlabelled_faces": count})
+    return dataclasses.replace(model, weights=weights_of(network), record=record)
+
+
+def record_of_adaptation(
+    model: AuModel, adapted: Adapted, frames: LabelledFrames, *, dataset: str, licence: str
+) -> dict[str, Any]:
+    """The model's record with one adaptation more."""
+    facts = {
+        "data": dataset,
+        "licence": licence,
+        "num_frames": frames.num_frames,
+        "num_subjects": len(np.unique(frames.subject_N)),
+        "frames_digest": frame_list_digest(frames),
+        "recalibrated": {name: _rounded(asdict(change)) for name, change in adapted.changes.items()},
+        "left_alone": dict(adapted.left_alone),
+        "left_out": adapted.left_out,
+    }
+    return _with_adaptation(model, facts)
+
+
+def _with_adaptation(model: AuModel, facts: Mapping[str, Any]) -> dict[str, Any]:
+    source = {"file": Path(model.source).name, "digest": model.digest}
+    adaptation = {"from": source, **facts, "mien_version": __version__}
+    return {**model.record, "adaptations": [*model.record.get("adaptations", []), adaptation]}
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def labels_for(units: tuple[int, ...], frames: LabelledFrames) -> NDArray[np.float32]:

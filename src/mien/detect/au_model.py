@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,6 @@ BLOCKS = LOGIT, INTENSITY, LEFT, RIGHT, BLENDSHAPE, GAZE = (
 _RANGES = {INTENSITY: (0.0, 5.0), LEFT: (0.0, 5.0), RIGHT: (0.0, 5.0), BLENDSHAPE: (0.0, 1.0)}
 
 
-@dataclass(frozen=True)
-class OutputBlock:
-    """Neighbouring columns of the network's outputs."""
-
-    name: str
-    columns: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Readings:
     """What a model reads in N faces. intensity_NA: 0 to 5, NaN for units without; None: a model without.
@@ -85,8 +76,8 @@ class AuModel:
     """From aligned face crops to action units: present where the probability is above the threshold.
 
     network, network_settings, weights: what `mien.detect.network` builds the network from. uses_points:
-    whether it takes the face's mesh beside the pixels. units: FACS numbers, the order of every A axis.
-    record: the card's facts, JSON. source: its file, for messages.
+    whether it takes the face's mesh beside the pixels. outputs: the columns of each block, in the network's
+    order. units: FACS numbers, the order of every A axis. record: the card's facts, JSON. source: its file.
     """
 
     network: str
@@ -94,7 +85,7 @@ class AuModel:
     weights: Arrays
     inputs: InputContract
     uses_points: bool
-    outputs: tuple[OutputBlock, ...]
+    outputs: Mapping[str, tuple[str, ...]]
     units: tuple[int, ...]
     calibration: Calibration
     threshold_A: NDArray[np.float32]
@@ -102,23 +93,19 @@ class AuModel:
     source: str
 
     def __post_init__(self) -> None:
-        A = len(self.units)
-        for number in self.units:
-            action_unit(number)
+        A, columns = len(self.units), self.columns  # known units, or an error
         if not A or len(set(self.units)) < A:
             raise ValueError(f"{self.source}: action units {self.units}; expected one or more, each once")
         if self.threshold_A.shape != (A,) or len(self.calibration.curves) != A:
             raise ValueError(
                 f"{self.source}: expected one threshold and one calibration for each of {A} units"
             )
-        names = [block.name for block in self.outputs]
-        if names[:1] != [LOGIT] or self.outputs[0].columns != self.columns:
+        if next(iter(self.outputs.items()), None) != (LOGIT, columns):
             raise ValueError(f"{self.source}: expected outputs that begin with the logits of its {A} units")
-        if len(set(names)) < len(names) or not set(names) <= set(BLOCKS):
-            raise ValueError(f"{self.source}: outputs {names}; known, each once: {', '.join(BLOCKS)}")
+        if not self.outputs.keys() <= set(BLOCKS):
+            raise ValueError(f"{self.source}: outputs {', '.join(self.outputs)}; known: {', '.join(BLOCKS)}")
         for name in (INTENSITY, LEFT, RIGHT):
-            odd = set(self.block(name)) - {*self.columns, ""}
-            if odd:
+            if odd := set(self.block(name)) - {*columns, ""}:
                 raise ValueError(f"{self.source}: {name} of {min(odd)}, which is none of its units")
 
     @property
@@ -149,7 +136,7 @@ class AuModel:
 
     def block(self, name: str) -> tuple[str, ...]:
         """The columns of a block of outputs; () for a model without it."""
-        return next((block.columns for block in self.outputs if block.name == name), ())
+        return self.outputs.get(name, ())
 
     @cached_property
     def digest(self) -> str:
@@ -166,29 +153,25 @@ class AuModel:
 
     def read(self, outputs_NK: NDArray[np.float32]) -> Readings:
         """Probabilities, intensities and the rest from an engine's raw outputs."""
-        ends = list(accumulate(len(block.columns) for block in self.outputs))
-        if outputs_NK.ndim != 2 or outputs_NK.shape[1] != ends[-1]:
-            raise ValueError(f"{self.source}: outputs of shape {outputs_NK.shape}; expected (N, {ends[-1]})")
+        N, K = len(outputs_NK), sum(map(len, self.outputs.values()))
+        if outputs_NK.shape != (N, K):
+            raise ValueError(f"{self.source}: outputs of shape {outputs_NK.shape}; expected (N, {K})")
         values: dict[tuple[str, str], NDArray[np.float32]] = {}
-        for block, end in zip(self.outputs, ends, strict=True):
-            block_NC = outputs_NK[:, end - len(block.columns) : end]
-            block_NC = np.clip(block_NC, *_RANGES[block.name]) if block.name in _RANGES else block_NC
-            values |= {(block.name, name): block_NC[:, at] for at, name in enumerate(block.columns) if name}
+        names = ((block, name) for block, columns in self.outputs.items() for name in columns)
+        for (block, name), found_N in zip(names, outputs_NK.T, strict=True):
+            values[block, name] = np.clip(found_N, *_RANGES[block]) if block in _RANGES else found_N
 
-        def joined(keys: list[tuple[str, str]]) -> NDArray[np.float32]:
-            absent_N = np.full(len(outputs_NK), np.nan, np.float32)
-            found_NC = np.zeros((len(outputs_NK), len(keys)), np.float32)
-            for at, key in enumerate(keys):
-                found_NC[:, at] = values.get(key, absent_N)
-            return found_NC
+        def joined(block: str, names: Iterable[str]) -> NDArray[np.float32]:
+            found = [values.get((block, name), np.full(N, np.nan, np.float32)) for name in names if name]
+            return np.column_stack([np.zeros((N, 0), np.float32), *found])
 
-        sides = [(name.rpartition("_")[2], name.partition("_")[0]) for name in self.side_columns]
+        sides = [joined(name.rpartition("_")[2], [name.partition("_")[0]]) for name in self.side_columns]
         return Readings(
-            self.calibration(outputs_NK[:, : ends[0]]),
-            joined([(INTENSITY, name) for name in self.columns]) if self.block(INTENSITY) else None,
-            joined(sides),
-            joined([(BLENDSHAPE, name) for name in self.block(BLENDSHAPE) if name]),
-            joined([(GAZE, name) for name in self.block(GAZE) if name]),
+            self.calibration(outputs_NK[:, : len(self.units)]),
+            joined(INTENSITY, self.columns) if self.block(INTENSITY) else None,
+            np.concatenate([np.zeros((N, 0), np.float32), *sides], axis=1),
+            joined(BLENDSHAPE, self.block(BLENDSHAPE)),
+            joined(GAZE, self.block(GAZE)),
         )
 
     def present(self, probability_NA: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -322,7 +305,7 @@ def _content(model: AuModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         network=model.network,
         network_settings=dict(model.network_settings),
         uses_points=model.uses_points,
-        outputs=tuple((block.name, block.columns) for block in model.outputs),
+        outputs=tuple(model.outputs.items()),
         units=model.units,
         calibration=tuple(curve.kind for curve in curves),
         card=dict(model.record),
@@ -343,7 +326,7 @@ def _assembled(arrays: Arrays, record: _Record, source: str) -> AuModel:
         weights={name.removeprefix(_WEIGHTS): a for name, a in arrays.items() if name.startswith(_WEIGHTS)},
         inputs=InputContract.from_record(vars(record)),
         uses_points=record.uses_points,
-        outputs=tuple(OutputBlock(*block) for block in record.outputs),
+        outputs=dict(record.outputs),
         units=record.units,
         calibration=Calibration(tuple(curves)),
         threshold_A=arrays["threshold"].astype(np.float32),

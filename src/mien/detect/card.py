@@ -22,29 +22,42 @@ LICENCE_NOT_STATED = "not stated; check the licence of the labelled set"
 _FEW_PEOPLE = 10
 _FEW_FRAMES = 50
 _TOYS = {"rendered": "was fitted on rendered faces, not on people, and is untested on real ones"}
-_SCORES = ("F1", "always on", "ROC-AUC", "ECE before", "ECE", "ICC", "base rate", "present", "people")
+_SCORES = ("", "F1", "always on", "ROC-AUC", "ECE before", "ECE", "ICC", "base rate", "present", "people")
 
 
 @dataclass(frozen=True)
 class Card:
-    """Sections of lines, and the measured scores: one row per unit, then the mean; None: not measured."""
+    """Sections of lines. scores: the measured ones, a header, a row per unit, the mean; (): not measured."""
 
     title: str
     warning: str
     use: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
-    scores: ScoreTable | None
+    scores: tuple[tuple[str, ...], ...]
+    scores_note: str
     limits: tuple[str, ...]
+    scores_title: str = "Measured on people it had not seen, %"
 
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """Rows of text, each a name and a cell for each column."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
+    def __str__(self) -> str:
+        """Plain text of 100 columns."""
+        lines = [self.title, "=" * len(self.title), ""]
+        lines += [*_wrapped(self.warning), ""] if self.warning else []
+        for line in self.use:
+            lines += _wrapped(line)
+        lines.append("")
+        width = max(len(name) for name, _ in self.facts)
+        for name, value in self.facts:
+            lines += _wrapped(f"{name:{width}}  {value}", indent=width + 2)
+        if self.scores:
+            widths = [max(map(len, column)) for column in zip(*self.scores, strict=True)]
+            padded = (
+                (f"{text:>{width}}" for text, width in zip(row, widths, strict=True)) for row in self.scores
+            )
+            lines += ["", self.scores_title, "", *map("  ".join, padded), "", *_wrapped(self.scores_note)]
+        lines += ["", "Limits", ""]
+        for line in self.limits:
+            lines += _wrapped(f"- {line}", indent=2)
+        return "\n".join(lines)
 
 
 def card_of(model: AuModel) -> Card:
@@ -52,6 +65,7 @@ def card_of(model: AuModel) -> Card:
     record = model.record
     units = ", ".join(f"AU{number} {action_unit(number).name}" for number in model.units)
     adapted = [("adapted", _adapted(one)) for one in record.get("adaptations", [])]
+    measured = bool(record.get("scores"))
     return Card(
         title=model.source.rpartition("/")[2],
         warning=warning_of(record, model.columns),
@@ -61,7 +75,8 @@ def card_of(model: AuModel) -> Card:
             "movement, not an emotion, a thought or a trait; do not decide about a person by it.",
         ),
         facts=(*_data_facts(record), *_making_facts(model), *adapted),
-        scores=_score_table(model) if record.get("scores") else None,
+        scores=_scores(model) if measured else (),
+        scores_note=_scores_note(record["scores"]) if measured else "",
         limits=_limits(record, unproven_units(record, model.columns)),
     )
 
@@ -93,7 +108,12 @@ def unproven_units(record: Mapping[str, Any], columns: Sequence[str]) -> list[st
     better than that of saying present everywhere, or the record lists them as `unproven`.
     """
     above, units, listed = units_above_chance(record), _units(record), record.get("unproven", ())
-    return [name for name in columns if name not in above or name in listed or _is_always_on(units[name])]
+
+    def is_always_on(unit: Mapping[str, Any]) -> bool:
+        f1, floor = unit["f1"]["value"], unit["always_on_f1"]
+        return None not in (f1, floor) and bool(f1 <= floor)
+
+    return [name for name in columns if name not in above or name in listed or is_always_on(units[name])]
 
 
 def shown_thresholds(model: AuModel) -> NDArray[np.float32]:
@@ -102,43 +122,13 @@ def shown_thresholds(model: AuModel) -> NDArray[np.float32]:
     return np.where(blank_A, np.float32(np.nan), model.threshold_A)
 
 
-def card_in_words(model: AuModel) -> str:
-    """Plain text of 100 columns."""
-    card = card_of(model)
-    lines = [card.title, "=" * len(card.title), ""]
-    lines += [*_wrapped(card.warning), ""] if card.warning else []
-    for line in card.use:
-        lines += _wrapped(line)
-    lines.append("")
-    width = max(len(name) for name, _ in card.facts)
-    for name, value in card.facts:
-        lines += _wrapped(f"{name:{width}}  {value}", indent=width + 2)
-    if card.scores is not None:
-        rows = [("", *card.scores.columns), *card.scores.rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        cells = [[f"{text:>{width}}" for text, width in zip(row, widths, strict=True)] for row in rows]
-        table = ["  ".join(row) for row in cells]
-        lines += ["", card.scores.title, "", *table, "", *_wrapped(card.scores.note)]
-    lines += ["", "Limits", ""]
-    for line in card.limits:
-        lines += _wrapped(f"- {line}", indent=2)
-    return "\n".join(lines)
-
-
 def _units(record: Mapping[str, Any]) -> Mapping[str, Any]:
     units: Mapping[str, Any] = (record.get("scores") or {}).get("units", {})
     return units
 
 
-def _is_always_on(unit: Mapping[str, Any]) -> bool:
-    f1, floor = unit["f1"]["value"], unit["always_on_f1"]
-    return None not in (f1, floor) and bool(f1 <= floor)
-
-
 def _data_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, protocol = record.get("training_data", {}), record.get("protocol", {})
-    if not data:
-        return [("training data", "not recorded")]
     words = str(data.get("name", "not recorded"))
     if "num_frames" in data:
         words += (
@@ -146,90 +136,84 @@ def _data_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"({data['num_without_face']:,} coded frames without a face left out; frame list "
             f"{data['frames_digest']})"
         )
-    facts = [("training data", words)]
-    if data.get("units_left_out"):
-        facts.append(("left out", _listed(data["units_left_out"])))
-    facts.append(("licence", str(data.get("licence") or LICENCE_NOT_STATED)))
+    facts = [("training data", words), ("left out", _listed(data.get("units_left_out", {})))]
+    facts.append(("licence", str(data.get("licence") or LICENCE_NOT_STATED) if data else ""))
     if protocol:
         facts.append(("protocol", f"{protocol['name']}, hash {protocol['digest']} ({protocol['source']})"))
-    return facts
+    return [(name, value) for name, value in facts if value]
 
 
 def _making_facts(model: AuModel) -> list[tuple[str, str]]:
     record, inputs, contract = model.record, model.inputs, model.contract
-    encoder, settings = record.get("encoder", {}), record.get("settings", {})
-    source = ""
-    if encoder:
-        source = f" from {encoder['file']} (sha256 {encoder['sha256'][:16]}), {encoder['mode']}"
-    name = model.network_settings.get("backbone", {}).get("name", model.network)
+    encoder, settings = record.get("encoder"), record.get("settings", {})
+    network = model.network_settings.get("backbone", {}).get("name", model.network)
     if model.uses_points:
-        name += ", a network of pixels and of the face mesh's points"
+        network += ", a network of pixels and of the face mesh's points"
+    if encoder:
+        network += f" from {encoder['file']} (sha256 {encoder['sha256'][:16]}), {encoder['mode']}"
     method = ", ridge regression on the features" if model.network == "encoder" else ""
     kinds = [curve.kind for curve in model.calibration.curves]
     chosen = ", ".join(f"{kind} ({kinds.count(kind)})" for kind in dict.fromkeys(kinds))
-    return [
-        ("network", f"{name}{source}"),
-        ("calibration", f"chosen per action unit by log-loss on people left out: {chosen}"),
-        (
-            "crops",
-            f"contract {contract.digest}: {contract.detector}, {contract.landmarker}, "
-            f"{contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
-            f"{inputs.input_size_px} used",
-        ),
-        ("intensity", "none" if model.coded is None else f"0 to 5{method}"),
-        *[("also", also) for also in [_also(model)] if also],
-        ("settings", ", ".join(f"{name} {value}" for name, value in settings.items()) or "not recorded"),
-        ("model", f"digest {model.digest}, mien {record.get('mien_version', 'unknown')}"),
-    ]
-
-
-def _also(model: AuModel) -> str:
     counts = (
         (len(model.side_columns) // 2, "units with intensities of the left and the right"),
         (len(model.block("blendshape")), "blendshapes (--blendshapes)"),
         (len(model.block("gaze")), "angles of gaze (--gaze)"),
     )
-    return "; ".join(f"{count} {words}" for count, words in counts if count)
+    crops = (
+        f"contract {contract.digest}: {contract.detector}, {contract.landmarker}, "
+        f"{contract.crop_size_px} px, resized to {inputs.frame_size_px}, the middle "
+        f"{inputs.input_size_px} used"
+    )
+    facts = [
+        ("network", network),
+        ("calibration", f"chosen per action unit by log-loss on people left out: {chosen}"),
+        ("crops", crops),
+        ("intensity", "none" if model.coded is None else f"0 to 5{method}"),
+        ("also", "; ".join(f"{count} {words}" for count, words in counts if count)),
+        ("settings", ", ".join(f"{name} {value}" for name, value in settings.items()) or "not recorded"),
+        ("model", f"digest {model.digest}, mien {record.get('mien_version', 'unknown')}"),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _adapted(one: Mapping[str, Any]) -> str:
+    start = f"from {one['from']['file']} (digest {one['from']['digest']})"
     if "num_unlabelled_faces" in one:
-        return (
-            f"from {one['from']['file']} (digest {one['from']['digest']}): batch-norm statistics of "
-            f"{one['num_unlabelled_faces']:,} unlabelled faces"
-        )
+        return f"{start}: batch-norm statistics of {one['num_unlabelled_faces']:,} unlabelled faces"
     return (
-        f"from {one['from']['file']} (digest {one['from']['digest']}) to {one['num_frames']:,} faces "
-        f"of {one['num_subjects']:,} people, {one['data']} (frame list {one['frames_digest']}; "
-        f"licence {one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "
+        f"{start} to {one['num_frames']:,} faces of {one['num_subjects']:,} people, {one['data']} "
+        f"(frame list {one['frames_digest']}; licence {one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "
         f"{', '.join(one['recalibrated']) or 'nothing'}. Left alone: "
         f"{_listed(one['left_alone']) or 'nothing'}"
     )
 
 
-def _score_table(model: AuModel) -> ScoreTable:
+def _scores(model: AuModel) -> tuple[tuple[str, ...], ...]:
     scores = model.record["scores"]
-    mean, rows = scores["mean"], []
+    mean, rows = scores["mean"], [_SCORES]
+    errors = ("calibration_error_before", "calibration_error")
     for column in model.columns:
         unit = scores["units"][column]
         cells = [_interval(unit["f1"]), _percent(unit["always_on_f1"]), _interval(unit["roc_auc"])]
-        names = ("calibration_error_before", "calibration_error", "intensity_icc", "base_rate")
-        cells += [_percent(unit[name]) for name in names]
+        cells += [_percent(unit[name]) for name in (*errors, "intensity_icc", "base_rate")]
         rows.append((column, *cells, f"{unit['num_present']:,}", f"{unit['num_people_showing_it']:,}"))
-    shares = [_percent(mean[name]) for name in ("roc_auc", "calibration_error_before", "calibration_error")]
-    rows.append(("mean", _interval(mean["f1"]), "-", *shares, "-", "-", "-", "-"))
-    note = (
-        f"{scores['num_frames']:,} faces of {scores['num_subjects']:,} people, {scores['num_folds']} folds, "
-        "nobody in training and test at once; 95 % intervals draw people. F1: at the chosen thresholds, mean "
-        "of the folds. Always on: F1 of saying present everywhere. ECE: calibration error, before by the "
-        "plain sigmoid. ICC: of intensities. Present: coded frames that show it; people: who show it. "
-    ) + (
+    shares = [_percent(mean[name]) for name in ("roc_auc", *errors)]
+    return (*rows, ("mean", _interval(mean["f1"]), "-", *shares, "-", "-", "-", "-"))
+
+
+def _scores_note(scores: Mapping[str, Any]) -> str:
+    of_the_file = (
         "These are the scores of the model in this file."
         if scores["num_folds"] == 1
         else "Each fold had a model of its own; the one in this file was fitted in the same way on "
         "everybody, and has not itself been tested."
     )
-    return ScoreTable("Measured on people it had not seen, %", _SCORES, tuple(rows), note)
+    return (
+        f"{scores['num_frames']:,} faces of {scores['num_subjects']:,} people, {scores['num_folds']} folds, "
+        "nobody in training and test at once; 95 % intervals draw people. F1: at the chosen thresholds, mean "
+        "of the folds. Always on: F1 of saying present everywhere. ECE: calibration error, before by the "
+        "plain sigmoid. ICC: of intensities. Present: coded frames that show it; people: who show it. "
+    ) + of_the_file
 
 
 def _limits(record: Mapping[str, Any], unproven: Sequence[str]) -> tuple[str, ...]:
@@ -255,15 +239,12 @@ def _limits(record: Mapping[str, Any], unproven: Sequence[str]) -> tuple[str, ..
             "Not shown to be better than chance (by ROC-AUC), or than saying present everywhere (by F1), so "
             f"presence is left blank: {', '.join(unproven)}."
         )
-    lines += record.get("notes", ())
-    known = str((record.get("encoder") or {}).get("warning") or "")
-    if known:
-        lines.append(known)
+    lines += [*record.get("notes", ()), str((record.get("encoder") or {}).get("warning") or "")]
     if not units:
         lines.append("Nothing was measured.")
     elif record.get("adaptations"):
         lines.append("The scores are those of the model before it was adapted.")
-    return tuple(lines)
+    return tuple(line for line in lines if line)
 
 
 def _interval(score: Mapping[str, float | None]) -> str:

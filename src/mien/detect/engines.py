@@ -97,26 +97,27 @@ def receipt_path(model_path: Path, engine: str) -> Path:
 
 def checked_file(engine: str, model: AuModel, model_path: Path) -> Path:
     """The exported file of this very model, unchanged; EngineError with what to do otherwise."""
-    again = f"Write it with:\n  mien export {model_path} --engine {engine} --calibrate CROPS"
     path, file = receipt_path(model_path, engine), exported_file(model_path, engine)
+
+    def refused(problem: str) -> EngineError:
+        again = f"mien export {model_path} --engine {engine} --calibrate CROPS"
+        return EngineError(f"{problem}. Write it with:\n  {again}")
+
     if not path.is_file():
-        raise EngineError(f"{path}: no such file; the model is not exported for this engine. {again}")
+        raise refused(f"{path}: no such file; the model is not exported for this engine")
     try:
         receipt = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise EngineError(f"{path} is not JSON ({error}). {again}") from error
-    kind = receipt.get("kind") if isinstance(receipt, dict) else None
-    if kind != KIND or not isinstance(receipt.get("files"), dict):
-        raise EngineError(f"{path} is not a receipt written by `mien export`. {again}")
-    if receipt.get("engine") != engine or receipt.get("network_digest") != model.network_digest:
-        raise EngineError(
-            f"{path} belongs to another model: its network is {receipt.get('network_digest')}, that of "
-            f"{model_path} is {model.network_digest}. {again}"
-        )
+        sha256, network = receipt["files"][file.name], receipt["network_digest"]
+        if (receipt["kind"], receipt["engine"]) != (KIND, engine):
+            raise ValueError("it is of another kind")
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise refused(f"{path} is not a receipt that `mien export` wrote: {error!r}") from error
+    if network != model.network_digest:
+        raise refused(f"{path} belongs to another model than {model_path}")
     if not file.is_file():
-        raise EngineError(f"{file} is missing, though {path.name} lists it. {again}")
-    if sha256_of(file) != receipt["files"].get(file.name):
-        raise EngineError(f"{file} is damaged or changed: its hash is not that in {path.name}. {again}")
+        raise refused(f"{file} is missing, though {path.name} lists it")
+    if sha256_of(file) != sha256:
+        raise refused(f"{file} is damaged or changed: its hash is not that in {path.name}")
     return file
 
 

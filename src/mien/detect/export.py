@@ -11,16 +11,16 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mien import __version__
 from mien.data.sources import SourceError
@@ -74,24 +74,8 @@ class Faces:
         """Of these rows."""
         return Faces(self.crops_NHWC[chosen], None if self.mesh_N468x3 is None else self.mesh_N468x3[chosen])
 
-    def batches(self) -> Iterator[Faces]:
-        """A few at a time."""
-        return (self.rows(slice(first, first + _BATCH)) for first in range(0, len(self), _BATCH))
-
     def __len__(self) -> int:
         return len(self.crops_NHWC)
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an exported model may be from torch; beyond this it is refused."""
-
-    mean_difference: float  # of a probability
-    presence_agreement: float  # share of faces and units on the same side of the threshold
-    max_difference: float | None  # of a probability; None: reported, not limited
-
-
-TOLERANCES = {"onnx": Tolerance(1e-4, 0.999, 0.01), "onnx-int8": Tolerance(0.03, 0.95, None)}
 
 
 @dataclass(frozen=True)
@@ -104,17 +88,27 @@ class Agreement:
     presence_agreement: float  # share of faces and units on the same side of the threshold
     max_intensity_difference: float | None
 
-    def shortfall(self, allowed: Tolerance) -> str:
-        """What is beyond the tolerance, in words; empty when nothing is."""
-        mean, largest, presence = self.mean_difference, self.max_difference, self.presence_agreement
-        found = []
-        if not mean <= allowed.mean_difference:
-            found.append(f"probabilities differ by {mean:.2g} (at most {allowed.mean_difference})")
-        if allowed.max_difference is not None and not largest <= allowed.max_difference:
-            found.append(f"one differs by {largest:.2g} (at most {allowed.max_difference})")
-        if not presence >= allowed.presence_agreement:
-            found.append(f"presence agrees in {presence:.2%} (at least {allowed.presence_agreement:.2%})")
-        return ", ".join(found)
+    def __str__(self) -> str:
+        return (
+            f"probabilities differ from torch's by {self.mean_difference:.2g} on average and "
+            f"{self.max_difference:.2g} at most; presence agrees in {self.presence_agreement:.2%} "
+            f"({self.num_crops} crops)"
+        )
+
+    def is_within(self, tolerance: Mapping[str, float | None]) -> bool:
+        """Whether an engine that agrees so far with torch may be kept; NaN is not."""
+        largest = tolerance["max_difference"]
+        return (
+            self.mean_difference <= (tolerance["mean_difference"] or 0.0)
+            and self.presence_agreement >= (tolerance["presence_agreement"] or 0.0)
+            and (largest is None or self.max_difference <= largest)
+        )
+
+
+TOLERANCES: dict[str, dict[str, float | None]] = {  # of an `Agreement`; None: reported, not limited
+    "onnx": {"mean_difference": 1e-4, "presence_agreement": 0.999, "max_difference": 0.01},
+    "onnx-int8": {"mean_difference": 0.03, "presence_agreement": 0.95, "max_difference": None},
+}
 
 
 def export_model(
@@ -145,7 +139,7 @@ def export_model(
             "network_digest": model.network_digest,
             "model_digest": model.digest,
             "files": {file.name: sha256_of(file)},
-            "tolerance": dataclasses.asdict(TOLERANCES[engine]),
+            "tolerance": TOLERANCES[engine],
             "crops": crops_from,
             "num_calibration_crops": len(calibration),
             "versions": {"mien": __version__}
@@ -153,9 +147,9 @@ def export_model(
         }
         receipt_path(beside, engine).write_text(json.dumps(receipt))
         agreement = measure_agreement(model, beside, engine, check)
-        shortfall = agreement.shortfall(TOLERANCES[engine])
-        if shortfall:
-            raise EngineError(f"{model_path} on {engine} differs from torch: {shortfall}; not kept")
+        if not agreement.is_within(TOLERANCES[engine]):
+            allowed = ", ".join(f"{name} {value}" for name, value in TOLERANCES[engine].items())
+            raise EngineError(f"{model_path} on {engine} was not kept: {agreement}; allowed: {allowed}")
         _keep(engine, beside, model_path, receipt | {"agreement": dataclasses.asdict(agreement)}, out=out)
     return agreement
 
@@ -164,7 +158,13 @@ def measure_agreement(model: AuModel, model_path: Path, engine: str, faces: Face
     """An exported engine compared with torch on these faces; ValueError without any."""
     if not len(faces):
         raise ValueError("no crops to compare the engines on")
-    ours, theirs = (_readings(model, model_path, name, faces) for name in ("torch", engine))
+    batches = [faces.rows(slice(first, first + _BATCH)) for first in range(0, len(faces), _BATCH)]
+
+    def readings(name: str) -> Readings:
+        run = open_engine(name, model, model_path=model_path)
+        return model.read(np.concatenate([run(some.crops_NHWC, some.mesh_N468x3) for some in batches]))
+
+    ours, theirs = readings("torch"), readings(engine)
     difference_NA = np.abs(ours.probability_NA - theirs.probability_NA)
     same_NA = model.present(ours.probability_NA) == model.present(theirs.probability_NA)
     intensity = None
@@ -174,17 +174,12 @@ def measure_agreement(model: AuModel, model_path: Path, engine: str, faces: Face
     return Agreement(len(faces), largest, mean, float(same_NA.mean()), intensity)
 
 
-def _readings(model: AuModel, model_path: Path, engine: str, faces: Faces) -> Readings:
-    run = open_engine(engine, model, model_path=model_path)
-    return model.read(np.concatenate([run(some.crops_NHWC, some.mesh_N468x3) for some in faces.batches()]))
-
-
 def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) -> None:
     """The network by torch's exporter, any number of faces at a time; quantised for `onnx-int8`."""
     for module in ("onnx", "onnxscript", "onnxruntime"):
         import_onnx(module)
     whole = file.with_name("float32.onnx")
-    rows = torch.export.Dim("rows")
+    any_number = torch.export.Dim("rows")
     inputs = network_inputs(model, calibration.crops_NHWC, calibration.mesh_N468x3)
     torch.onnx.export(
         build_network(model),
@@ -192,7 +187,7 @@ def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) 
         whole,
         input_names=list(inputs),
         output_names=["outputs"],
-        dynamic_shapes=tuple({0: rows} for _ in inputs),
+        dynamic_shapes=tuple({0: any_number} for _ in inputs),
         external_data=False,
         verbose=False,
     )
@@ -204,10 +199,12 @@ def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) 
     quantization = import_onnx("onnxruntime.quantization")
     prepared = file.with_name("prepared.onnx")
     quantization.quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
+    rows = range(len(calibration))
+    faces = ({name: values[row, None] for name, values in inputs.items()} for row in rows)
     quantization.quantize_static(
         str(prepared),
         str(file),
-        _CalibrationReader(inputs),
+        SimpleNamespace(get_next=lambda: next(faces, None)),
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
@@ -228,18 +225,6 @@ def _store_in_halves(file: Path) -> None:
     for node in casts:
         whole.graph.node.insert(0, node)
     onnx.save(whole, str(file))
-
-
-class _CalibrationReader:
-    """One face at a time, as ONNX Runtime asks for them."""
-
-    def __init__(self, inputs: dict[str, NDArray[Any]]) -> None:
-        rows = range(len(inputs["pixels"]))
-        self._faces = iter([{name: values[row, None] for name, values in inputs.items()} for row in rows])
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next one's inputs by name; None at the end."""
-        return next(self._faces, None)
 
 
 def gather_faces(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.detect.au_model import INTENSITY, LOGIT, AuModel, Images, Meshes, OutputBlock, network_inputs
+from mien.detect.au_model import INTENSITY, LOGIT, AuModel, Images, Meshes, network_inputs
 from mien.detect.calibration import Calibration
 from mien.evaluate.head import ProbeHead
 from mien.facs import action_unit
@@ -28,48 +28,33 @@ dict, and maps pixels (N, H, W, 3) uint8 and, where the model uses them, points 
 
 
 @dataclass(frozen=True, eq=False)
-class IntensityHead:
-    """Intensities, 0 to 5, as an affine map of the features; a unit that was never coded has none.
-
-    weight_AD, bias_A: zeros where coded_A is false.
-    """
-
-    weight_AD: Tensor
-    bias_A: Tensor
-    coded_A: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
 class FittedParts:
-    """What a fitted model's network consists of."""
+    """What a fitted model's network consists of. intensity: 0 to 5, of the units that coded_A names."""
 
     encoder: Encoder
     head: ProbeHead
-    intensity: IntensityHead | None
+    intensity: nn.Linear | None = None
+    coded_A: NDArray[np.bool_] | None = None
 
     def model(
         self, units: tuple[int, ...], calibration: Calibration, threshold_A: NDArray[np.floating[Any]]
     ) -> AuModel:
         """The model, its record still empty. Its network has the weights as they are now."""
         encoder, columns = self.encoder, tuple(action_unit(number).column for number in units)
-        weights = {f"backbone.{name}": t for name, t in encoder.backbone.state_dict().items()}
-        weights |= {f"head.{name}": t for name, t in self.head.state_dict().items()}
-        outputs = [OutputBlock(LOGIT, columns)]
-        if self.intensity is not None:
-            coded = zip(columns, self.intensity.coded_A, strict=True)
-            outputs.append(
-                OutputBlock(INTENSITY, tuple(name if is_coded else "" for name, is_coded in coded))
-            )
-            weights["intensity.weight"] = self.intensity.weight_AD.float()
-            weights["intensity.bias"] = self.intensity.bias_A.float()
+        modules = {"backbone": encoder.backbone, "head": self.head}
+        outputs = {LOGIT: columns}
+        if self.intensity is not None and self.coded_A is not None:
+            modules["intensity"] = self.intensity
+            coded = zip(columns, self.coded_A, strict=True)
+            outputs[INTENSITY] = tuple(name if is_coded else "" for name, is_coded in coded)
         backbone = {"name": encoder.backbone_name, **encoder.backbone_settings}
         return AuModel(
             network=ENCODER,
             network_settings={"backbone": backbone, "training": dict(encoder.training)},
-            weights={name: t.detach().cpu().numpy().copy() for name, t in weights.items()},
+            weights=weights_of(nn.ModuleDict(modules)),
             inputs=encoder.inputs,
             uses_points=False,
-            outputs=tuple(outputs),
+            outputs=outputs,
             units=units,
             calibration=calibration,
             threshold_A=threshold_A.astype(np.float32),
@@ -85,10 +70,11 @@ def fitted_parts(model: AuModel) -> FittedParts:
     """
     if model.network != ENCODER:
         raise ValueError(
-            f"{model.source} has no encoder to take features from: its network is {model.network!r}. "
-            "`mien adapt --unlabelled` adapts any model"
+            f"{model.source} cannot be adapted to labels: its network ({model.network!r}) reads face meshes, "
+            "which labelled crops lack. Give a model that `mien fit` wrote, or adapt without labels: "
+            "`mien adapt --unlabelled`"
         )
-    weights = {name: torch.from_numpy(array.copy()) for name, array in model.weights.items()}
+    weights = _tensors(model)
     record = {**model.network_settings, **model.inputs.to_record()}
     try:
         encoder = build_encoder(
@@ -97,14 +83,13 @@ def fitted_parts(model: AuModel) -> FittedParts:
         head = ProbeHead(encoder.feature_dim, len(model.units))
         head.load_state_dict(_under(weights, "head."))
         intensity = None
-        coded_A = model.coded
-        if coded_A is not None:
-            intensity = IntensityHead(weights["intensity.weight"], weights["intensity.bias"], coded_A)
-            if intensity.weight_AD.shape != (len(model.units), encoder.feature_dim):
-                raise ValueError(f"intensities of shape {tuple(intensity.weight_AD.shape)}")
+        if model.coded is not None:
+            intensity = nn.utils.skip_init(nn.Linear, encoder.feature_dim, len(model.units))
+            intensity.load_state_dict(_under(weights, "intensity."))
+            intensity.requires_grad_(False)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TensorFileError(f"{model.source}: its parts do not fit together: {error}") from error
-    return FittedParts(encoder, head.eval().requires_grad_(False), intensity)
+    return FittedParts(encoder, head.eval().requires_grad_(False), intensity, model.coded)
 
 
 def build_network(model: AuModel) -> nn.Module:
@@ -114,12 +99,13 @@ def build_network(model: AuModel) -> nn.Module:
     makes a network larger than its file.
     """
     if model.network == ENCODER:
-        return AuNetwork(fitted_parts(model)).eval()
+        parts = fitted_parts(model)
+        return AuNetwork(parts.encoder, _folded(parts)).eval()
     if model.network not in NETWORKS:
         raise TensorFileError(f"{model.source}: this mien knows no network {model.network!r}")
     module, _, name = NETWORKS[model.network].partition(":")
     network_class = getattr(import_module(module), name)
-    weights = {name: torch.from_numpy(array.copy()) for name, array in model.weights.items()}
+    weights = _tensors(model)
     try:
         with torch.device("meta"):
             wanted = network_class(**model.network_settings).state_dict()
@@ -134,67 +120,71 @@ def build_network(model: AuModel) -> nn.Module:
 
 
 def unfolded_network(model: AuModel) -> nn.Module:
-    """The network as it was trained: its state dict is the model's weights, its batch-norms are layers."""
-    return _Unfolded(fitted_parts(model)).eval() if model.network == ENCODER else build_network(model)
+    """The network as it was trained, its batch-norms as layers; `weights_of` has the model's names."""
+    if model.network != ENCODER:
+        return build_network(model)
+    parts = fitted_parts(model)
+    return AuNetwork(parts.encoder, ReadOuts(parts)).eval()
 
 
-class _Unfolded(nn.Module):
-    """The outputs of `AuNetwork`, from an encoder and its heads one after the other."""
-
-    mean_3: Tensor
-    std_3: Tensor
-
-    def __init__(self, parts: FittedParts) -> None:
-        super().__init__()
-        self.backbone, self.head = parts.encoder.backbone, parts.head
-        if parts.intensity is not None:
-            self.intensity = nn.Linear(*parts.intensity.weight_AD.shape[::-1])
-            self.intensity.load_state_dict(
-                {"weight": parts.intensity.weight_AD, "bias": parts.intensity.bias_A}
-            )
-        inputs = parts.encoder.inputs
-        self.register_buffer("mean_3", 255.0 * torch.tensor(inputs.mean), persistent=False)
-        self.register_buffer("std_3", 255.0 * torch.tensor(inputs.std), persistent=False)
-
-    def forward(self, pixels_NHWC: Tensor) -> Tensor:
-        """(N, K) float32."""
-        images_NHWC = (pixels_NHWC.float() - self.mean_3) / self.std_3
-        features_ND = self.backbone(images_NHWC.permute(0, 3, 1, 2))
-        outputs = [self.head(features_ND)]
-        if hasattr(self, "intensity"):
-            outputs.append(self.intensity(features_ND))
-        return torch.cat(outputs, dim=1)
+def weights_of(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """A model's `weights`, as the network has them now."""
+    state = network.state_dict()
+    return {name.removeprefix("read_out."): t.cpu().numpy().copy() for name, t in state.items()}
 
 
 class AuNetwork(nn.Module):
     """(N, H, W, 3) uint8 pictures of the input size to (N, K): A logits, then A intensities if there are any.
 
-    Normalisation, encoder and read-outs in one network, so that every engine runs the same thing. The head's
-    batch-norm and linear layer, and the intensity read-out, are one affine map of the features.
+    Normalisation, encoder and read-outs in one network, so that every engine runs the same thing.
     """
 
     mean_C11: Tensor
     inverse_std_C11: Tensor
 
-    def __init__(self, parts: FittedParts) -> None:
+    def __init__(self, encoder: Encoder, read_out: nn.Module) -> None:
         super().__init__()
-        self.backbone = parts.encoder.backbone
-        with torch.inference_mode(False):
-            weights, constants = (list(part) for part in zip(parts.head.as_affine(), strict=True))
-            if parts.intensity is not None:
-                weights.append(parts.intensity.weight_AD.to(weights[0]))
-                constants.append(parts.intensity.bias_A.to(weights[0]))
-            self.weight_KD = nn.Parameter(torch.cat(weights), requires_grad=False)
-            self.constant_K = nn.Parameter(torch.cat(constants), requires_grad=False)
-        inputs = parts.encoder.inputs
-        self.register_buffer("mean_C11", 255.0 * torch.tensor(inputs.mean)[:, None, None])
-        self.register_buffer("inverse_std_C11", 1.0 / (255.0 * torch.tensor(inputs.std)[:, None, None]))
+        self.backbone, self.read_out = encoder.backbone, read_out
+        mean_C11, std_C11 = (
+            255.0 * torch.tensor(of)[:, None, None] for of in (encoder.inputs.mean, encoder.inputs.std)
+        )
+        self.register_buffer("mean_C11", mean_C11, persistent=False)
+        self.register_buffer("inverse_std_C11", 1.0 / std_C11, persistent=False)
 
     def forward(self, pixels_NHWC: Tensor) -> Tensor:
         """(N, K) float32."""
         images_NCHW = pixels_NHWC.permute(0, 3, 1, 2).float()
         features_ND = self.backbone((images_NCHW - self.mean_C11) * self.inverse_std_C11).float()
-        return nn.functional.linear(features_ND, self.weight_KD, self.constant_K)
+        outputs_NK: Tensor = self.read_out(features_ND)
+        return outputs_NK
+
+
+class ReadOuts(nn.Module):
+    """(N, D) features to (N, K), by the head and the intensities side by side."""
+
+    def __init__(self, parts: FittedParts) -> None:
+        super().__init__()
+        self.head, self.intensity = parts.head, parts.intensity
+
+    def forward(self, features_ND: Tensor) -> Tensor:
+        """(N, K)."""
+        logits_NA = self.head(features_ND)
+        return (
+            logits_NA
+            if self.intensity is None
+            else torch.cat([logits_NA, self.intensity(features_ND)], dim=1)
+        )
+
+
+def _folded(parts: FittedParts) -> nn.Linear:
+    """`ReadOuts` as one affine map: the head's batch-norm is constant when it runs."""
+    weight_KD, constant_K = parts.head.as_affine()
+    if parts.intensity is not None:
+        weight_KD = torch.cat([weight_KD, parts.intensity.weight])
+        constant_K = torch.cat([constant_K, parts.intensity.bias])
+    folded = nn.utils.skip_init(nn.Linear, *weight_KD.shape[::-1]).requires_grad_(False)
+    folded.load_state_dict({"weight": weight_KD, "bias": constant_K})
+    return folded
 
 
 class TorchEngine:
@@ -219,6 +209,10 @@ class TorchEngine:
             self._network(*(torch.from_numpy(values).to(self._device) for values in inputs)).cpu().numpy()
         )
         return outputs
+
+
+def _tensors(model: AuModel) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in model.weights.items()}
 
 
 def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _RECORD = "mien"
+_WRITTEN_BY = {"mien encoder": "`mien pretrain`", "mien AU model": "`mien fit`"}
 
 
 class TensorFileError(ValueError):
@@ -69,7 +70,7 @@ def _read(path: Path, *, kind: str, framework: str) -> tuple[dict[str, Any], dic
     found = record.pop("kind", None)
     if found != kind:
         holds = f"a {found}" if found else "tensors, but no record of mien"
-        raise TensorFileError(f"{path} holds {holds}; expected a {kind}")
+        raise TensorFileError(f"{path} holds {holds}; expected {_expected(kind)}")
     return tensors, record
 
 
@@ -92,10 +93,14 @@ def _require_safetensors(path: Path, *, kind: str) -> None:
         head = file.read(9)
     if head[8:] == b"{":  # after the header's length
         return
-    expected = f"expected a {kind}, a .safetensors file that mien wrote"
+    expected = f"expected {_expected(kind)}, a .safetensors file"
     if head.startswith((b"PK\x03\x04", b"\x80")):
         raise TensorFileError(
             f"{path} is a pickle, as torch.save and pickle.dump write. Opening one can run any code, so it "
             f"was not opened; {expected}"
         )
     raise TensorFileError(f"{path} is {'not a safetensors file' if head else 'empty'}; {expected}")
+
+
+def _expected(kind: str) -> str:
+    return f"a {kind}, as {_WRITTEN_BY.get(kind, 'mien')} writes it"
