@@ -31,7 +31,7 @@ def test_a_checksum_follows_bits_and_places():
 
 def test_one_process_agrees_with_itself_at_once():
     ranks = Ranks()
-    assert [ranks.any(True), ranks.any_lately(True), ranks.any_lately(False)] == [True, True, False]
+    assert [ranks.any(True), ranks.any(False)] == [True, False]
     ranks.require_same({"weight": torch.ones(2)}, step=1)
     assert torch.equal(ranks.mean(torch.tensor([1.0])), torch.tensor([1.0]))
 
@@ -55,8 +55,6 @@ def results(tmp_path_factory):
 def test_two_processes_agree_and_notice_when_they_do_not(results):
     for result in results:
         assert result["any"] == [True, False]
-        # the answer to the question before; the last is settled without being heard
-        assert result["lately"] == [False, False, True]
         assert result["mean"] == 0.5
         assert "different values of bank.rows_MD (1 of 2 tensors differ) after step 7" in result["differing"]
 
@@ -85,8 +83,6 @@ def _process(number, folder):
 
 def _agree(ranks):
     said = {"any": [ranks.any(rank() == 1), ranks.any(False)]}
-    said["lately"] = [ranks.any_lately(rank() == 1 and question == 1) for question in range(3)]
-    ranks.settle()
     said["mean"] = ranks.mean(torch.tensor(float(rank()))).item()
     same = {"weight": torch.ones(3), "norm.running_mean": torch.tensor([float(rank())])}
     ranks.require_same(same, step=6)
@@ -113,7 +109,7 @@ def _lose_the_second(ranks):
     try:
         with noticing_lost_ranks(newest=lambda: "step-7"):
             for _ in range(3):
-                ranks.any_lately(False)
+                ranks.any(False)
     except LostRankError as error:
         return {"said": str(error)}
     return {"said": "nothing"}

@@ -202,7 +202,9 @@ class _Job:
             "total_steps": self.total_steps,
             "num_videos": self.pool.num_videos,
             "corpus": self.corpus,
-            "identities": record_of_people(names[track] for track in self._tracks()),
+            "identities": record_of_people(
+                names[track] for video in range(self.pool.num_videos) for track in self.pool.tracks(video)
+            ),
         }
         save_encoder(
             self.folder.encoder,
@@ -218,10 +220,6 @@ class _Job:
             ),
             training=training,
         )
-
-    def _tracks(self) -> Iterator[int]:
-        """Of all clips."""
-        return (track for video in range(self.pool.num_videos) for track in self.pool.tracks(video))
 
     def _corpus(self) -> str:
         """A hash of the crops, the tracks, their identities and their legal starts."""

@@ -34,7 +34,6 @@ class Ranks:
 
     def __init__(self) -> None:
         self._group = dist.new_group(backend="gloo", timeout=TIMEOUT) if world_size() > 1 else None
-        self._vote: tuple[dist.Work, Tensor] | None = None
 
     def any(self, here: bool) -> bool:
         """True on every process when it is true on one; waits for all."""
@@ -43,28 +42,6 @@ class Ranks:
         flag = torch.tensor(here, dtype=torch.uint8)
         dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
         return bool(flag)
-
-    def any_lately(self, here: bool) -> bool:
-        """`any` of the previous call's values, so that no process waits for the slowest.
-
-        A single process gets the current value. All processes must call it equally often.
-        """
-        if self._group is None:
-            return here
-        before = self._vote
-        flag = torch.tensor(here, dtype=torch.uint8)
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
-        self._vote = (work, flag)
-        if before is None:
-            return False
-        before[0].wait()
-        return bool(before[1])
-
-    def settle(self) -> None:
-        """Wait for the last vote, before other collectives."""
-        if self._vote is not None:
-            self._vote[0].wait()
-        self._vote = None
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a CPU tensor over all processes."""

@@ -153,7 +153,7 @@ class Recorder:
             self._bar.update()
         if self.line_due(done):
             self._write_line(done)
-        ending = last or self.ranks.any_lately(self.stop.requested())
+        ending = last or self.ranks.any(self.stop.requested())
         if ending or self._save_due(done):
             self._save(done, loss=values["loss"])
         return ending
@@ -205,7 +205,6 @@ class Recorder:
 
     def _save(self, done: int, *, loss: Tensor | float) -> None:
         # On every process, otherwise those with a finite loss would wait for the one that raised.
-        self.ranks.settle()
         if self.ranks.any(not math.isfinite(float(loss))):
             _require_finite(math.inf, done)
         self.window.share(self.ranks.mean)

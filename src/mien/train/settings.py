@@ -37,23 +37,45 @@ class PretrainSettings:
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any], *, where: str) -> PretrainSettings:
         """SettingsError naming `where`, the section and the key, and the nearest right key or name."""
-        _require_sections(recipe, where=where)
-        method_name, method = _named(recipe, "method", where=where)
-        backbone_name, backbone = _named(recipe, "backbone", where=where)
-        weights = backbone.pop("weights", "")
-        settings = cls(
-            method_name,
-            build(METHODS.get(method_name).Settings, method, where=f"{where} [method]"),
-            backbone_name,
-            build(BACKBONES.get(backbone_name).Settings, backbone, where=f"{where} [backbone]"),
-            str(weights),
-            _section(ViewSettings, recipe, "views", where=where),
-            _section(DataSettings, recipe, "data", where=where),
-            _section(OptimiserSettings, recipe, "optimiser", where=where),
-            _section(RunSettings, recipe, "run", where=where),
+        for section, values in recipe.items():
+            if section not in SECTIONS:
+                raise SettingsError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
+            if not isinstance(values, Mapping):
+                raise SettingsError(f"{where}: {section} = {values!r} is outside of the sections")
+        sections = {section: dict(recipe.get(section, {})) for section in SECTIONS}
+        names = {}
+        for section in ("method", "backbone"):
+            if "name" not in sections[section]:
+                raise SettingsError(f"{where} [{section}]: name is missing")
+            names[section] = str(sections[section].pop("name"))
+        weights = str(sections["backbone"].pop("weights", ""))
+
+        def built(cls: type[T], section: str) -> T:
+            return build(cls, sections[section], where=f"{where} [{section}]")
+
+        parts = (
+            names["method"],
+            built(METHODS.get(names["method"]).Settings, "method"),
+            names["backbone"],
+            built(BACKBONES.get(names["backbone"]).Settings, "backbone"),
+            weights,
+            built(ViewSettings, "views"),
+            built(DataSettings, "data"),
+            built(OptimiserSettings, "optimiser"),
+            built(RunSettings, "run"),
         )
-        settings._require_fit(where=where)
-        return settings
+        try:
+            return cls(*parts)
+        except ValueError as error:
+            raise SettingsError(f"{where}: {error}") from error
+
+    def __post_init__(self) -> None:
+        self.views.require_fits(self.data.frame_size_px)
+        if self.data.clips_per_step % self.run.processes:
+            raise ValueError(
+                f"data.clips_per_step = {self.data.clips_per_step} does not divide among run.devices = "
+                f"{self.run.devices} x run.nodes = {self.run.nodes}"
+            )
 
     @property
     def method_class(self) -> type[Method]:
@@ -73,35 +95,3 @@ class PretrainSettings:
             "backbone": {"name": self.backbone_name, "weights": self.weights, **to_dict(self.backbone)},
             **{section: to_dict(getattr(self, section)) for section in SECTIONS[2:]},
         }
-
-    def _require_fit(self, *, where: str) -> None:
-        """SettingsError if sections contradict each other."""
-        try:
-            self.views.require_fits(self.data.frame_size_px)
-        except ValueError as error:
-            raise SettingsError(f"{where}: {error}") from error
-        if self.data.clips_per_step % self.run.processes:
-            nodes = f" x run.nodes = {self.run.nodes}" if self.run.nodes > 1 else ""
-            raise SettingsError(
-                f"{where}: data.clips_per_step = {self.data.clips_per_step} does not divide among "
-                f"run.devices = {self.run.devices}{nodes}"
-            )
-
-
-def _require_sections(recipe: Mapping[str, Any], *, where: str) -> None:
-    for section, values in recipe.items():
-        if section not in SECTIONS:
-            raise SettingsError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
-        if not isinstance(values, Mapping):
-            raise SettingsError(f"{where}: {section} = {values!r} is outside of the sections")
-
-
-def _named(recipe: Mapping[str, Any], section: str, *, where: str) -> tuple[str, Settings]:
-    values = dict(recipe.get(section, {}))
-    if "name" not in values:
-        raise SettingsError(f"{where} [{section}]: name is missing")
-    return str(values.pop("name")), values
-
-
-def _section(cls: type[T], recipe: Mapping[str, Any], section: str, *, where: str) -> T:
-    return build(cls, recipe.get(section, {}), where=f"{where} [{section}]")
