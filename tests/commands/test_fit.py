@@ -13,7 +13,7 @@ from safetensors import safe_open
 from mien.backbones import build_backbone
 from mien.cli import main
 from mien.detect import fitting
-from mien.detect.au_model import load_au_model
+from mien.detect.au_model import load_au_model, shipped_model
 from mien.detect.card import units_above_chance, unproven_units, warning_of
 from mien.detect.network import fitted_parts
 from mien.faces.contract import InputContract
@@ -254,6 +254,26 @@ def test_an_adapted_model_says_where_it_comes_from_and_what_it_left_alone(
     card = capsys.readouterr().out.replace("\n", " ")
     assert "The scores are those of the model before it was adapted" in card
     assert before.digest in card
+
+
+def test_the_shipped_model_is_no_start_for_labels_and_says_what_is(faces, tmp_path, capsys):
+    labelled = [
+        "--dataset",
+        "rendered",
+        "--root",
+        str(faces / "main"),
+        "--out",
+        str(tmp_path / "m.safetensors"),
+    ]
+    assert main(["adapt", *labelled]) == 1
+    said = capsys.readouterr().err
+    assert "cannot be adapted to labels" in said
+    assert "Give a model that `mien fit` wrote" in said
+    assert main(["fit", *labelled, "--encoder", str(shipped_model())]) == 1
+    assert (
+        "holds a mien AU model; expected a mien encoder, as `mien pretrain` writes it"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_encoder_that_knows_the_tested_people_is_told_of(faces, tmp_path, capsys):

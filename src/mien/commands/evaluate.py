@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="report and predictions; the same command continues an interrupted run",
     )
     others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
-    others.add_argument("--untrained", action="store_true", help="also with random weights")
+    others.add_argument(
+        "--untrained", action="store_true", help="also with random weights and initial batch-norm"
+    )
     others.add_argument(
         "--supervised", action="store_true", help="also trained end to end from random weights"
     )
