@@ -153,7 +153,7 @@ def test_an_export_killed_anywhere_leaves_the_old_one_the_new_one_or_one_that_is
 ):
     written = []  # the number of the export is all that its file contains
     monkeypatch.setattr(export, "_write_network", lambda *given: given[2].write_text(str(written[-1])))
-    monkeypatch.setattr(export, "measure_agreement", lambda *_: Agreement(1, 0.0, 0.0, 1.0, None))
+    monkeypatch.setattr(export, "measure_agreement", lambda *_: Agreement(1, 0.0, 0.0, 1.0))
     models = [model, dataclasses.replace(model, threshold_A=model.threshold_A / 2)]
     for number, one in enumerate(models):
         (tmp_path / str(number)).mkdir()

@@ -14,7 +14,6 @@ from mien.train.ranks import (
     RanksDisagreeError,
     checksum,
     noticing_lost_ranks,
-    restart_advice,
 )
 
 WORLD = 2
@@ -34,14 +33,6 @@ def test_one_process_agrees_with_itself_at_once():
     assert [ranks.any(True), ranks.any(False)] == [True, False]
     ranks.require_same({"weight": torch.ones(2)}, step=1)
     assert torch.equal(ranks.mean(torch.tensor([1.0])), torch.tensor([1.0]))
-
-
-def test_torchrun_that_may_start_again_with_old_addresses_is_spoken_of():
-    shared = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "2"}
-    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in restart_advice(shared)
-    assert not restart_advice({})
-    assert not restart_advice(shared | {"TORCHELASTIC_USE_AGENT_STORE": "False"})
-    assert not restart_advice(shared | {"TORCHELASTIC_MAX_RESTARTS": "0"})
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,6 @@ class Agreement:
     max_difference: float
     mean_difference: float
     presence_agreement: float  # share of faces and units on the same side of the threshold
-    max_intensity_difference: float | None
 
     def __str__(self) -> str:
         return (
@@ -167,11 +166,8 @@ def measure_agreement(model: AuModel, model_path: Path, engine: str, faces: Face
     ours, theirs = readings("torch"), readings(engine)
     difference_NA = np.abs(ours.probability_NA - theirs.probability_NA)
     same_NA = model.present(ours.probability_NA) == model.present(theirs.probability_NA)
-    intensity = None
-    if ours.intensity_NA is not None and theirs.intensity_NA is not None:
-        intensity = float(np.nanmax(np.abs(ours.intensity_NA - theirs.intensity_NA)))
     largest, mean = float(difference_NA.max()), float(difference_NA.mean())
-    return Agreement(len(faces), largest, mean, float(same_NA.mean()), intensity)
+    return Agreement(len(faces), largest, mean, float(same_NA.mean()))
 
 
 def _write_network(model: AuModel, engine: str, file: Path, calibration: Faces) -> None:

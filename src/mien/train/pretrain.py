@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -29,7 +28,7 @@ from mien.train.engine import StepModule, compile_backbones, precision_advice, s
 from mien.train.loop import Trainer, train, warm_start
 from mien.train.method import ClipBatch
 from mien.train.optimiser import build_optimiser, rate_at
-from mien.train.ranks import Ranks, noticing_lost_ranks, restart_advice
+from mien.train.ranks import Ranks, noticing_lost_ranks
 from mien.train.recorder import Recorder
 from mien.train.run_folder import Checkpoint, RunFolder, RunFolderError
 from mien.train.settings import PretrainSettings
@@ -235,9 +234,8 @@ class _Job:
             f"({pool.num_videos_dropped} videos without one left out); {self.total_steps} steps of "
             f"{plan.clips_per_step} clips, {plan.steps_per_epoch} an epoch, on {self.fabric.device}"
         )
-        for advice in (precision_advice(self.settings.run, self.fabric.device), restart_advice(os.environ)):
-            if advice:
-                self._say(advice)
+        if advice := precision_advice(self.settings.run, self.fabric.device):
+            self._say(advice)
 
     def _say(self, text: str) -> None:
         if self.fabric.global_rank == 0:

@@ -104,17 +104,3 @@ def noticing_lost_ranks(*, newest: Callable[[], str]) -> Iterator[None]:
 def launched_processes(environment: Mapping[str, str]) -> int:
     """How many processes torchrun has started for this run; 1 without it."""
     return int(environment["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in environment else 1
-
-
-def restart_advice(environment: Mapping[str, str]) -> str:
-    """A hint if torchrun may restart processes with the addresses of lost ones; otherwise empty.
-
-    https://github.com/pytorch/pytorch/issues/135712
-    """
-    shared = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if not shared or environment.get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
-        return ""
-    return (
-        "torchrun keeps the addresses of processes that end, and restarted processes wait for them. Set "
-        " TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"
-    )
