@@ -14,7 +14,7 @@ from mien.detect.calibration import Calibration, Curve
 from mien.detect.engines import open_engine
 from mien.detect.network import build_network, fitted_parts
 from mien.train.tensor_file import TensorFileError, write_arrays
-from tests.detect.tiny_model import UNITS, tiny_model, write_tiny_model
+from tests.detect.tiny_model import UNITS, tiny_model
 
 
 def _outputs(model, path, crops):
@@ -162,11 +162,3 @@ def test_a_file_without_a_record_or_with_a_broken_one_is_refused(tmp_path):
         save_file({"x": torch.zeros(1)}, path, metadata=metadata)
         with pytest.raises(TensorFileError, match=f"{name}.safetensors"):
             load_au_model(path)
-
-
-def test_the_tiny_model_is_for_the_finders_crops(tmp_path):
-    from mien.faces.align import crop_contract
-    from mien.faces.mediapipe_finder import MediaPipeFinder
-
-    path = write_tiny_model(tmp_path)
-    assert load_au_model(path).contract == crop_contract(MediaPipeFinder())

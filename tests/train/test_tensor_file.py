@@ -41,12 +41,6 @@ def test_a_pickle_is_refused_and_not_opened(tmp_path, protocol):
         read_tensors(path, kind="mien checkpoint")
 
 
-def test_a_torch_save_file_is_refused(tmp_path):
-    torch.save({"state_dict": TENSORS}, tmp_path / "x.pth")
-    with pytest.raises(TensorFileError, match="is a pickle"):
-        read_tensors(tmp_path / "x.pth", kind="mien encoder")
-
-
 def test_other_files_are_named_for_what_they_are(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"")

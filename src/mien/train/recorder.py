@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from mien.data.loader import EpochPlan
 from mien.data.progress import progress_bar
-from mien.io import WriteError, write_bytes
+from mien.io import naming_write_errors, write_bytes
 from mien.train.engine import RunSettings
 from mien.train.method import Method
 from mien.train.ranks import Ranks
@@ -93,11 +93,9 @@ class JsonLines:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
         }
-        try:
+        with naming_write_errors(Path(self._file.name)):
             self._file.write(json.dumps(finite) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise WriteError.of(Path(self._file.name), error) from error
 
     def sync(self) -> None:
         """Flush to the disk, before a checkpoint that relies on the lines."""
