@@ -17,7 +17,6 @@ from mien.detect.media import list_media
 from mien.detect.statistics import units_with_presence
 from mien.detect.table import Detections
 from mien.facs import ACTION_UNITS
-from mien.findings.boris import read_export, read_project, write_project
 from mien.findings.coding import (
     EVENT,
     TIER,
@@ -30,9 +29,17 @@ from mien.findings.coding import (
     limits_of,
     paired_names,
 )
-from mien.findings.elan import read_eaf, read_textgrid, write_eaf, write_textgrid
 from mien.findings.events import COLUMNS
 from mien.findings.study import read_rows
+from mien.findings.tool_files import (
+    read_eaf,
+    read_export,
+    read_project,
+    read_textgrid,
+    write_eaf,
+    write_project,
+    write_textgrid,
+)
 from mien.io import write_csv
 
 
