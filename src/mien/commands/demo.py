@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 from mien.commands import flags
 
@@ -31,13 +32,14 @@ def run(args: argparse.Namespace) -> int:
     contestants = ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
     labels = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
     print("Action units of 30 rendered people that the shipped model has not seen, beside what was rendered:")
-    for verb, *words in (
-        ("detect", clips / "mp4", "--out", found, "--page", *workers),
-        ("agree", table, truth, "--out", out / "agreement", "--media", clips / "mp4"),
-        ("prepare", clips.with_name("pretraining"), "--out", out / "store", *workers),
-        ("pretrain", "clp-demo", "--store", out / "store", "--out", encoder.parent, *settings),
-        ("evaluate", *labels, *contestants, "--out", out / "evaluation", *workers),
-    ):
+    commands: dict[str, list[Any]] = {
+        "detect": [clips / "mp4", "--out", found, "--page", *workers],
+        "agree": [table, truth, "--out", out / "agreement", "--media", clips / "mp4"],
+        "prepare": [clips.with_name("pretraining"), "--out", out / "store", *workers],
+        "pretrain": ["clp-demo", "--store", out / "store", "--out", encoder.parent, *settings],
+        "evaluate": [*labels, *contestants, "--out", out / "evaluation", *workers],
+    }
+    for verb, words in commands.items():
         if verb == "agree":
             _join(found, clips / "labels.parquet", table=table, truth=truth)
         if verb == "prepare":

@@ -99,5 +99,6 @@ class Bp4d:
         name = f"{stem}_AU{number:02d}.csv"
         for path in (self.intensity_folder / name, self.intensity_folder / f"AU{number:02d}" / name):
             if number in INTENSITY_ACTION_UNITS and path.is_file():
-                return read_intensities(path, least=0).reindex(frame_T).to_numpy(np.float32)
+                values_T: NDArray[np.float32] = read_intensities(path, least=0).reindex(frame_T).to_numpy()
+                return values_T
         return np.full(len(frame_T), np.nan, np.float32)
