@@ -208,16 +208,6 @@ def test_momentum_encoder_starts_equal_and_has_no_temporal_head(small_clp):
     assert not any("tcl" in name for name in state if name.startswith("momentum"))
 
 
-def test_momentum_encoder_follows_before_the_keys_are_made(small_clp, batch_for, plain_views):
-    method = small_clp(mu=0.25)
-    with torch.no_grad():
-        method.backbone.conv1.weight.add_(1.0)
-    before = method.momentum.backbone.conv1.weight.clone()
-    method.before_step()
-    expected = 0.25 * before + 0.75 * method.backbone.conv1.weight
-    torch.testing.assert_close(method.momentum.backbone.conv1.weight, expected)
-
-
 # 15, 16
 def test_gradient_reaches_backbone_and_heads_and_neither_bank_nor_momentum_encoder(
     small_clp, batch_for, plain_views
