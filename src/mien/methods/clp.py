@@ -184,13 +184,13 @@ class Clp(KeyMethod):
 
     def _halves(self, batch: ClipBatch) -> tuple[Tensor, ClipBatch]:
         """The clips for TCL and the videos for CIR: the same videos, or others (`videos_per_clip`)."""
+        every = self.settings.videos_per_clip
+        if every == 1:
+            return batch.clip_BTHWC, batch
         number_B = torch.arange(len(batch.identity_B))
-        others = number_B[number_B % self.settings.videos_per_clip > 0].to(batch.identity_B.device)
-        clip_BTHWC = batch.clip_BTHWC[:: self.settings.videos_per_clip]
-        if self.settings.videos_per_clip == 1:
-            return clip_BTHWC, batch
+        others = number_B[number_B % every > 0].to(batch.identity_B.device, non_blocking=True)
         parts = batch.clip_BTHWC, batch.far_BLHWC, batch.identity_B, batch.video_B
-        return clip_BTHWC, ClipBatch(*(part[others] for part in parts))
+        return batch.clip_BTHWC[::every], ClipBatch(*(part[others] for part in parts))
 
     @full_precision
     def _losses(self, features_ND: Tensor, pictures: _Pictures, generator: torch.Generator) -> StepOutput:
