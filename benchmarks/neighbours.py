@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.data.store import TrackStore
+from mien.evaluate.feature_content import nearest_of_others
 from mien.evaluate.features import embed_frames
-from mien.evaluate.person_independence import nearest_of_others
 from mien.evaluate.readout import centred_by_video
 from mien.train.encoder_file import load_encoder
 from mien.visualise.page_parts import png

@@ -44,11 +44,6 @@ def test_a_file_that_is_no_encoder_is_refused(disc_store, tmp_path, capsys):
     assert "No such file" in capsys.readouterr().err
 
 
-def test_a_table_of_another_kind_is_refused(disc_store, disc_encoder, tmp_path, capsys):
-    assert embed(disc_store, encoder=disc_encoder, out=tmp_path / "t.txt") == 1
-    assert "ends in .parquet or .csv" in capsys.readouterr().err
-
-
 def test_a_folder_without_anything_to_embed_is_named(disc_encoder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert embed(tmp_path / "empty", encoder=disc_encoder, out=tmp_path / "t.csv") == 1

@@ -46,13 +46,23 @@ def faces(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(faces):
+def evaluate(faces):
+    """The verb on these faces, with one encoder unless another is given."""
+
+    def run(*more, verb="evaluate", **changes):
+        given = {"dataset": "rendered", "root": faces / "main", "store": faces / "store"}
+        given |= {"encoder": faces / "a.safetensors"} | changes
+        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        return main([verb, *words, *QUICK, *map(str, more)])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def report(faces, evaluate):
     out = faces / "report"
-    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
-    arguments += ["--encoder", f"ours={faces / 'a.safetensors'}", "--untrained", "--supervised"]
-    arguments += ["--shares", "50", "100", "--out", str(out), *QUICK]
-    status = main(["evaluate", *arguments])
-    assert status == 0
+    more = ["--untrained", "--supervised", "--shares", "50", "100"]
+    assert evaluate(*more, encoder=f"ours={faces / 'a.safetensors'}", out=out) == 0
     return out
 
 
@@ -76,9 +86,6 @@ def test_the_page_needs_no_other_file_and_is_complete(report):
         "F1 by action unit",
         "Person-independence",
         "Features of ten people",
-    ):
-        assert words in html
-    for words in (
         "Where ours looks",
         "nearest frames of other people",
         "With fewer labelled people",
@@ -91,21 +98,8 @@ def test_the_page_needs_no_other_file_and_is_complete(report):
 def test_the_texts_hold_the_same_tables(report):
     assert "## F1 by action unit" in (report / "report.md").read_text()
     assert r"\begin{tabular}" in (report / "tables.tex").read_text()
-    assert (
-        (report / "scores.csv")
-        .read_text()
-        .startswith("system,mode,share_of_labels,output,score,value,low,high")
-    )
-
-
-def test_compare_recomputes_the_scores_from_the_predictions(report, capsys):
-    names = ("ours.frozen.100", "untrained.frozen.100")
-    files = [str(report / "predictions" / f"{name}.parquet") for name in names]
-    assert main(["compare", *files, "--out", str(report / "again")]) == 0
-    printed = capsys.readouterr().out
-    assert "untrained (frozen) → ours (frozen)" in printed
-    first, again = ((folder / "scores.csv").read_text().splitlines() for folder in (report, report / "again"))
-    assert set(again) <= set(first)
+    columns = "system,mode,share_of_labels,output,score,value,low,high"
+    assert (report / "scores.csv").read_text().startswith(columns)
 
 
 def _tables_of(markdown):
@@ -127,7 +121,7 @@ def _tables_of(markdown):
 
 def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(report, capsys):
     assert main(["compare", str(report / "predictions"), "--out", str(report / "every")]) == 0
-    capsys.readouterr()
+    assert "untrained (frozen) → " in capsys.readouterr().out
     said, again = (_tables_of((folder / "report.md").read_text()) for folder in (report, report / "every"))
     from_predictions = {key: cell for key, cell in said.items() if not key[0].startswith("Person-indep")}
     shared = {key for key in from_predictions if key in again}
@@ -139,28 +133,13 @@ def test_compare_prints_every_number_of_the_report_again_to_the_last_digit(repor
     assert "Mean F1 by trained part of the encoder, %" in titles
     assert any(table.startswith("Differences") for table in titles)
     assert len(shared) > 300
+    first, again = ((folder / "scores.csv").read_text().splitlines() for folder in (report, report / "every"))
+    assert sorted(again) == sorted(first)
 
 
-def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatch):
-    arguments = [
-        "evaluate",
-        "--dataset",
-        "rendered",
-        "--root",
-        str(faces / "main"),
-        "--store",
-        str(faces / "store"),
-    ]
-    arguments += [
-        "--encoder",
-        str(faces / "a.safetensors"),
-        "--out",
-        str(faces / "r2"),
-        "--modes",
-        "frozen",
-        *QUICK,
-    ]
-    assert main(arguments) == 0
+def test_a_second_run_finds_the_faces_prepared(faces, report, evaluate, capsys, monkeypatch):
+    arguments = ("--modes", "frozen", "--out", faces / "r2")
+    assert evaluate(*arguments) == 0
     printed = capsys.readouterr().out
     assert "00001: " not in printed
     assert "kept from" not in printed
@@ -168,28 +147,19 @@ def test_a_second_run_finds_the_faces_prepared(faces, report, capsys, monkeypatc
     monkeypatch.setattr(
         evaluation, "read_predictions", lambda path: read.append(path) or read_predictions(path)
     )
-    assert main(arguments) == 0
+    assert evaluate(*arguments) == 0
     assert "a (frozen): " in (again := capsys.readouterr().out)
     assert "kept from an earlier run" in again
     assert sorted(read) == sorted((faces / "r2" / "predictions").iterdir())  # each once
-    assert main([*arguments, "--set", "seed=1"]) == 1
+    assert evaluate(*arguments, "--set", "seed=1") == 1
     assert "settings.seed: 0 there, 1 now" in capsys.readouterr().err
     assert "not run: affine+stats, stats" in (faces / "r2" / "report.html").read_text()
 
 
-def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, capsys):
+def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, evaluate, capsys):
     contract = dataclasses.replace(crop_contract_of_finder(), margin=0.3)
     other = _save(faces / "b.safetensors", contract)
-    arguments = [
-        "evaluate",
-        "--dataset",
-        "rendered",
-        "--root",
-        str(faces / "main"),
-        "--store",
-        str(faces / "store"),
-    ]
-    assert main([*arguments, "--encoder", str(other), "--out", str(faces / "r3"), *QUICK]) == 1
+    assert evaluate(encoder=other, out=faces / "r3") == 1
     assert "margin: 0.3" in capsys.readouterr().err
     assert not (faces / "r3").exists()
 
@@ -197,32 +167,26 @@ def test_faces_cropped_otherwise_are_refused_before_any_work(faces, report, caps
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--dataset": "rendred"}, "unknown data set 'rendred'; did you mean 'rendered'"),
-        ({"--root": "nowhere"}, "labels.parquet: no such file"),
-        ({"--encoder": "none.safetensors"}, "none.safetensors"),
-        ({"--protocol": "bp4d-3fold"}, "has no part for"),
-        ({"--occurs-at": "2"}, "--occurs-at is for the data set `table`"),
-        ({"--set": "epoch=3"}, "unknown key 'epoch'"),
-        ({"--shares": "0"}, "--shares 0: above 0 and at most 100 percent"),
+        ({"dataset": "rendred"}, "unknown data set 'rendred'; did you mean 'rendered'"),
+        ({"root": "nowhere"}, "labels.parquet: no such file"),
+        ({"encoder": "none.safetensors"}, "none.safetensors"),
+        ({"protocol": "bp4d-3fold"}, "has no part for"),
+        ({"occurs-at": "2"}, "--occurs-at is for the data set `table`"),
+        ({"set": "epoch=3"}, "unknown key 'epoch'"),
+        ({"shares": "0"}, "--shares 0: above 0 and at most 100 percent"),
     ],
 )
-def test_a_wrong_argument_says_what_was_expected(faces, report, capsys, changes, message):
-    arguments = {
-        "--dataset": "rendered",
-        "--root": str(faces / "main"),
-        "--store": str(faces / "store"),
-        "--encoder": str(faces / "a.safetensors"),
-        "--out": str(faces / "r4"),
-    } | changes
-    assert main(["evaluate", *(word for pair in arguments.items() for word in pair), "--workers", "0"]) == 1
+def test_a_wrong_argument_says_what_was_expected(report, evaluate, capsys, changes, message):
+    assert evaluate(**{"out": report.parent / "r4"} | changes) == 1
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "fit"])
-def test_a_protocol_that_does_not_fit_is_refused_before_any_face_is_looked_for(faces, tmp_path, capsys, verb):
-    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(tmp_path / "store")]
-    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "x.safetensors")]
-    assert main([verb, *arguments, "--protocol", "bp4d-3fold"]) == 1
+def test_a_protocol_that_does_not_fit_is_refused_before_any_face_is_looked_for(
+    evaluate, tmp_path, capsys, verb
+):
+    changes = {"store": tmp_path / "store", "out": tmp_path / "x.safetensors", "protocol": "bp4d-3fold"}
+    assert evaluate(verb=verb, **changes) == 1
     assert "has no part for" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
 
@@ -232,95 +196,36 @@ def test_other_files_are_not_compared(tmp_path, capsys):
     assert "no .parquet file there" in capsys.readouterr().err
 
 
-def _public_resnet18():
-    """A state dict in the layout of torchvision's and timm's resnet18, written down from its description."""
-    generator = torch.Generator().manual_seed(3)
-
-    def convolution(out, into, side):
-        return torch.randn(out, into, side, side, generator=generator) * (2 / (out * side**2)) ** 0.5
-
-    def norm(name, width):
-        zero, one = torch.zeros(width), torch.ones(width)
-        numbers = {"weight": one, "bias": zero, "running_mean": zero, "running_var": one}
-        return {f"{name}.{key}": value.clone() for key, value in numbers.items()} | {
-            f"{name}.num_batches_tracked": torch.tensor(7)
-        }
-
-    state = {"conv1.weight": convolution(64, 3, 7)} | norm("bn1", 64)
-    before = 64
-    for stage, width in enumerate((64, 128, 256, 512), start=1):
-        for block in (0, 1):
-            name = f"layer{stage}.{block}"
-            state[f"{name}.conv1.weight"] = convolution(width, before, 3)
-            state[f"{name}.conv2.weight"] = convolution(width, width, 3)
-            state |= norm(f"{name}.bn1", width) | norm(f"{name}.bn2", width)
-            if before != width:
-                state[f"{name}.downsample.0.weight"] = convolution(width, before, 1)
-                state |= norm(f"{name}.downsample.1", width)
-            before = width
-    return state | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+@pytest.fixture(scope="module")
+def public(tmp_path_factory):
+    """A file in the layout of torchvision's and timm's resnet18, with its weights."""
+    torch.manual_seed(3)
+    state = build_backbone("resnet18").state_dict()
+    path = tmp_path_factory.mktemp("public") / "resnet18-public.pth"
+    torch.save(state | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, path)
+    return path, state
 
 
-def test_public_weights_are_where_supervised_training_begins(faces, report, tmp_path):
-    weights = _public_resnet18()
-    torch.save(weights, tmp_path / "resnet18-public.pth")
-    out = tmp_path / "report"
-    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
-    arguments += ["--encoder", str(faces / "a.safetensors"), "--modes", "frozen", "--out", str(out)]
-    arguments += ["--imagenet", str(tmp_path / "resnet18-public.pth"), "--supervised-backbone", "resnet18"]
+def test_public_weights_are_where_supervised_training_begins(faces, report, evaluate, public, tmp_path):
+    weights, state = public
+    arguments = ["--modes", "frozen", "--imagenet", weights, "--supervised-backbone", "resnet18"]
     still = ["--set", "trunk_learning_rate=0", "--set", "batch_size=16"]
-    assert main(["evaluate", *arguments, *QUICK, *still]) == 0
-    found = read_predictions(out / "predictions" / "supervised.resnet18,.ImageNet.start.all.100.parquet")
-    assert (
-        found.about.encoder_sha256
-        == hashlib.sha256((tmp_path / "resnet18-public.pth").read_bytes()).hexdigest()
-    )
+    assert evaluate(*arguments, *still, out=tmp_path / "r") == 0
+    found = read_predictions(tmp_path / "r/predictions/supervised.resnet18,.ImageNet.start.all.100.parquet")
+    assert found.about.encoder_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert found.about.settings["inputs"]["backbone"] == "resnet18"
     assert "width" not in found.about.settings["inputs"]
-    assert "supervised resnet18, ImageNet start (fine-tuned)" in (out / "report.md").read_text()
-
-
-def test_the_trunk_of_public_weights_is_theirs_number_for_number(faces, tmp_path):
-    torch.save(_public_resnet18(), tmp_path / "w.pth")
+    assert "supervised resnet18, ImageNet start (fine-tuned)" in (tmp_path / "r/report.md").read_text()
     like = dataclasses.replace(load_encoder(faces / "a.safetensors"), backbone_settings={})
-    start = newly_initialised(like, name="x", modes=(TrunkMode.ALL,), weights=tmp_path / "w.pth")
+    start = newly_initialised(like, name="x", modes=(TrunkMode.ALL,), weights=weights)
     trunk = start.encoder.backbone.state_dict()
-    kept = {name: value for name, value in _public_resnet18().items() if not name.startswith("fc.")}
-    assert set(trunk) == set(kept)
-    assert all(torch.equal(trunk[name], value) for name, value in kept.items())
+    assert set(trunk) == set(state)
+    assert all(torch.equal(trunk[name], value) for name, value in state.items())
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (
-            lambda state: state.pop("layer3.0.downsample.1.bias"),
-            "1 weights are missing, 'layer3.0.downsample.1.b",
-        ),
-        (
-            lambda state: state.update({"layer1.0.conv3.weight": torch.zeros(1)}),
-            "'layer1.0.conv3.weight'; did",
-        ),
-        (lambda state: state.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}), r"has shape (64, 1, 7, 7)"),
-    ],
-)
-def test_public_weights_that_do_not_fit_are_refused_before_any_work(faces, capsys, tmp_path, spoil, message):
-    state = _public_resnet18()
-    spoil(state)
-    torch.save(state, tmp_path / "odd.pth")
-    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
-    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
-    arguments += ["--imagenet", str(tmp_path / "odd.pth"), "--supervised-backbone", "resnet18"]
-    assert main(["evaluate", *arguments]) == 1
+def test_public_weights_of_another_width_are_refused_before_any_work(evaluate, public, capsys, tmp_path):
+    assert evaluate("--imagenet", public[0], out=tmp_path / "r") == 1
     said = capsys.readouterr()
-    assert f"{tmp_path / 'odd.pth'}: " in said.err
-    assert message in said.err
+    assert f"{public[0]}: " in said.err
+    assert "this backbone's is (4, 3, 7, 7)" in said.err
     assert "coded frames" not in said.out
-
-
-def test_supervised_weights_of_another_width_are_refused(faces, report, capsys, tmp_path):
-    torch.save(_public_resnet18(), tmp_path / "w.pth")
-    arguments = ["--dataset", "rendered", "--root", str(faces / "main"), "--store", str(faces / "store")]
-    arguments += ["--encoder", str(faces / "a.safetensors"), "--out", str(tmp_path / "r"), *QUICK]
-    assert main(["evaluate", *arguments, "--imagenet", str(tmp_path / "w.pth")]) == 1
-    assert "this backbone's is (4, 3, 7, 7)" in capsys.readouterr().err

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from mien.evaluate.feature_content import activation_maps, region_map
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.probe import class_weights
-from mien.evaluate.report_pictures import activation_maps, region_map
 
 
 @pytest.fixture

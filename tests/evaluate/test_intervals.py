@@ -25,17 +25,6 @@ def _people(num_subjects=20, rows=30, *, skill=0.7, seed=0, num_aus=2):
     return subject_N, labels_NA, np.where(right_NA, labels_NA, 1 - labels_NA)
 
 
-def test_the_value_is_f1_of_all_frames_and_lies_inside():
-    subject_N, labels_NA, predicted_NA = _people()
-    each, mean = f1_intervals(
-        counts_by_subject(labels_NA, predicted_NA, subject_N),
-        np.zeros(20),
-        subject_weights(np.zeros(20), seed=0),
-    )
-    np.testing.assert_allclose([interval.value for interval in each], f1_per_column(labels_NA, predicted_NA))
-    assert mean.low < mean.value < mean.high
-
-
 def test_a_resample_is_the_f1_of_those_people_repeated():
     subject_N, labels_NA, predicted_NA = _people(4)
     counts_SA4 = counts_by_subject(labels_NA, predicted_NA, subject_N)

@@ -96,8 +96,7 @@ def _encode(path, *, codec, first=0):
 def test_labels_in_seconds_are_joined_on_the_file_s_own_clock(tmp_path):
     _encode(tmp_path / "late.mkv", codec="libx264", first=25)  # starts at 1.000 s
     frames = _labelled(["late.mkv"] * 2, [BY_TIME] * 2, [1.2, 1.8], ["ann"] * 2)
-    prepare_labelled(frames, tmp_path, tmp_path / "store", BESIDE, workers=0)
-    found = match_faces(frames, tmp_path, TrackStore.open(tmp_path / "store"))
+    found = _matched(tmp_path, frames, tmp_path / "store")
     assert found.frames.frame_N.tolist() == [5, 20]
     assert np.allclose(_brightness(found, [0, 1]), [8 * 5 + 10, 8 * 20 + 10], atol=4)
 
@@ -128,14 +127,18 @@ def test_labels_of_frames_behind_lost_ones_are_joined_to_their_own_picture(tmp_p
     assert np.allclose(_brightness(found, [0, 1]), [8 * 3 + 10, 8 * 20 + 10], atol=4)
 
 
+def _matched(root, frames, store):
+    prepare_labelled(frames, root, store, BESIDE, workers=0)
+    return match_faces(frames, root, TrackStore.open(store))
+
+
 def _brightness(labelled_faces, rows):
     return labelled_faces.faces.read(np.array(rows), size_px=64).mean(axis=(1, 2, 3))
 
 
 def test_each_picture_is_found_again_by_its_label(sequence, tmp_path):
     root, frames, order = sequence
-    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
-    found = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    found = _matched(root, frames, tmp_path / "store")
     assert found.frames.path_N.tolist() == frames.path_N.tolist()
     np.testing.assert_allclose(_brightness(found, range(6)), [20 * k + 20 for k in order], atol=2)
     assert found.num_without_face == 0
@@ -155,8 +158,7 @@ def test_frames_known_by_time_get_their_number(video, tmp_path):
     by_time = dataclasses.replace(
         frames, frame_N=np.full(3, BY_TIME), seconds_N=np.array([2 / 30, 3 / 30 + 0.001, 9 / 30])
     )
-    prepare_labelled(by_time, root, tmp_path / "store", BESIDE, workers=0)
-    found = match_faces(by_time, root, TrackStore.open(tmp_path / "store"))
+    found = _matched(root, by_time, tmp_path / "store")
     assert found.frames.frame_N.tolist() == [2, 3, 9]
     np.testing.assert_allclose(_brightness(found, range(3)), [60, 80, 200], atol=6)
 
@@ -255,8 +257,7 @@ def test_folders_with_a_dot_in_their_name_keep_their_own_pictures(tmp_path):
         _landmarks(folder, [0])
     paths = [f"{name}/1.png".lstrip("/") for name in names]
     frames = _labelled(paths, [PICTURE] * 6, [np.nan] * 6, paths)
-    prepare_labelled(frames, tmp_path / "set", tmp_path / "store", BESIDE, workers=0)
-    found = match_faces(frames, tmp_path / "set", TrackStore.open(tmp_path / "store"))
+    found = _matched(tmp_path / "set", frames, tmp_path / "store")
     np.testing.assert_allclose(_brightness(found, range(6)), [40 * k + 20 for k in range(6)], atol=2)
 
 
@@ -286,11 +287,6 @@ def test_two_spellings_of_one_path_are_refused(tmp_path):
     frames = _labelled(["a.mp4", "./a.mp4"], [0, 1], [np.nan] * 2, ["ann", "ann"])
     with pytest.raises(DatasetError, match=r"'\./a.mp4' and 'a.mp4' would both be called 'a.mp4'"):
         jobs_of(frames, tmp_path)
-
-
-def _matched(root, frames, store):
-    prepare_labelled(frames, root, store, BESIDE, workers=0)
-    return match_faces(frames, root, TrackStore.open(store))
 
 
 def test_frames_that_the_video_does_not_have_are_counted_apart(video, tmp_path):
@@ -395,8 +391,7 @@ def test_one_video_under_two_names_is_noticed(video, tmp_path):
         [np.nan] * 5,
         ["ann"] * 3 + ["bob"] * 2,
     )
-    prepare_labelled(both, root, tmp_path / "store", BESIDE, workers=0)
-    data = match_faces(both, root, TrackStore.open(tmp_path / "store"))
+    data = _matched(root, both, tmp_path / "store")
     assert same_pictures(data).tolist() == [[1, 3], [2, 4]]
     named = "videos/a.mp4, frame 3 (ann) and videos/copy.mp4, frame 3 (bob)"
     assert named in warning_of_same_pictures(data)
@@ -406,8 +401,7 @@ def test_a_still_of_one_person_is_no_alarm(sequence, tmp_path):
     root, frames, _ = sequence
     for picture in (root / "F001/T1").glob("*.png"):
         picture.write_bytes((root / "F001/T1/10.png").read_bytes())
-    prepare_labelled(frames, root, tmp_path / "store", BESIDE, workers=0)
-    data = match_faces(frames, root, TrackStore.open(tmp_path / "store"))
+    data = _matched(root, frames, tmp_path / "store")
     assert warning_of_same_pictures(data) == ""
 
 

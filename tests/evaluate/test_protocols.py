@@ -39,11 +39,6 @@ def test_the_fields_lists_are_whole(name, sizes, total):
     assert len({subject for subjects in protocol.parts.values() for subject in subjects}) == total
 
 
-def test_bp4d_holds_all_women_and_men():
-    subjects = {subject for part in load_protocol("bp4d-3fold").parts.values() for subject in part}
-    assert subjects == {f"F{k:03d}" for k in range(1, 24)} | {f"M{k:03d}" for k in range(1, 19)}
-
-
 @pytest.mark.parametrize("name", ["bp4d-3fold", "disfa-3fold"])
 def test_every_subject_is_tested_once_by_models_that_never_saw_it(name):
     protocol = load_protocol(name)
@@ -59,11 +54,6 @@ def test_every_subject_is_tested_once_by_models_that_never_saw_it(name):
 def test_a_subject_in_two_parts_is_refused():
     with pytest.raises(ProtocolError, match="'bob' would be on both sides"):
         Protocol("x", "", {"p1": ("ann", "bob"), "p2": ("bob",)}, ("p1",))
-
-
-def test_a_subject_twice_in_one_part_is_refused():
-    with pytest.raises(ProtocolError, match="ann"):
-        Protocol("x", "", {"p1": ("ann", "ann"), "p2": ("bob",)}, ("p1",))
 
 
 def test_a_set_whose_own_split_leaks_is_refused():

@@ -133,22 +133,12 @@ def test_features_that_hold_the_labels_read_out_perfectly():
     assert result.means["identity_chance"] == pytest.approx(1 / 6)
 
 
-def test_noise_reads_out_at_chance():
-    result = scores(RNG.normal(size=(240, 8)))
-    assert abs(result.means["auc"] - 0.5) < 0.12
-
-
 def test_what_is_constant_in_a_video_is_gone_once_centred():
     of_video = RNG.normal(size=(12, 3))[np.repeat(np.arange(12), 20)]
     np.testing.assert_allclose(centred_by_video(of_video, VIDEO_N), 0.0, atol=1e-12)
     plain, moved = OCCURRENCE_NA + 50 * of_video[:, :2], OCCURRENCE_NA
     expected = centred_by_video(moved, VIDEO_N)
     np.testing.assert_allclose(centred_by_video(plain, VIDEO_N), expected, atol=1e-9)
-
-
-def test_features_that_hold_the_person_name_it_from_other_videos():
-    of_subject = np.eye(6)[SUBJECT_N.astype(int)]
-    assert scores(of_subject + 0.01 * RNG.normal(size=(240, 6))).means["identity_accuracy"] == 1.0
 
 
 def test_a_rare_action_unit_is_predicted_as_readily_as_a_common_one():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mien.backbones import build_backbone
-from mien.visualise.evaluation_figures import overlay
+from mien.visualise.charts import overlay
 
 
 def test_a_cold_map_leaves_the_face_and_a_warm_corner_changes_that_corner():

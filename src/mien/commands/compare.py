@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         report.write(args.out)
     tables = [as_markdown(table) for table in report.tables]
-    print("\n".join([*tables, *report.sentences, report.best, *report.lines]))
+    print("\n".join([*tables, report.best, *report.lines]))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,17 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Test every system and write the report."""
     from mien.config import build, override
-    from mien.evaluate.evaluation import (
-        Evaluation,
-        embed_systems,
-        people_in_features,
-        results_of,
-        trials_of,
-    )
+    from mien.evaluate.evaluation import Evaluation, embed_systems, results_of, trials_of
+    from mien.evaluate.feature_content import people_in_features, report_pictures
     from mien.evaluate.labelled_faces import warning_of_same_pictures
     from mien.evaluate.predictions import in_order
     from mien.evaluate.probe import ProbeSettings
-    from mien.evaluate.report_pictures import report_pictures
     from mien.visualise.evaluation_report import Report
 
     if not all(0 < percent <= 100 for percent in args.shares):
@@ -104,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     features = embed_systems(evaluation, systems, say=say)
     results = list(results_of(evaluation, trials, features, say=say))
     tested = {str(subject) for fold in folds for subject in data.frames.subject_N[fold.test]}
-    alarms = [*_known_people(systems, tested), warning_of_same_pictures(data)]
-    alarms = [line for line in (*alarms, *map(_short_pretraining, systems)) if line]
+    alarms = [line for system in systems for line in _doubts(system, tested)]
+    alarms += filter(None, [warning_of_same_pictures(data)])
     for line in alarms:
         say(f"warning: {line}")
     report = Report(
@@ -158,22 +153,17 @@ def _systems(args: argparse.Namespace) -> list[System]:
     return found
 
 
-def _known_people(systems: list[System], tested: set[str]) -> list[str]:
-    """A warning for each encoder that was pretrained on people it is tested on."""
+def _doubts(system: System, tested: set[str]) -> Iterator[str]:
+    """Warnings where an encoder was pretrained on people it is tested on, or on few clips."""
     from mien.train.encoder_file import warning_of_people
 
-    words = {one.name: warning_of_people(one.encoder.training, tested) for one in systems}
-    return [f"{name}: {line}" for name, line in words.items() if line]
-
-
-def _short_pretraining(system: System) -> str:
-    """A warning where the encoder's file says that it saw few clips in pretraining."""
     training = system.encoder.training
+    if known := warning_of_people(training, tested):
+        yield f"{system.name}: {known}"
     steps = training.get("steps_done", 0)
     clips = steps * training.get("settings", {}).get("data", {}).get("clips_per_step", 0)
-    if not 0 < clips < FEW_CLIPS:
-        return ""
-    return (
-        f"{system.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
-        "too few to judge a method; expect scores like those of an untrained network"
-    )
+    if 0 < clips < FEW_CLIPS:
+        yield (
+            f"{system.name}: pretrained on {clips:,} clips in {steps:,} steps: enough to show that it runs, "
+            "too few to judge a method; expect scores like those of an untrained network"
+        )

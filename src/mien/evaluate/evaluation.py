@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ from mien.config import require_same, to_dict
 from mien.datasets.base import LabelledFrames
 from mien.evaluate.features import cached_features
 from mien.evaluate.labelled_faces import LabelledFaces
-from mien.evaluate.person_independence import person_independence, sample_of
 from mien.evaluate.predictions import (
     About,
     Predictions,
@@ -43,8 +43,6 @@ from mien.evaluate.probe import (
 from mien.evaluate.protocols import Fold, Protocol, frame_list_digest, share_of_subjects, subject_folds
 from mien.evaluate.readout import fit_intensity
 from mien.train.encoder_file import Encoder, load_encoder
-
-_BRIGHTNESS_PX = 32
 
 Rows = NDArray[np.int64]
 Features = dict[str, NDArray[np.float32]]
@@ -191,12 +189,12 @@ class Evaluation:
 
     def _tuned_probe(self, trial: Trial) -> FitPredict:
         """A head fitted on pictures together with the parts of the encoder that the mode names."""
-        encoder, faces, mode = trial.system.encoder, self.data.faces, trial.mode
-        how = {"settings": self.settings, "mode": mode, "workers": self.workers}
+        encoder, faces, workers = trial.system.encoder, self.data.faces, self.workers
+        fit = partial(fit_tuned, encoder.backbone, encoder.inputs, faces, mode=trial.mode, workers=workers)
 
         def fit_predict(targets: Targets, train: Rows, test: Rows) -> NDArray[np.float32]:
-            model = fit_tuned(encoder.backbone, encoder.inputs, faces, targets, train, **how)
-            return predict_tuned(model, faces, targets, test, workers=self.workers)
+            model = fit(targets, train, settings=self.settings)
+            return predict_tuned(model, faces, targets, test, workers=workers)
 
         return fit_predict
 
@@ -307,22 +305,3 @@ def results_of(
         interval = f"{100 * mean.value:.1f} % ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
         say(f"{result.label}: mean {name} {interval} {when}")
         yield result
-
-
-def people_in_features(
-    data: LabelledFaces, features: Features, results: Sequence[Predictions]
-) -> dict[str, dict[str, float]]:
-    """`person_independence` of every system whose frozen features were probed for action units."""
-    rows = sample_of(data.frames)
-    frames, pictures = data.frames.rows(rows), data.faces.read(rows, size_px=_BRIGHTNESS_PX)
-    return {
-        result.about.system: person_independence(
-            features[result.about.system][rows],
-            frames,
-            pose_N3=data.pose_N3[rows],
-            brightness_N=pictures.mean(axis=(1, 2, 3)),
-            action_unit_auc=result.average("roc_auc"),
-        )
-        for result in results
-        if result.about.mode == "frozen" and result.about.share_of_labels == 1 and result.action_units
-    }

@@ -66,12 +66,12 @@ class About:
     def label(self) -> str:
         """System, mode, and the share of labels where it is not all."""
         share = "" if self.share_of_labels == 1 else f", {100 * self.share_of_labels:g} % of labels"
-        return f"{self.system} ({mode_name(self.mode)}{share})"
+        return f"{self.system} ({self.mode_name}{share})"
 
-
-def mode_name(mode: str) -> str:
-    """As the tables show it."""
-    return "fine-tuned" if mode == "all" else mode
+    @property
+    def mode_name(self) -> str:
+        """The mode as the tables show it."""
+        return "fine-tuned" if self.mode == "all" else self.mode
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ class OutOfFold:
             lambda *rows: f1_of_counts(confusion_counts(*rows)), labels_NA, self.score_NA > self.middle_NA
         )
 
-    def _mean_of_folds(self, score: Callable[..., Floats], labels_NA: Floats, found_NA: Floats) -> Floats:
+    def _mean_of_folds(
+        self, score: Callable[..., Floats], labels_NA: Floats, found_NA: NDArray[Any]
+    ) -> Floats:
         folds = [self.fold_N == fold for fold in np.unique(self.fold_N)]
         scores_FA = [score(labels_NA[rows], found_NA[rows]) for rows in folds]
         return np.array([mean_defined(score_F) for score_F in zip(*scores_FA, strict=True)])

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from mien.evaluate.metrics import Interval, PairedTest
-from mien.evaluate.predictions import Comparison, Predictions, mode_name
+from mien.evaluate.predictions import Comparison, Predictions
 
 MEASURED, PUBLISHED, FLOOR = "measured", "published", "floor"
 
@@ -77,16 +77,16 @@ def f1_table(results: Sequence[Predictions]) -> Table:
 def modes_table(results: Sequence[Predictions]) -> Table:
     """One row per system, one column per mode: the mean score where parts of the encoder are fitted too."""
     whole = [result for result in results if result.about.share_of_labels == 1]
-    modes = dict.fromkeys(result.about.mode for result in whole)
+    modes = dict.fromkeys(result.about.mode_name for result in whole)
     by_system: dict[str, dict[str, Cell]] = {}
     for result in whole:
         mean, hint = result.mean_score, f"ROC-AUC {_percent(result.average('roc_auc'))}"
         cell = Cell(f"{_percent(mean.value)} ({_bounds(mean)})", hint)
-        by_system.setdefault(result.about.system, {})[result.about.mode] = cell
+        by_system.setdefault(result.about.system, {})[result.about.mode_name] = cell
     return Table(
         "modes",
         "Mean F1 by trained part of the encoder, %",
-        list(map(mode_name, modes)),
+        list(modes),
         [Row(name, MEASURED, [of.get(mode, Cell("")) for mode in modes]) for name, of in by_system.items()],
         "frozen: nothing, the usual linear protocol. stats: the running statistics of batch-norm. "
         "affine+stats: these and its affine parameters, the literal reading of the paper. fine-tuned: all.",

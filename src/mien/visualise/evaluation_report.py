@@ -16,11 +16,11 @@ from mien.evaluate import tables
 from mien.evaluate.metrics import Interval
 from mien.evaluate.predictions import MEAN, Comparison, Predictions, compare, confusion_of, scores_table
 from mien.io import write_bytes
-from mien.visualise import evaluation_figures as figures
+from mien.visualise import charts
 from mien.visualise.page_parts import picture_url, template
 
 if TYPE_CHECKING:
-    from mien.evaluate.report_pictures import ReportPictures
+    from mien.evaluate.feature_content import ReportPictures
 
 _RENDERED = (
     "These faces are rendered from a face model, with known action units. The figures compare encoders; they "
@@ -47,8 +47,8 @@ class Bar(NamedTuple):
 class Report:
     """Results in order (see `in_order`), and what they lack; the properties are the report's content.
 
-    persons: see `mien.evaluate.person_independence`, by system. given_comparisons: None for the first system
-    of each mode with the others. alarms: what makes the figures doubtful; shown first.
+    persons: of `people_in_features`. given_comparisons: None for the first system of each mode with the
+    others. alarms: what makes the figures doubtful; shown first.
     """
 
     results: Sequence[Predictions]
@@ -151,8 +151,13 @@ class Report:
         """Sentences that qualify the best system: its lead, the floor, and how well persons are named."""
         best, lines = self._by_score[0], []
         if self.lead:
-            ends = "more than chance explains" if self.lead.mean.p_value < 0.05 else "which may be chance"
-            lines.append(f"It leads the next, {self.lead.a}, by {_gain(self.lead)}: {ends}.")
+            gain, p_value = self.lead.mean.difference, self.lead.mean.p_value
+            ends = "more than chance explains" if p_value < 0.05 else "which may be chance"
+            p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"  # as exact as the number of swaps
+            lines.append(
+                f"It leads the next, {self.lead.a}, by {100 * gain.value:+.1f} points "
+                f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {p}): {ends}."
+            )
         if best.action_units:
             floor = best.average("always_on")
             above = 100 * (best.mean_score.value - floor)
@@ -175,26 +180,14 @@ class Report:
         return lines
 
     @property
-    def sentences(self) -> list[str]:
-        """One per system and per comparison."""
-        found = []
-        for one in self.headline:
-            auc = f"; ROC-AUC {100 * one.average('roc_auc'):.1f} %" if one.action_units else ""
-            found.append(f"{one.label}: {self.score_name} {_interval(one.mean_score)}{auc}.")
-        for pair in self.comparisons:
-            sure = "" if pair.mean.p_value < 0.05 else " (may be chance)"
-            found.append(f"{pair.b} against {pair.a}: {_gain(pair)}{sure}.")
-        return found
-
-    @property
     def ranking(self) -> list[Bar]:
         """The headline results and the paper's two reference rows, best first."""
-        styles = figures.styles_of(self.results)
+        styles = charts.styles_of(self.results)
         bars = []
         for one in self.headline:
             mean = one.mean_score
-            percent = (100 * value for value in (mean.value, mean.low, mean.high))
-            bars.append(Bar(one.label, _interval(mean), *percent, styles[one.about.system]))
+            value, low, high = 100 * mean.value, 100 * mean.low, 100 * mean.high
+            bars.append(Bar(one.label, _interval(mean), value, low, high, styles[one.about.system]))
         for row in tables.paper_rows(self.title):
             if row.method in _PUBLISHED_ABOVE:
                 label, text = f"{row.method}, as published", f"{row.average:.1f} %"
@@ -223,16 +216,13 @@ class Report:
     @property
     def facts(self) -> dict[str, str]:
         """What was tested, and how."""
-        first, about = self.results[0], self.results[0].about
+        about = self.results[0].about
         encoders = {
             f"encoder {one.about.system}": f"{one.about.encoder} {one.about.encoder_sha256[:16]}"
             for one in self.results
         }
-        num_people = len(set(first.subject_N.tolist()))
         return {
-            "frames tested": f"{len(first.path_N):,} of {num_people} people",
             "protocol": f"{about.protocol}, hash {about.protocol_digest} ({about.protocol_source})",
-            "frame list": f"hash {about.frames_digest}",
             "crop contract": about.contract_digest,
             **encoders,
             "settings": ", ".join(f"{key} {value}" for key, value in about.settings.items() if key != "mode"),
@@ -258,45 +248,36 @@ class Report:
 
     def _figures(self) -> dict[str, Any]:
         """What the template shows besides: figures and faces, empty where they do not apply."""
-        styles = figures.styles_of(self.results)
+        styles = charts.styles_of(self.results)
         has_units = bool(self.results[0].action_units)
-        share_figure, share_key = figures.f1_against_share(self.results, styles) if has_units else ("", ())
+        share_figure, share_key = charts.f1_against_share(self.results, styles) if has_units else ("", ())
         highest = [bar.high for bar in self.ranking if math.isfinite(bar.high)]
         return {
             "axis_end": min(100, max(25, 25 * math.ceil(max(highest, default=100.0) / 25))),
             "floor": 100 * self.headline[0].average("always_on") if has_units else None,
             "first_tables": _ABOVE_FIGURES,
-            "identity_figure": figures.identity_plane(self.persons, styles),
+            "identity_figure": charts.identity_plane(self.persons, styles),
             "identity_key": [(styles[name], name) for name in self.persons],
             "confusions": [
-                (one.label, figures.confusion(confusion_of(one), one.outputs))
+                (one.label, charts.confusion(confusion_of(one), one.outputs))
                 for one in self.results
                 if not has_units and one.about.share_of_labels == 1
             ],
             "share_figure": share_figure,
             "share_key": share_key,
-            "feature_map": figures.feature_map,
+            "feature_map": charts.feature_map,
             "picture_url": picture_url,
-            "overlay": figures.overlay,
+            "overlay": charts.overlay,
         }
 
     def _markdown(self) -> str:
         lines = [f"# {self.title}", "", *([f"**{self.warning}**", ""] if self.warning else [])]
         lines += [f"**Warning: {line}**\n" for line in self.alarms]
         lines += [self.scope, "", f"**{self.best}** {' '.join(self.lines)}", ""]
-        lines += [f"- {line}" for line in self.sentences]
-        lines += ["", *(tables.as_markdown(table) for table in self.tables), "## What was tested", ""]
+        lines += [*(tables.as_markdown(table) for table in self.tables), "## What was tested", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
         lines += [f"- {line}" for line in (*self.counts, *self.notes)]
         return "\n".join(lines) + "\n"
-
-
-def _gain(comparison: Comparison) -> str:
-    """The difference with its interval and p, not more exact than the number of swaps allows."""
-    gain, p_value = comparison.mean.difference, comparison.mean.p_value
-    p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-    points = f"{100 * gain.value:+.1f} points of {comparison.score}"
-    return f"{points} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}; {p})"
 
 
 def _interval(interval: Interval) -> str:
