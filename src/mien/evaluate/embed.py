@@ -23,8 +23,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mien.data.jobs import FrameProgress
-from mien.data.progress import FileProgress
 from mien.data.sources import (
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -206,7 +204,7 @@ def embed_sources(
     made_from = _made_from(encoder, stores, [*pictures, *videos], batch_size)
     with (
         feature_table(out, feature_dim=encoder.feature_dim, made_from=made_from) as table,
-        FileProgress() as bar,
+        tqdm(unit=" faces", initial=table.num_rows, mininterval=0.3 if sys.stderr.isatty() else 30) as bar,
     ):
         num_rows_done = table.resumed.pop("num_rows_of_next", 0)
         account = EmbedAccount(**table.resumed)
@@ -216,7 +214,6 @@ def embed_sources(
         without_videos: list[Path | Source] = [*stores, *pictures]
         one_by_one = without_videos[account.num_sources :]
         todo = videos[max(0, account.num_sources - len(without_videos)) :]
-        bar.begins({str(path): path.stat().st_size for path in map(_path_of, [*one_by_one, *todo])})
         for batch in _batches(job.faces(one_by_one, skip=num_rows_done), batch_size):
             table.write_features(_features(encoder, batch))
             table.write_keys([face.key for face in batch])
@@ -279,7 +276,7 @@ class _Embedding:
     """The faces of sources of every kind, counted; finder and tracker are made only where they are needed."""
 
     def __init__(
-        self, encoder: Encoder, bar: FileProgress, account: EmbedAccount, *, models: Path | None, strict: bool
+        self, encoder: Encoder, bar: tqdm, account: EmbedAccount, *, models: Path | None, strict: bool
     ) -> None:
         self.encoder, self.bar, self.models, self.strict = encoder, bar, models, strict
         self.account = account
@@ -292,22 +289,20 @@ class _Embedding:
     def faces(self, sources: Sequence[Path | Source], *, skip: int = 0) -> Iterator[_Face]:
         """Of stores, pictures and videos, without the first `skip` faces of the first one."""
         for source in sources:
-            path, self._found, unreadable = _path_of(source), skip, False
+            self._found = skip
             try:
                 for face in self._faces_of(source, skip=skip):
                     self._found += 1
-                    self.bar.is_at(str(path), FrameProgress(self._found, 0.0))
+                    self.bar.update()
                     yield face
             except (VideoError, ImageError, OSError) as error:
                 if self.strict:
                     raise
-                unreadable = True
+                self.account.num_unreadable += 1
                 tqdm.write(f"embed: {error}", file=sys.stderr)
             else:
                 self.account.num_without_face += not self._found
-            self.account.num_unreadable += unreadable
             self.account.num_sources += 1
-            self.bar.has(str(path), num_frames=self._found, troubled=unreadable)
             skip = 0
 
     def _faces_of(self, source: Path | Source, *, skip: int) -> Iterator[_Face]:
@@ -345,10 +340,6 @@ class _Embedding:
         tracking, encoder = FaceTracking(models=self.models), self.encoder
         encoder.contract.require_same(tracking.contract, ours=encoder.source, theirs="faces found now")
         return tracking
-
-
-def _path_of(source: Path | Source) -> Path:
-    return source if isinstance(source, Path) else source.path
 
 
 def _store_faces(store: TrackStore, *, size_px: int, skip: int) -> Iterator[_Face]:
