@@ -197,7 +197,9 @@ def test_labels_that_fit_no_video_are_reported_with_their_table(video, tmp_path)
     frames = labelled_set("table", table).frames()
     encoder = SimpleNamespace(contract=crop_contract_of_finder(), source="encoder.safetensors")
     more = {"workers": 0, "finder": None, "say": print}
-    with pytest.raises(DatasetError, match=r"labels\.csv: no label lies in its video\. Row 1 .*milliseconds"):
+    with pytest.raises(
+        DatasetError, match=r"labels\.csv: no coded frame has a face.*a\.mp4, 66 s\. .*milliseconds"
+    ):
         labelled_faces(frames, table, tmp_path / "store", [encoder], **more)
 
 
@@ -329,25 +331,6 @@ def test_times_of_the_frame_before_are_noticed(video, tmp_path):
     assert "all 3 rows fit the frame before. Expected `frame` counted from 0" in warning
     right = dataclasses.replace(late, frame_N=np.array([2, 3, 9]))
     assert require_agreeing_times(_matched(root, right, tmp_path / "right")) == []
-
-
-@pytest.mark.parametrize(
-    ("frames", "seconds", "words"),
-    [
-        (BY_TIME, (66, 100, 300), r"Row 1 .*label videos/a.mp4 from 66 s on.* to 0\.40 s .*milliseconds"),
-        (5000, (np.nan,), r"label videos/a.mp4 from frame 5000 on.*\(about 12 frames\).*another file"),
-    ],
-)
-def test_labels_that_cannot_lie_in_any_video_are_refused_before_the_work(
-    video, tmp_path, frames, seconds, words
-):
-    root, _ = video
-    labels = _labelled(
-        ["videos/a.mp4"] * len(seconds), np.resize(frames, len(seconds)), seconds, ["ann"] * len(seconds)
-    )
-    with pytest.raises(DatasetError, match=words):
-        prepare_labelled(labels, root, tmp_path / "store", BESIDE, workers=0)
-    assert not (tmp_path / "store").exists()
 
 
 def test_a_store_without_any_face_is_an_error_in_words(video, tmp_path):

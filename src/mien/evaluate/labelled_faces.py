@@ -21,16 +21,15 @@ from mien.datasets.base import BY_TIME, DATASETS, PICTURE, DatasetError, Labelle
 from mien.datasets.table import Table
 from mien.evaluate.features import StoredFaces
 from mien.evaluate.labelled_store import (
-    HOW_TO_NUMBER,
     MAX_OFFSET_SECONDS,
     NOT_CODED,
     jobs_of,
-    labels_outside,
     prepare_labelled,
 )
 from mien.faces.track import FaceTracking
 from mien.train.encoder_file import Encoder
 
+_HOW_TO_NUMBER = "Expected `frame` counted from 0, or `seconds` (not milliseconds) by the file's own clock"
 _CLOCK_DRIFT = 0.002  # of the time: rates that labels round, as 30 for 29.97
 
 
@@ -142,7 +141,7 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     found = found.sort_values(["row", "late", "area"], ascending=[True, True, False], kind="stable")
     found = found.drop_duplicates("row")
     if found.empty:
-        raise DatasetError(labels_outside(jobs_of(frames, root)) or _why_none_matches(frames, store))
+        raise DatasetError(_why_none_matches(frames, store))
     accounts = read_accounts(pq.read_table(store.path / ACCOUNTS))
     outside_N, warnings = _outside(labels, table, accounts)
     outside_N[found["row"].to_numpy()] = False
@@ -223,7 +222,9 @@ def _known_path(path: str, known: Collection[str]) -> str:
 def _why_none_matches(frames: LabelledFrames, store: TrackStore) -> str:
     sources = store.tracks["source_path"].to_pylist()
     if not sources:
-        return f"{store.path}: no coded frame has a face"
+        frame, seconds = frames.frame_N[0], frames.seconds_N[0]
+        at = f", {seconds:g} s" if frame == BY_TIME else f", frame {frame}" if frame >= 0 else ""
+        return f"no coded frame has a face; the first is {frames.path_N[0]}{at}. {_HOW_TO_NUMBER}"
     return (
         f"{store.path}: none of its frames is coded. Its videos are like {sources[0]!r}, the labels' like "
         f"{str(frames.path_N[0])!r}; expected the same paths, but for leading folders"
@@ -251,7 +252,7 @@ def _outside(
             runs = f", from {start:.2f} s to {end:.2f} s" if np.isfinite(end) else ""
             warnings.append(
                 f"{path}: {(late_T | early_T).sum()} of {len(coded)} labels lie outside the video, which has "
-                f"{num_frames} frames{runs}. {HOW_TO_NUMBER}."
+                f"{num_frames} frames{runs}. {_HOW_TO_NUMBER}."
             )
     return outside_N, warnings
 
@@ -283,11 +284,11 @@ def require_agreeing_times(data: LabelledFaces) -> list[str]:
             raise DatasetError(
                 f"{path}: a row says frame {frames.frame_N[row]} and {frames.seconds_N[row]:g} s, but that "
                 f"frame lies at {at_N[row]:.3f} s by the file's clock ({len(wrong)} of {len(rows)} rows "
-                f"disagree). {HOW_TO_NUMBER}; or leave out the column that is wrong."
+                f"disagree). {_HOW_TO_NUMBER}; or leave out the column that is wrong."
             )
         frames_apart = np.ptp(frames.frame_N[rows])
         if frames_apart and (np.abs(off_N * frames_apart / np.ptp(at_N[rows]) + 1) < 0.3).all():
-            shifted.append(f"{path}: all {len(rows)} rows fit the frame before. {HOW_TO_NUMBER}.")
+            shifted.append(f"{path}: all {len(rows)} rows fit the frame before. {_HOW_TO_NUMBER}.")
     return shifted
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,8 +45,6 @@ NOT_CODED = "not_coded"
 
 MAX_OFFSET_SECONDS = 0.06
 """The largest distance between the time of a label and its frame."""
-
-HOW_TO_NUMBER = "Expected `frame` counted from 0, or `seconds` (not milliseconds) by the file's own clock"
 
 _PICTURES_OF_A_JOB = 500
 _DEFAULTS = PrepareSettings()
@@ -96,17 +94,15 @@ def prepare_labelled(
 
     Continues an interrupted run; a video whose pictures or coded frames have changed is done again. Only
     reads a finished store, so several runs may use it at once. `workers` processes, 0 does everything in this
-    one. DatasetError when a file is missing or no label can lie in its video; ContractMismatchError or
-    StoreError when the store was begun with other settings; WorkersDieError, after all others are done, for
-    videos over which a process died: an evaluation without them would be another one.
+    one. DatasetError when a file is missing; ContractMismatchError or StoreError when the store was begun
+    with other settings; WorkersDieError, after all others are done, for videos over which a process died: an
+    evaluation without them would be another one.
     """
     header = StoreHeader(tracking.contract, to_dict(settings) | {"frames": "coded frames of a labelled set"})
     every = jobs_of(frames, root)
     for path in (path for job in every for path in job.files):
         if not path.is_file():
             raise DatasetError(f"{path}: no such file, but it is labelled")
-    if outside := labels_outside(every):
-        raise DatasetError(outside)
     jobs = [job for job in every if not _is_done(store, job)]
     if not jobs and (store / MANIFEST).exists():
         StoreHeader.read(store).require_same(header, ours=str(store), theirs="this run")
@@ -179,34 +175,6 @@ def _store_name(video: str) -> str:
     """A path below the store's folders, a different one for each path of a labelled set."""
     escaped = [part.replace("%", "%25").replace("/", "%2F") for part in PurePosixPath(video).parts]
     return "/".join("%2E%2E" if part == ".." else part for part in escaped) or "%2E"
-
-
-def labels_outside(jobs: Sequence[Job]) -> str:
-    """A sentence that names the first video if no label is inside its video; empty if one may be."""
-    found = ""
-    for job in jobs:
-        if job.pictures:
-            return ""
-        try:
-            info, start = probe(job.source.path), next(read_all_frames(job.source.path)).seconds
-        except (OSError, VideoError):
-            return ""
-        end, num_frames = start + info.duration_seconds, info.duration_seconds * info.frames_per_second
-        labels = list(zip(job.frames, job.seconds, strict=True))
-        inside = [
-            start - 1 <= seconds <= end + 1 if frame == BY_TIME else frame <= 1.1 * num_frames + 1
-            for frame, seconds in labels
-        ]
-        if any(inside) or not np.isfinite([end, num_frames]).all():  # or the file does not say
-            return ""
-        frame, seconds = min(labels)
-        found = found or (
-            f"no label lies in its video. Row {min(job.rows) + 1} and those below it label "
-            f"{job.source.source_path} from {f'{seconds:g} s' if frame == BY_TIME else f'frame {frame}'} on, "
-            f"but it runs from {start:.2f} s to {end:.2f} s (about {num_frames:.0f} frames). "
-            f"{HOW_TO_NUMBER}; or do the labels belong to another file?"
-        )
-    return found
 
 
 def _crop(store: Path, tracking: FaceTracking, jpeg: JpegSettings, job: Job, _report: Report, /) -> Account:
