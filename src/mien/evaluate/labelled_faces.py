@@ -128,6 +128,12 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     columns = ["track", "source_frame_index", "seconds", "yaw_degrees", "pitch_degrees", "roll_degrees"]
     box = ["box_left_px", "box_top_px", "box_right_px", "box_bottom_px"]
     table = pq.read_table(store.path / FRAMES, columns=columns + box).to_pandas()
+    if table.empty:
+        frame, seconds = frames.frame_N[0], frames.seconds_N[0]
+        at = f", {seconds:g} s" if frame == BY_TIME else f", frame {frame}" if frame >= 0 else ""
+        raise DatasetError(
+            f"no coded frame has a face; the first is {frames.path_N[0]}{at}. {_HOW_TO_NUMBER}"
+        )
     table["position"] = table.groupby("track").cumcount()
     left, top, right, bottom = (table[name] for name in box)
     table["area"] = (right - left) * (bottom - top)
@@ -141,7 +147,11 @@ def match_faces(frames: LabelledFrames, root: Path, store: TrackStore) -> Labell
     found = found.sort_values(["row", "late", "area"], ascending=[True, True, False], kind="stable")
     found = found.drop_duplicates("row")
     if found.empty:
-        raise DatasetError(_why_none_matches(frames, store))
+        raise DatasetError(
+            f"{store.path}: none of its frames is coded. Its videos are like "
+            f"{store.tracks['source_path'][0]}, the labels' like {frames.path_N[0]}; expected the same paths "
+            "but for leading folders"
+        )
     accounts = read_accounts(pq.read_table(store.path / ACCOUNTS))
     outside_N, warnings = _outside(labels, table, accounts)
     outside_N[found["row"].to_numpy()] = False
@@ -217,18 +227,6 @@ def _known_path(path: str, known: Collection[str]) -> str:
         return path
     alike = [name for name in known if name.endswith("/" + path) or path.endswith("/" + name)]
     return alike[0] if len(alike) == 1 else path
-
-
-def _why_none_matches(frames: LabelledFrames, store: TrackStore) -> str:
-    sources = store.tracks["source_path"].to_pylist()
-    if not sources:
-        frame, seconds = frames.frame_N[0], frames.seconds_N[0]
-        at = f", {seconds:g} s" if frame == BY_TIME else f", frame {frame}" if frame >= 0 else ""
-        return f"no coded frame has a face; the first is {frames.path_N[0]}{at}. {_HOW_TO_NUMBER}"
-    return (
-        f"{store.path}: none of its frames is coded. Its videos are like {sources[0]!r}, the labels' like "
-        f"{str(frames.path_N[0])!r}; expected the same paths, but for leading folders"
-    )
 
 
 def _outside(
