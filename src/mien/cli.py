@@ -17,20 +17,20 @@ VERBS = {
     "pretrain": "a store of face tracks -> an encoder",
     "sweep": "many runs from one file -> a table, one line per run",
     "detect": "pictures, videos or a camera -> tables of action units",
-    "people": "tables of a study -> a page of all faces, and a CSV to say who is who",
+    "people": "tables of a study -> a page of all faces, and a CSV to name them in",
     "summarise": "tables of a study and its conditions -> numbers per person, and group curves",
-    "agree": "two codings of the same videos -> how far they agree, and where they do not",
-    "convert": "codings from and to ELAN, BORIS, Praat, and labels for fit",
-    "dyad": "one action unit of two faces -> do they move together, and who leads",
+    "agree": "two codings of the same videos -> their agreement, and a page of disagreements",
+    "convert": "codings between mien, ELAN, BORIS, Praat and labels for `mien fit`",
+    "dyad": "one action unit of two faces -> their lagged correlation, and which face follows",
     "embed": "pictures, videos or a store -> a table of features",
-    "evaluate": "an encoder and a labelled set -> scores by the field's protocol, and a report",
-    "compare": "two evaluations on the same frames -> their difference, with intervals",
+    "evaluate": "encoders and a labelled set -> scores by the field's protocol, and a report",
+    "compare": "predictions on the same frames -> their scores and differences, with intervals",
     "fit": "an encoder and a labelled set -> an action-unit model with its card",
     "card": "the card of an action-unit model: purpose, training data, scores",
-    "adapt": "an action-unit model recalibrated on a few labelled faces",
+    "adapt": "an action-unit model and faces of your own -> the model adapted to them",
     "export": "an action-unit model -> a file for ONNX Runtime, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
-    "serve": "a page on this machine: drop a file, see its action units",
+    "serve": "a web app on this machine: drop a file, see its action units",
     "demo": "prepare, pretrain and evaluate on the shipped clips, in minutes",
 }
 
@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         _require_place(args.verb, getattr(args, "out", None))
         status: int = command.run(args)
     except KeyboardInterrupt:
-        print("mien: interrupted; what was finished is kept", file=sys.stderr)
+        print("mien: interrupted; finished parts are kept", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1

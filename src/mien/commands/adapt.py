@@ -16,24 +16,25 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[MODEL] --dataset D --root PATH | --unlabelled MEDIA..., --out MODEL2 and optional flags."""
     parser.add_argument(
-        "model", nargs="?", type=Path, metavar="MODEL", help="where to start (default: the shipped model)"
+        "model", nargs="?", type=Path, metavar="MODEL", help="model to adapt (default: the shipped one)"
     )
     parser.add_argument(
         "--unlabelled",
         nargs="+",
         type=Path,
         metavar="MEDIA",
-        help="videos, pictures or a store of one's own faces, in place of a labelled set: the network's "
-        "batch-norm statistics are taken anew from them",
+        help="videos, pictures or a store of your own faces, instead of a labelled set: the network's "
+        "batch-norm statistics are computed from them",
     )
     parser.add_argument(
-        "--num-faces", type=int, default=2000, help="of --unlabelled, about (default: %(default)s)"
+        "--num-faces",
+        type=int,
+        default=2000,
+        help="approximate number of faces to use of --unlabelled (default: %(default)s)",
     )
     add_labelled_set(parser, is_required=False)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL2", help="the adapted model")
-    parser.add_argument(
-        "--licence", default="", metavar="WORDS", help="of the labels adapted to; it goes into the card"
-    )
+    parser.add_argument("--licence", default="", metavar="WORDS", help="licence of the labels, for the card")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         require_same(load_au_model(args.out).record, adapted.record, where=args.out)
     save_au_model(args.out, dataclasses.replace(adapted, source=str(args.out)))
-    print(f"\n{args.out}: adapted from {Path(model.source).name}; `mien card` has the rest.")
+    print(f"\n{args.out}: adapted from {Path(model.source).name}; `mien card {args.out}` prints its card.")
     return 0
 
 

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="a table of `mien detect`, of events or of labels, an .eaf, .boris or .TextGrid file, or "
             "events exported from BORIS",
         )
-    add_out(parser, of="for agreement.csv, disagreements.csv and agreement.html")
+    add_out(parser, of="folder for agreement.csv, disagreements.csv and agreement.html")
     add_coding(parser)
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.5,
         metavar="SECONDS",
-        help="two events are one if their onsets are at most this far apart (default: %(default)s)",
+        help="largest distance of the onsets of matching events (default: %(default)s)",
     )
 
 

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a file that `mien fit` wrote (default: the shipped model)",
     )
-    parser.add_argument("--html", type=Path, metavar="PAGE", help="also as a page that needs no other file")
+    parser.add_argument(
+        "--html", type=Path, metavar="PAGE", help="also write the card as a self-contained page"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -44,6 +44,6 @@ def _files(given: list[Path]) -> list[Path]:
         found += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not found:
         raise ValueError(
-            f"{', '.join(map(str, given))}: no .parquet file there; expected those of `mien evaluate`"
+            f"{', '.join(map(str, given))}: no .parquet file there; expected predictions of `mien evaluate`"
         )
     return found

@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         required=True,
         choices=["elan", "boris", "praat", "events", "labels"],
-        help="labels: the table that `mien fit --dataset table` reads; it needs --media",
+        help="format to write; labels: a table for `mien fit --dataset table` (needs --media)",
     )
-    add_out(parser, of="where the files are written")
+    add_out(parser, of="folder for the files")
     add_coding(parser)
 
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def print_remarks(coding: Coding) -> bool:
     """What of its file was left out, and the events outside their video; whether there are none."""
     if coding.left_out:
-        print(f"{coding.path}: left out, as no event of an action unit: {', '.join(coding.left_out)}")
+        print(f"{coding.path}: left out, because not action units: {', '.join(coding.left_out)}")
     if outside := coding.outside():
         print("\n".join([f"{len(outside)} events lie outside their video; correct them:", *outside]))
     return not outside

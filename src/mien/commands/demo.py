@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     settings = ["--set", *args.assignments] if args.assignments else []
     contestants = ["--encoder", f"CLP={encoder}", "--untrained", "--modes", "frozen"]
     labels = ["--dataset", "rendered", "--root", "shipped", "--store", out / "labelled-store"]
-    print("Action units of 30 rendered people that the shipped model has not seen, beside what was rendered:")
+    print(
+        "Detected against rendered action units, on 30 rendered people that the shipped model has not seen:"
+    )
     commands: dict[str, list[Any]] = {
         "detect": [clips / "mp4", "--out", found, "--page", *workers],
         "agree": [table, truth, "--out", out / "agreement", "--media", clips / "mp4"],
@@ -43,15 +45,15 @@ def run(args: argparse.Namespace) -> int:
         if verb == "agree":
             _join(found, clips / "labels.parquet", table=table, truth=truth)
         if verb == "prepare":
-            print("\nThe same from videos without labels: a short pretraining, and what its features tell.")
+            print("\nA short pretraining on videos without labels, and an evaluation of its features:")
         status = _run_verb(verb, list(map(str, words)))
         if status:
             return status
     print(
-        f"\nOpen in a browser:\n  {found / 'overview.html'}: what the shipped model reads"
+        f"\nOpen in a browser:\n  {found / 'overview.html'}: what the shipped model detects"
         f"\n  {out / 'agreement' / 'agreement.html'}: where that differs from what was rendered"
         f"\n  {out / 'evaluation' / 'report.html'}: the short pretraining, not expected to beat the "
-        "untrained network\nAll faces here are rendered; docs/detect.md has the shipped model on real ones."
+        "untrained network\nAll faces here are rendered; for real faces, see docs/detect.md."
     )
     return 0
 

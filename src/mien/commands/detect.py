@@ -29,27 +29,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("media", nargs="*", type=Path, metavar="MEDIA", help="videos, pictures, folders")
     add_model(parser)
-    add_out(parser, of="for NAME.csv and NAME.parquet; the same command goes on where it stopped")
-    add("--camera", type=int, metavar="N", help="number of a camera, in place of MEDIA")
+    add_out(parser, of="folder of the tables; the same command continues an interrupted run")
+    add("--camera", type=int, metavar="N", help="read camera N (from 0) instead of MEDIA")
     add("--seconds", type=float, default=math.inf, help="how long to read the camera (default: until Ctrl-C)")
     add_device(parser)
-    add_workers(parser, of="read a file each")
+    add_workers(parser, of="read one file each")
     formats = ["mien", "openface", "pyfeat"]
-    about = "the CSV's columns; the Parquet file always has mien's own (default: %(default)s)"
+    about = "columns of the CSV; the Parquet file always has mien's (default: %(default)s)"
     add("--format", choices=formats, default="mien", help=about)
     about = "subtract each face's own neutral: the median of its first seconds (first:5), or a percentile "
     about += "of the whole file (file:50; file alone is the 10th)"
     add("--baseline", metavar="first:SECONDS|file:PERCENT", help=about)
-    add("--smooth", type=float, metavar="SECONDS", help="average over this time, centred")
+    add("--smooth", type=float, metavar="SECONDS", help="average over a window of this length")
     add("--faces", choices=["all", "largest"], default="all", help="largest: one face per frame")
-    add("--blendshapes", action="store_true", help="also the model's ARKit shape weights")
-    add("--gaze", action="store_true", help="also where the eyes look, in degrees")
+    add(
+        "--blendshapes",
+        action="store_true",
+        help="also write ARKit blendshape weights, if the model has them",
+    )
+    add("--gaze", action="store_true", help="also write gaze angles, if the model has them")
     add("--batch", type=int, default=32, help="faces at a time (default: %(default)s)")
-    add("--page", action="store_true", help="also NAME.html: the video with its timeline")
-    add("--video", action="store_true", help="also NAME.annotated.mp4: boxes and bars")
-    about = "also NAME.redacted.mp4: as --video, without sound, all faces blurred, or all but those"
+    add("--page", action="store_true", help="also write NAME.html: the video with a time line")
+    add("--video", action="store_true", help="also write NAME.annotated.mp4: boxes and bars")
+    about = "also write NAME.redacted.mp4: as --video, all faces or all but these blurred, no sound"
     add("--redact", metavar="all|but:ID,ID", help=about)
-    about = 'in NAME.events.csv, which has every unit\'s events, also these combinations, as "6+12,1+2+4"'
+    about = 'combinations to list in NAME.events.csv beside single units, such as "6+12,1+2+4"'
     add("--events", default="", metavar="COMBINATIONS", help=about)
     add_finder(parser)
     add_set(parser, of="events and quality", example="events.shortest_seconds=0.2 quality.max_yaw_degrees=30")

@@ -19,22 +19,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="TABLE",
-        help="one table of `mien detect` with two faces, or two on one clock, with a face each",
+        help="one table of `mien detect` with two faces, or two tables on the same clock, one face each",
     )
-    parser.add_argument("--unit", type=int, required=True, metavar="N", help="the action unit, as 12")
+    parser.add_argument(
+        "--unit", type=int, required=True, metavar="N", help="number of the action unit, such as 12"
+    )
     parser.add_argument(
         "--faces", type=int, nargs=2, metavar=("I", "J"), help="face ids (default: those seen longest)"
     )
-    add_out(parser, of="for dyad.csv and dyad.svg")
+    add_out(parser, of="folder for dyad.csv and dyad.svg")
     parser.add_argument(
         "--window",
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="of one correlation (default: %(default)s)",
+        help="length of the window of one correlation (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-lag", type=float, default=3.0, metavar="SECONDS", help="to either side (default: %(default)s)"
+        "--max-lag",
+        type=float,
+        default=3.0,
+        metavar="SECONDS",
+        help="largest lag in either direction (default: %(default)s)",
     )
 
 
@@ -56,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"r = {r:.3f} (95 % over {found.num_windows} windows {low:.3f} to {high:.3f}), "
         f"{second if lag > 0 else first} {abs(lag):.1f} s behind; p = {found.p_value:.3f} against "
-        f"surrogates; {found.num_windows_left_out} windows left out (a face is missing, or does not move)"
+        f"surrogates; {found.num_windows_left_out} windows left out (a face is missing or does not move)"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""`mien embed`: pictures, videos or a store -> a table of features, one row a frame and face."""
+"""`mien embed`: pictures, videos or a store -> a table of features, one row per frame and face."""
 
 from __future__ import annotations
 

@@ -24,40 +24,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="files that `mien pretrain` wrote; the first is compared with all others",
+        help="encoder files of `mien pretrain`; the first is compared with all others",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="report and predictions; the same command continues an interrupted run",
+        help="folder for report and predictions; the same command continues an interrupted run",
     )
-    others = parser.add_argument_group("other systems, of the first encoder's architecture and inputs")
+    others = parser.add_argument_group("other systems, with the first encoder's architecture and inputs")
     others.add_argument(
-        "--untrained", action="store_true", help="also with random weights and initial batch-norm"
+        "--untrained", action="store_true", help="also test random weights and initial batch-norm"
     )
-    others.add_argument(
-        "--supervised", action="store_true", help="also trained end to end from random weights"
-    )
+    others.add_argument("--supervised", action="store_true", help="also train end to end from random weights")
     others.add_argument(
         "--imagenet",
         type=Path,
         metavar="WEIGHTS",
-        help="also trained end to end from these public weights (torchvision's or timm's names)",
+        help="also train end to end from this file of torchvision or timm weights",
     )
     others.add_argument(
         "--supervised-backbone",
         metavar="NAME",
-        help="architecture of these two; resnet34 for the paper's row (default: the first encoder's)",
+        help="architecture of these two; the paper's is resnet34 (default: the first encoder's)",
     )
-    how = parser.add_argument_group("how it is tested")
+    how = parser.add_argument_group("the protocol")
     how.add_argument(
         "--modes",
         nargs="+",
         default=["affine+stats", "stats", "frozen"],
         choices=["affine+stats", "stats", "frozen", "all"],
-        help="parts of the encoder trained with the probe; all: fine-tuning (default: all three others)",
+        help="parts of the encoder trained with the probe; all: fine-tuning (default: the other three)",
     )
     how.add_argument(
         "--shares",
@@ -65,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=[100.0],
         metavar="PERCENT",
-        help="shares of the training people whose labels are used, such as 1 5 10 100 (frozen and all)",
+        help="percentages of the training people to use, such as 1 5 10 100 (modes frozen and all)",
     )
     add_set(how, of="the probe", example="epochs=15, batch_size=128 or learning_rate=0.001")
 
@@ -113,9 +111,7 @@ def run(args: argparse.Namespace) -> int:
     )
     report.write(args.out)
     print("\n" + "\n".join([report.best, *report.lines]))
-    print(
-        f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes all from the predictions."
-    )
+    print(f"\nOpen {args.out / 'report.html'} in a browser; `mien compare` recomputes the scores.")
     return 0
 
 
@@ -128,7 +124,7 @@ def _systems(args: argparse.Namespace) -> list[System]:
     from mien.train.encoder_file import pick_device
 
     if not args.encoder:
-        raise ValueError("--encoder: give at least one encoder file; with --untrained its architecture alone")
+        raise ValueError("--encoder: expected at least one encoder file (--untrained uses its architecture)")
     modes = tuple(TrunkMode(mode) for mode in args.modes)
     device = pick_device(args.device)
     found = []

@@ -18,12 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="SOURCE",
-        help="a store, videos, pictures or folders of them: faces to calibrate and to check on",
+        help="store, videos, pictures or folders with faces to calibrate and to check on",
     )
     parser.add_argument(
-        "--crops", type=int, default=512, help="how many faces of them (default: %(default)s)"
+        "--crops", type=int, default=512, help="number of faces to use (default: %(default)s)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="for the files (default: beside the model)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the files (default: beside the model)"
+    )
     add_finder(parser)
 
 

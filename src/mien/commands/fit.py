@@ -19,17 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="MODEL",
-        help="the model, a .safetensors file; the same command started again goes on where it stopped",
+        help="the model, a .safetensors file; the same command continues an interrupted run",
     )
     what.add_argument(
         "--modes",
         default="frozen",
         choices=["frozen", "stats", "affine+stats", "all"],
-        help="what of the encoder is fitted too; all: fine-tuning end to end (default: %(default)s)",
+        help="parts of the encoder trained too; all: fine-tuning (default: %(default)s)",
     )
-    what.add_argument("--licence", default="", metavar="WORDS", help="licence of the model, for its card")
-    what.add_argument("--no-intensity", action="store_true", help="occurrences only")
-    what.add_argument("--force", action="store_true", help="write a model no unit of which is above chance")
+    what.add_argument(
+        "--licence", default="", metavar="WORDS", help="licence or terms of the model, for its card"
+    )
+    what.add_argument("--no-intensity", action="store_true", help="fit occurrence only")
+    what.add_argument("--force", action="store_true", help="write the model even if no unit is above chance")
     add_set(what, of="the head", example="epochs=15, learning_rate=0.001 or seed=0")
 
 
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
     frames, _ = read_labels(args)
     if not frames.action_units:
-        raise DatasetError(f"{args.dataset} codes expressions; a model is fitted to action units")
+        raise DatasetError(f"{args.dataset} codes expressions; expected a set that codes action units")
     folds_of(args, frames)  # a protocol that does not fit is refused before any face is searched for
     data = read_faces(args, frames, [encoder], default_store=args.out.with_suffix(".faces"))
     units, left_out = learnable_units(data.frames)

@@ -32,7 +32,7 @@ def add_model(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="torch, or onnx or onnx-int8 after `mien export`; auto is onnx where it is ready, else torch "
+        help="torch, or onnx or onnx-int8 after `mien export`; auto: onnx if its file exists, else torch "
         "(default: %(default)s)",
     )
 
@@ -55,7 +55,7 @@ def add_out(parser: argparse._ActionsContainer, *, of: str) -> None:
 def add_tables(parser: argparse._ActionsContainer) -> None:
     """`TABLES`, for `mien.findings.study.tables_in`."""
     parser.add_argument(
-        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or its folders"
+        "tables", nargs="+", type=Path, metavar="TABLES", help="tables of `mien detect`, or folders of them"
     )
 
 
@@ -65,22 +65,22 @@ def add_people(parser: argparse._ActionsContainer, *, default: str) -> None:
         "--people",
         type=Path,
         metavar="CSV",
-        help=f"columns file, face, person, as `mien people` writes it (default: {default})",
+        help=f"a CSV with the columns file, face, person, from `mien people` (default: {default})",
     )
 
 
 def add_coding(parser: argparse._ActionsContainer) -> None:
     """`--media`, `--occurs-at` and `--people`, for `mien.findings.exchange`."""
     parser.add_argument(
-        "--media", type=Path, metavar="DIR|FILE", help="the videos: their frames, times and length"
+        "--media", type=Path, metavar="DIR|FILE", help="the videos, for their frame times and lengths"
     )
     parser.add_argument(
         "--occurs-at",
         type=float,
         metavar="N",
-        help="the intensity from which on a unit of a table of labels is present",
+        help="intensity from which a unit is present, in tables of labels",
     )
-    add_people(parser, default="the labels' subjects, else every face of every file is a person")
+    add_people(parser, default="the labels' subjects, else one person per face and file")
 
 
 def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> None:
@@ -92,19 +92,19 @@ def add_set(parser: argparse._ActionsContainer, *, of: str, example: str) -> Non
         default=[],
         dest="assignments",
         metavar="key=value",
-        help=f"settings of {of}, as {example}",
+        help=f"settings of {of}, such as {example}",
     )
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, kind: str) -> None:
     """`RECIPE`."""
-    parser.add_argument("recipe", metavar="RECIPE", help=f"a {kind}'s name, or a TOML file")
+    parser.add_argument("recipe", metavar="RECIPE", help=f"name of a shipped {kind}, or a TOML file")
 
 
 def add_store_cache(parser: argparse._ActionsContainer) -> None:
     """`--store-cache DIR`, beside a `--store` that may be a URL."""
     parser.add_argument(
-        "--store-cache", type=Path, metavar="DIR", help="where a store behind a URL is copied to, once"
+        "--store-cache", type=Path, metavar="DIR", help="folder for a copy of a store given as a URL"
     )
 
 
@@ -114,6 +114,6 @@ def add_identities(parser: argparse._ActionsContainer) -> None:
         "--identities",
         default="",
         metavar="CSV|PATTERN",
-        help="who each file shows: a CSV with the columns path,identity, or a regular expression with one "
-        "group that is searched for in the path, as '(P\\d+)_' (default: sub-folders, else one per file)",
+        help="who each file shows: a CSV with the columns path,identity, or a regular expression whose group "
+        "in the path is the identity, such as '(P\\d+)_' (default: sub-folders, else one per file)",
     )

@@ -12,12 +12,12 @@ from mien.data.remote import path_or_url
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """STORE [--out DIR] [--tracks N]."""
     parser.add_argument(
-        "store", type=path_or_url, metavar="STORE", help="what `mien prepare` wrote; also a URL"
+        "store", type=path_or_url, metavar="STORE", help="a store of `mien prepare`, or its URL"
     )
     flags.add_store_cache(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the page (default: STORE/inspect)")
     parser.add_argument(
-        "--tracks", type=int, default=40, help="tracks on the contact sheet (default: %(default)s)"
+        "--tracks", type=int, default=40, help="number of tracks on the contact sheet (default: %(default)s)"
     )
 
 

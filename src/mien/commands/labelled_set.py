@@ -37,17 +37,22 @@ def add_labelled_set(parser: argparse.ArgumentParser, *, is_required: bool = Tru
         "--store",
         type=path_or_url,
         metavar="STORE",
-        help="its cropped faces, made if missing (default: next to --out), or the URL of a finished store",
+        help="the set's cropped faces, made if missing (default: beside --out); or a finished store's URL",
     )
     add_store_cache(labels)
     labels.add_argument(
         "--occurs-at", type=float, metavar="X", help="intensity from which an AU is present (`table`)"
     )
-    labels.add_argument("--protocol", metavar="NAME", help="a named list of subjects, or a file with one")
     labels.add_argument(
-        "--folds", type=int, default=3, help="where the set has no list or split (default: %(default)s)"
+        "--protocol", metavar="NAME", help="name of a list of folds, such as bp4d-3fold, or a JSON file"
     )
-    means = parser.add_argument_group("means")
+    labels.add_argument(
+        "--folds",
+        type=int,
+        default=3,
+        help="number of folds, if the set has no list or split (default: %(default)s)",
+    )
+    means = parser.add_argument_group("the machine")
     add_workers(means, of="crop and read the faces")
     add_device(means)
     add_finder(means)
@@ -64,7 +69,7 @@ def read_labels(args: argparse.Namespace) -> tuple[LabelledFrames, list[str]]:
     frames = labelled.frames()
     say(f"{frames.num_frames:,} coded frames of {len(np.unique(frames.subject_N)):,} people")
     if unread := getattr(labelled, "unread_columns", ()):
-        say(f"columns that are not read: {', '.join(unread)}")
+        say(f"ignored columns: {', '.join(unread)}")
     published = getattr(labelled, "published", None)
     counts = check_counts(frames, published) if published else []
     for line in counts:

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     missing = missing_shards(args.shards)
     if missing:
-        print(f"mien merge: shard {', '.join(missing)} is missing from them", file=sys.stderr)
+        print(f"mien merge: missing shards: {', '.join(missing)}", file=sys.stderr)
     print(format_accounts(merge(args.shards, args.out)))
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())
     return 0

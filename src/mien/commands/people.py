@@ -10,7 +10,7 @@ from mien.commands.flags import add_out, add_tables
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """TABLES... --out DIR."""
     add_tables(parser)
-    add_out(parser, of="for people.csv and people.html; names that people.csv already has are kept")
+    add_out(parser, of="folder for people.html and people.csv, whose existing names are kept")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,16 +12,15 @@ from mien.data.remote import is_url, path_or_url
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SOURCE... --out STORE [--identities CSV|PATTERN] [--workers N] [--shard i/n] [--set key=value ...]."""
     parser.epilog = (
-        "The same command started again goes on where it stopped; videos whose content has changed are "
-        "prepared again, and other settings into the same store are refused."
+        "The same command continues an interrupted run. Videos whose content has changed are prepared again. "
+        "Other settings for the same store are an error."
     )
     parser.add_argument(
         "sources",
         nargs="+",
         type=path_or_url,
         metavar="SOURCE",
-        help="video files, folders (a VoxCeleb2 tree, say), URLs of either (s3://...), and CSVs with the "
-        "columns path,identity",
+        help="video files, folders, URLs of either (s3://...), and CSVs with the columns path,identity",
     )
     parser.add_argument("--out", type=path_or_url, required=True, metavar="STORE", help="the store's folder")
     flags.add_identities(parser)
@@ -30,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster",
         default="",
         metavar="ADDRESS",
-        help="use a Ray cluster's workers: auto, HOST:PORT, or local for one on this machine alone",
+        help="use the workers of a Ray cluster: auto, HOST:PORT, or local to start one on this machine",
     )
     parser.add_argument(
-        "--shard", default="1/1", metavar="i/n", help="only the i-th of n shares of the videos"
+        "--shard", default="1/1", metavar="i/n", help="do only the i-th of n parts of the videos"
     )
-    parser.add_argument("--strict", action="store_true", help="stop at a broken, empty or faceless file")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a damaged or empty file, or one without faces"
+    )
     flags.add_finder(parser)
     flags.add_set(
         parser, of="the store (store.json lists them all)", example="jpeg.quality=95 min_run_frames=9"
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(format_accounts(accounts))
     print("\n" + StoreSummary.of(TrackStore.open(args.out)).in_words())
-    print(f"{args.out}: look at it with `mien inspect {args.out}`")
+    print(f"{args.out}: `mien inspect {args.out}` makes a page of it")
     return 0
 
 

@@ -14,13 +14,13 @@ from mien.data.remote import path_or_url
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RECIPE --store STORE --out RUN [--set section.key=value ...]."""
     parser.epilog = (
-        "The same command started again goes on from the newest checkpoint in --out. SIGTERM, Ctrl-C and "
+        "The same command continues from the newest checkpoint in --out. SIGTERM, Ctrl-C and "
         "run.max_minutes end a run after the current step, with a checkpoint and an encoder. Exit codes: 0 "
-        "complete or out of its minutes, 128 + n ended by signal n, 1 error, 2 wrong usage."
+        "complete or max_minutes reached, 128 + n ended by signal n, 1 error, 2 wrong usage."
     )
     flags.add_recipe(parser, kind="pretraining recipe")
     parser.add_argument(
-        "--store", type=path_or_url, required=True, help="what `mien prepare` wrote; also a URL"
+        "--store", type=path_or_url, required=True, help="a store of `mien prepare`, or its URL"
     )
     flags.add_store_cache(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")

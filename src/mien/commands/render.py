@@ -15,10 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="MODEL",
-        help="ICT-FaceKit's folder FaceXModel, or a packed .npz of it",
+        help="ICT-FaceKit's folder FaceXModel, or an .npz made of it",
     )
     flags.add_recipe(parser, kind="rendering recipe")
-    parser.add_argument("--out", type=Path, required=True, help="folder to render into; a begun one goes on")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to render into; the same command continues"
+    )
     flags.add_workers(parser)
     flags.add_set(parser, of="the recipe", example="parts.main.identities=10")
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[--model M] [--port P] [--engine E] [--device D] [--finder DIR]."""
     add_model(parser)
     parser.add_argument(
-        "--port", type=int, default=8686, help=f"of {_HOST}; 0: any free one (default: %(default)s)"
+        "--port", type=int, default=8686, help=f"port of {_HOST}; 0: any free one (default: %(default)s)"
     )
     add_device(parser, more=", of the engine torch")
     add_finder(parser)

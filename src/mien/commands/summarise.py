@@ -16,14 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="CSV",
-        help="columns file, condition, and optionally face or person, stimulus, start, end (seconds of the "
-        "file). Without an end a row lasts until the file's next start. The condition `baseline` is each "
-        "person's own baseline",
+        help="a CSV with the columns file, condition, and optionally face or person, stimulus, start, end "
+        "(seconds). Without an end, a row lasts until the file's next start. The condition `baseline` is "
+        "each person's own baseline",
     )
-    add_people(parser, default="every face of every file is a person of its own")
-    add_out(parser, of="for summary.csv, curves.csv, curves.svg and quality.csv")
+    add_people(parser, default="one person per face and file")
+    add_out(parser, of="folder for summary.csv, curves.csv, curves.svg and quality.csv")
     parser.add_argument(
-        "--events", default="", metavar="COMBINATIONS", help='also these combinations, as "6+12,1+2+4"'
+        "--events",
+        default="",
+        metavar="COMBINATIONS",
+        help='combinations to summarise beside single units, such as "6+12,1+2+4"',
     )
     add_set(
         parser,
@@ -54,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
     people, conditions = (summary.people[name].nunique() for name in ("person", "condition"))
     print(f"{args.out}: {len(tables):,} tables, {people:,} people, {conditions:,} conditions")
     if summary.units_left_out:
-        print(f"left out, as no skill is proven: {', '.join(summary.units_left_out)}")
+        print(
+            f"left out, because the model was not shown to detect them: {', '.join(summary.units_left_out)}"
+        )
     return 0

@@ -12,21 +12,23 @@ from mien.commands.flags import add_device
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SWEEP --store STORE --out FOLDER [--labels TABLE] [--score-store STORE --score-labels TABLE]."""
     parser.epilog = (
-        "Exit codes: 0 all runs of the shard are in results.csv; 3 only runs are missing that another sweep "
-        "in this folder is working on; 1 others are missing, because they failed or time was up; 2 wrong "
-        "usage. The same command continues."
+        "Exit codes: 0 all runs of the shard are in results.csv; 3 the missing runs are in progress in "
+        "another sweep of this folder; 1 other runs are missing, because they failed or time ran out; "
+        "2 wrong usage. The same command continues."
     )
     parser.add_argument("sweep", help="a shipped sweep's name or a TOML file")
     parser.add_argument("--store", type=Path, required=True, help="store that every run trains on")
-    parser.add_argument("--out", type=Path, required=True, help="runs, logs and results.csv go here")
-    parser.add_argument("--labels", type=Path, help="labels of --store, for the methods that train on them")
-    parser.add_argument("--score-store", type=Path, help="store of other people, to read action units from")
-    parser.add_argument("--score-labels", type=Path, help="their action units: path, frame, AU01 ...")
-    parser.add_argument("--max-minutes", type=float, default=0.0, help="start no run after that long")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, logs and results.csv")
+    parser.add_argument("--labels", type=Path, help="labels of --store, for supervised methods")
+    parser.add_argument("--score-store", type=Path, help="store of other people, to score the encoders on")
+    parser.add_argument("--score-labels", type=Path, help="labels of --score-store: path, frame, AU01 ...")
+    parser.add_argument("--max-minutes", type=float, default=0.0, help="start no more runs after this time")
     parser.add_argument("--workers", type=int, default=0, help="runs side by side (default: one per device)")
     add_device(parser, more=", or cuda:0,cuda:1 to distribute the runs")
-    parser.add_argument("--shard", default="1/1", metavar="i/n", help="only the i-th of n shares of the runs")
-    parser.add_argument("--list", action="store_true", help="print what would run, and stop")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="i/n", help="do only the i-th of n parts of the runs"
+    )
+    parser.add_argument("--list", action="store_true", help="only print what would run")
 
 
 def run(args: argparse.Namespace) -> int:
