@@ -7,13 +7,14 @@ For every unit, over all videos with a face (the largest one of each frame):
 - within, across: rank agreement with a landmark model's blendshapes, within each video (mean over videos in
   which the shape moves) and over all frames; the yardstick is trustworthy for 1 2 12 17 20 25 26 27 43, weak
   for 4 5 10 15 23 24 and says nothing of 6 7 9 14
+- sides: rank agreement within each video of left less right with the same of the landmark model
 - mirrored: rank agreement with the mirrored picture, of left intensity with right where there are sides
 - half, grey, jpeg: rank agreement with the picture at half the size, grey, compressed (quality 30)
 - yaw, pitch, size: mean absolute rank correlation within videos with these; lower is better
 - present: share of frames; flips: changes of presence per minute, frame by frame
 - own: rank agreement of the yardstick's shape with itself at half the size: about what can be reached
 
-Prints means, then one line per unit.
+Prints means, then one line per unit, and the agreement of the gaze within videos.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tqdm import tqdm
 from yardstick import NAMES, Yardstick
 
 from mien import Detector
+from mien.detect.au_model import load_au_model, shipped_model
 from mien.detect.media import list_media
 from mien.faces.finder import Region
 from mien.video import VideoError, read_frames
@@ -54,6 +56,10 @@ SHAPES = {
     7: ("eyeSquintLeft", "eyeSquintRight"),
 }
 TRUSTED = (1, 2, 12, 17, 20, 25, 26, 27, 43)
+GAZE = {
+    "gaze_yaw": (("eyeLookOutLeft", "eyeLookInRight"), ("eyeLookInLeft", "eyeLookOutRight")),
+    "gaze_pitch": (("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight")),
+}  # shapes towards the positive direction, shapes away from it
 FEWEST_FRAMES = 15
 SAMPLED = 40  # frames per video
 MOVES = 0.01  # standard deviation of a blendshape within a video
@@ -69,7 +75,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="default: the shipped model")
     parser.add_argument("--out", type=Path, help="CSV with one line per unit")
     args = parser.parse_args()
-    detector = Detector(*([args.model] if args.model else []), faces="largest")
+    model = load_au_model(args.model or shipped_model())
+    detector = Detector(model, faces="largest", gaze=bool(model.block("gaze")))
     yardstick = Yardstick(args.bundle)
     media = [medium for medium in list_media([args.videos]).media if medium.kind == "video"]
     read = (measured(detector, yardstick, medium.files[0].path) for medium in tqdm(media))
@@ -83,6 +90,9 @@ def main() -> None:
     print(f"{len(videos)} videos; means over the units, then over those the yardstick is trusted for:")
     print(pd.DataFrame({"all": units.mean(), "trusted": trusted.mean()}).T.round(3).to_string())
     print(units.round(3).to_string())
+    for name in GAZE if model.block("gaze") else ():
+        found = [rank_agreement(video[name], video[f"shape_{name}"]) for _, video in videos]
+        print(f"{name} within videos: {np.nanmean(found):.3f}")
     if args.out:
         units.round(4).to_csv(args.out)
 
@@ -99,10 +109,10 @@ def measured(
     plain = rows_of(detector, sampled)
     if plain["success"].sum() < FEWEST_FRAMES:
         return None
-    shown = plain["success"].to_numpy() == 1
+    found_face = plain["success"].to_numpy() == 1
     shapes = np.full((len(sampled), len(NAMES)), np.nan)
     small_shapes = shapes.copy()
-    for at in np.flatnonzero(shown):
+    for at in np.flatnonzero(found_face):
         region = region_of(plain.iloc[at])
         shapes[at] = yardstick.blendshapes(sampled[at], region)
         half = Region(region.centre_x_px / 2, region.centre_y_px / 2, region.side_px / 2, region.roll_degrees)
@@ -113,6 +123,12 @@ def measured(
     whole = rows_of(detector, every)
     minutes = len(every) / 25 / 60
     size = plain["box_right"] - plain["box_left"]
+
+    def shown(names: tuple[str, ...]) -> np.ndarray:
+        return shapes[:, [NAMES.index(shape) for shape in names]].mean(axis=1)
+
+    for name, (towards, away) in GAZE.items():
+        plain[f"shape_{name}"] = shown(towards) - shown(away)
     found = []
     for unit in detector.model.units:
         name = f"AU{unit:02d}"
@@ -125,6 +141,11 @@ def measured(
                 row["within"] = rank_agreement(plain[name], shape)
                 row["own"] = rank_agreement(shape, pd.Series(small_shapes[:, columns].mean(axis=1)))
         left, right = f"{name}_intensity_left", f"{name}_intensity_right"
+        if left in plain and len(SHAPES.get(unit, ())) == 2:
+            one, other = SHAPES[unit]
+            difference = pd.Series(shown((one,)) - shown((other,)))
+            if difference.std() > MOVES:
+                row["sides"] = rank_agreement(plain[left] - plain[right], difference)
         sides = (left, right) if left in plain else (name, name)
         row["mirrored"] = rank_agreement(plain[sides[0]], changed["mirrored"][sides[1]])
         for change in ("half", "grey", "jpeg"):

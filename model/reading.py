@@ -21,10 +21,11 @@ from tqdm import tqdm
 from mien.faces.align import crop_contract, crop_face, template_points_5x2_px
 from mien.faces.finder import Mesh, Region
 from mien.faces.mediapipe_finder import MediaPipeFinder
-from mien.faces.mesh_pose import normalised_mesh
+from mien.faces.mesh_pose import frontal_pictures, normalised_mesh
 from mien.faces.warp import fit_similarity, map_points
 from mien.video import read_frames
 from mien_render.actions import (
+    RENDERED_UNITS,
     UNIT_NUMBERS,
     coded_intensity,
     lips_kept_together,
@@ -41,12 +42,13 @@ Image = NDArray[np.uint8]
 Arrays = dict[str, NDArray[Any]]
 
 UNITS = tuple(unit for unit in UNIT_NUMBERS if unit != 45)  # a blink is a short 43
+SIDED = tuple(unit for unit in UNITS if RENDERED_UNITS[unit].unilateral)
 FRAME_PX, STORED_PX, INPUT_PX = 100, 80, 64  # the crop made smaller, its middle stored, its middle read
 _MIN_SCORE = 0.5
 
 
 def read_part(root: Path, part: str, *, workers: int) -> Arrays:
-    """pix (N, 80, 80), points (N, 468, 3) and xy (N, 468, 2) of N readings, `frame` and `version` of each.
+    """pix (N, 80, 80), points (N, 468, 3), xy (N, 468, 2) and frontal (N, 72, 80) of N readings, and whence.
 
     frame: the row of the targets; version: 0 as it is, 1 the worse camera. xy: in units of half the stored
     picture, 0 in its middle.
@@ -59,8 +61,9 @@ def read_part(root: Path, part: str, *, workers: int) -> Arrays:
     with ProcessPoolExecutor(workers) as pool:
         read = list(tqdm(pool.map(_read_clip, jobs, chunksize=8), total=len(jobs), desc=f"reading {part}"))
     columns = zip(*(clip for clip in read if clip), strict=True)
-    frame, version, pix, mesh, xy = (np.concatenate(column) for column in columns)
-    return {"frame": frame, "version": version, "pix": pix, "points": normalised_mesh(mesh), "xy": xy}
+    frame, version, pix, frontal, mesh, xy = (np.concatenate(column) for column in columns)
+    points = normalised_mesh(mesh)
+    return {"frame": frame, "version": version, "pix": pix, "frontal": frontal, "points": points, "xy": xy}
 
 
 def targets_of(
@@ -154,8 +157,8 @@ def _measured(random: np.random.Generator, picture: Image, points_5x2: NDArray[n
     return None if first is None else _finder().mesh(picture, first.region)
 
 
-def _cropped(picture: Image, mesh: Mesh) -> tuple[Image, NDArray[np.float32], NDArray[np.float32]]:
-    """The middle of the crop (80, 80), grey; the mesh; its x and y in the crop's middle, -1 to 1."""
+def _cropped(picture: Image, mesh: Mesh) -> tuple[Image, Image, NDArray[np.float32], NDArray[np.float32]]:
+    """The middle of the crop (80, 80) and the frontal face, grey; the mesh; its x and y in that middle."""
     contract = crop_contract(_finder())
     crop = crop_face(picture, mesh.points_5x2_px, contract)
     small = cv2.resize(crop, (FRAME_PX, FRAME_PX), interpolation=cv2.INTER_AREA)
@@ -164,7 +167,8 @@ def _cropped(picture: Image, mesh: Mesh) -> tuple[Image, NDArray[np.float32], ND
     to_crop = fit_similarity(mesh.points_5x2_px, template_points_5x2_px(contract))
     xy_px = map_points(to_crop, mesh.points_468x3[:, :2].astype(np.float64))
     xy = ((xy_px / contract.crop_size_px * FRAME_PX - edge + 0.5) / STORED_PX) * 2 - 1
-    return grey, mesh.points_468x3.astype(np.float32), xy.astype(np.float32)
+    (frontal,) = frontal_pictures(crop[None], mesh.points_468x3[None], contract)
+    return grey, frontal, mesh.points_468x3.astype(np.float32), xy.astype(np.float32)
 
 
 def _clip_targets(

@@ -1,4 +1,4 @@
-"""Training of the two branches of the shipped model on arrays of rendered faces.
+"""Training of the three branches of the shipped model on arrays of rendered faces.
 
 Beside the units each branch learns the weights of the face model's shapes and the gaze. The pixel branch also
 learns where the mesh's points lie, in the crop and without pose: this makes its features geometry rather than
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from mien.detect.face_network import PixelBranch, PointBranch, head, outputs_of
+from mien.detect.face_network import PixelBranch, PointBranch, SideBranch, head, outputs_of
 from mien.faces.mesh_pose import mean_mesh
-from model.reading import INPUT_PX, STORED_PX, Arrays
+from model.reading import INPUT_PX, SIDED, STORED_PX, UNITS, Arrays
 
 EYES = 20.0  # degrees of gaze for an output of 1
+COPIES = 3  # of each frontal picture, the first as it is
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,56 @@ def train_pixels(rows: Rows, settings: Training) -> tuple[nn.Module, nn.Module]:
     return _trained(nn.ModuleList([branch, read_out, dense]), loss, settings)
 
 
+def train_sides(
+    arrays: Arrays, targets: Arrays, shape_names: tuple[str, ...], settings: Training
+) -> tuple[nn.Module, nn.Module]:
+    """The branch of the two halves. What it reads is fixed, so it is read once of each copy."""
+    torch.manual_seed(settings.seed)
+    branch, frame = SideBranch(len(SIDED)), arrays["frame"]
+    copies = [_features(branch, arrays["frontal"], changed=copy > 0) for copy in range(COPIES)]
+    true_N2K = side_targets(arrays, targets)
+    shapes_NS = torch.from_numpy(targets["shapes"][frame]).float()
+    opposite = [shape_names.index(_other_side(name)) for name in shape_names]
+    shapes_N2S = torch.stack([shapes_NS, shapes_NS[:, opposite]], dim=1)
+    more = nn.Linear(64, len(SIDED) + len(shape_names))
+
+    def loss(random: np.random.Generator, _progress: float) -> Tensor:
+        at = random.integers(0, len(frame), settings.batch)
+        seen = branch.embedded(copies[random.integers(COPIES)][at].float())
+        units, gaze = branch.outputs(seen).split([len(SIDED), 2], dim=2)
+        present, shapes = more(seen).split([len(SIDED), len(shape_names)], dim=2)
+        true, true_gaze = true_N2K[at].split([len(SIDED), 2], dim=2)
+        return (
+            F.binary_cross_entropy_with_logits(present, (2.5 * true - 0.5).clamp(0, 1))
+            + 3 * F.smooth_l1_loss(units, true, beta=0.1)
+            + 3 * F.smooth_l1_loss(units[:, 0] - units[:, 1], true[:, 0] - true[:, 1], beta=0.1)
+            + F.smooth_l1_loss(gaze, true_gaze, beta=0.1)
+            + F.smooth_l1_loss(shapes, shapes_N2S[at], beta=0.1)
+        )
+
+    return _trained(nn.ModuleList([branch, more]), loss, settings)
+
+
+def side_targets(arrays: Arrays, targets: Arrays) -> Tensor:
+    """(N, 2, U + 2), left and right: intensity / 5, gaze / 20 degrees outwards and up."""
+    frame = arrays["frame"]
+    units_N2U = targets["units"][frame][:, [UNITS.index(unit) for unit in SIDED]].transpose(0, 2, 1) / 5
+    gaze_N22 = targets["gaze"][frame][:, None] / EYES * [[1, -1], [-1, -1]]
+    return torch.from_numpy(np.concatenate([units_N2U, gaze_N22], axis=2)).float()
+
+
+@torch.no_grad()
+def _features(branch: SideBranch, frontal_NHW: np.ndarray, *, changed: bool) -> Tensor:
+    """(N, 2, D) in 16 bits, of the pictures as they are or changed."""
+    found = []
+    for some in torch.from_numpy(frontal_NHW).split(256):
+        seen = (
+            changed_pixels(some, 1.0, size=some.shape[1:], zoom=1.0, moves=0.5)[0][:, 0] if changed else some
+        )
+        found.append(branch.features(seen).half())
+    return torch.cat(found)
+
+
 def reading_loss(raw_NO: Tensor, units_NA2: Tensor, shapes_NS: Tensor, gaze_N2: Tensor) -> Tensor:
     """Cross-entropy of presence (its target: 0 at intensity 1, 1 at intensity 3) and three regressions."""
     A, S = units_NA2.shape[1], shapes_NS.shape[1]
@@ -132,16 +183,24 @@ def reading_loss(raw_NO: Tensor, units_NA2: Tensor, shapes_NS: Tensor, gaze_N2: 
     )
 
 
-def changed_pixels(stored_NHW: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """(N, 1, 64, 64), 0 to 255, from stored crops, and the affine map (N, 2, 3) that was taken."""
+def changed_pixels(
+    stored_NHW: Tensor,
+    strength: float,
+    *,
+    size: tuple[int, int] = (INPUT_PX, INPUT_PX),
+    zoom: float = INPUT_PX / STORED_PX,
+    moves: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """(N, 1, *size), 0 to 255, from stored pictures, and the affine map (N, 2, 3) that was taken."""
     n = len(stored_NHW)
     x = stored_NHW.float()[:, None] / 255
-    turn, size = _uniform(n, -6, 6) * math.pi / 180 * strength, _uniform(n, 0.9, 1.1) * INPUT_PX / STORED_PX
+    turn = _uniform(n, -6, 6) * math.pi / 180 * strength * moves
+    scale = _uniform(n, 1 - 0.1 * moves, 1 + 0.1 * moves) * zoom
     moved = torch.zeros(n, 2, 3)
-    moved[:, 0, 0], moved[:, 0, 1] = size * torch.cos(turn), -size * torch.sin(turn)
-    moved[:, 1, 0], moved[:, 1, 1] = size * torch.sin(turn), size * torch.cos(turn)
-    moved[:, :, 2] = (torch.rand(n, 2) - 0.5) * 0.14
-    grid = F.affine_grid(moved, [n, 1, INPUT_PX, INPUT_PX], align_corners=False)
+    moved[:, 0, 0], moved[:, 0, 1] = scale * torch.cos(turn), -scale * torch.sin(turn)
+    moved[:, 1, 0], moved[:, 1, 1] = scale * torch.sin(turn), scale * torch.cos(turn)
+    moved[:, :, 2] = (torch.rand(n, 2) - 0.5) * 0.14 * moves
+    grid = F.affine_grid(moved, [n, 1, *size], align_corners=False)
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     x = _filtered(x, torch.rand(n) < 0.25 * strength)
     x = _lit(x, strength)
@@ -149,8 +208,8 @@ def changed_pixels(stored_NHW: Tensor, strength: float) -> tuple[Tensor, Tensor]
     coarse = torch.rand(n) < 0.3 * strength
     if coarse.any():
         side = int(torch.randint(18, 44, (1,)))
-        small = F.interpolate(x[coarse], size=side, mode="area")
-        x[coarse] = F.interpolate(small, size=INPUT_PX, mode="bilinear", align_corners=False)
+        small = F.interpolate(x[coarse], size=[side * px // 64 for px in size], mode="area")
+        x[coarse] = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
     blurred = (torch.rand(n) < 0.4 * strength)[:, None, None, None]
     x = torch.where(blurred, _blurred(x, _uniform(n, 0.3, 1.6)), x)
     x = x + torch.randn_like(x) * _uniform(n, 0, 0.015 * strength)[:, None, None, None]
@@ -162,7 +221,7 @@ def _filtered(x: Tensor, chosen: Tensor) -> Tensor:
     m = int(chosen.sum())
     if m:
         part = x[chosen]
-        padded = F.pad(part.view(1, m, INPUT_PX, INPUT_PX), (1, 1, 1, 1), mode="replicate")
+        padded = F.pad(part.view(1, m, *x.shape[2:]), (1, 1, 1, 1), mode="replicate")
         other = F.conv2d(padded, torch.randn(m, 1, 3, 3) / 3, groups=m).view_as(part)
         other = (other - other.mean((2, 3), keepdim=True)) / (other.std((2, 3), keepdim=True) + 1e-3)
         other = other * part.std((2, 3), keepdim=True) + part.mean((2, 3), keepdim=True)
@@ -173,22 +232,24 @@ def _filtered(x: Tensor, chosen: Tensor) -> Tensor:
 
 def _lit(x: Tensor, strength: float) -> Tensor:
     """Another gamma, a smooth field of light, faint large blotches."""
-    n, across = len(x), torch.linspace(-1, 1, INPUT_PX)
+    n, height, width = len(x), *x.shape[2:]
     c = (torch.randn(n, 4) * 0.22 * strength)[:, :, None, None]
-    down = across[:, None]
+    down, across = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
     field = 1 + c[:, 0] * down + c[:, 1] * across + c[:, 2] * down * across + c[:, 3] * across**2
     gamma = torch.exp(_uniform(n, -0.6, 0.6) * strength)[:, None, None, None]
     x = x.clamp(1e-3, 1) ** gamma * field[:, None].clamp(0.2, 2.5)
     blotches = torch.randn(n, 1, 5, 5) * 0.06 * strength
-    return x * (1 + F.interpolate(blotches, size=INPUT_PX, mode="bilinear", align_corners=False))
+    return x * (1 + F.interpolate(blotches, size=(height, width), mode="bilinear", align_corners=False))
 
 
 def _covered(x: Tensor, chosen: Tensor) -> Tensor:
     """A grey rectangle or ellipse in front of the face."""
     m = int(chosen.sum())
     if m:
-        down, across = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-        centre_x, centre_y = _uniform(m, 0, 64)[:, None, None], _uniform(m, 8, 70)[:, None, None]
+        height, width = x.shape[2:]
+        down, across = torch.meshgrid(torch.arange(height * 1.0), torch.arange(width * 1.0), indexing="ij")
+        centre_x = _uniform(m, 0, width)[:, None, None]
+        centre_y = _uniform(m, height / 8, height * 1.1)[:, None, None]
         half_x, half_y = _uniform(m, 4, 14)[:, None, None], _uniform(m, 4, 14)[:, None, None]
         u, v = (across - centre_x) / half_x, (down - centre_y) / half_y
         square = (torch.rand(m) < 0.5)[:, None, None]
@@ -201,7 +262,7 @@ def _blurred(x: Tensor, sigma_N: Tensor) -> Tensor:
     n, reach = len(x), torch.arange(-4, 5).float()
     kernel = torch.exp(-(reach**2) / (2 * sigma_N[:, None] ** 2))
     kernel = kernel / kernel.sum(1, keepdim=True)
-    y = F.pad(x.view(1, n, INPUT_PX, INPUT_PX), (4, 4, 0, 0), mode="replicate")
+    y = F.pad(x.view(1, n, *x.shape[2:]), (4, 4, 0, 0), mode="replicate")
     y = F.conv2d(y, kernel.view(n, 1, 1, 9), groups=n)
     return F.conv2d(F.pad(y, (0, 0, 4, 4), mode="replicate"), kernel.view(n, 1, 9, 1), groups=n).view_as(x)
 

@@ -87,11 +87,11 @@ def test_a_combination_lasts_while_all_its_units_are_present():
 
 def test_sides_are_those_of_the_stronger_intensity():
     table = face_table(
-        {"AU12": [1, 1, 0, 0, 1, 1, 0, 0, 1, 1.0]},
-        AU12_intensity_left=[4.0, 4, 0, 0, 3, 3, 0, 0, 0, 1],
-        AU12_intensity_right=[3.0, 2, 0, 0, 1, 1, 0, 0, 4, 4],
+        {"AU12": [1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1.0]},
+        AU12_intensity_left=[4.0, 4, 0, 0, 3, 3, 0, 0, 0, 1, 0, 0, 0.1, 0.2],
+        AU12_intensity_right=[3.0, 2, 0, 0, 1, 1, 0, 0, 4, 4, 0, 0, 0.9, 0.9],
     )
-    assert list(find_events(table, THRESHOLDS).side) == ["both", "left", "right"]
+    assert list(find_events(table, THRESHOLDS).side) == ["both", "left", "right", ""]
 
 
 def test_eyes_closed_briefly_are_a_blink_too():

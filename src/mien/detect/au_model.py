@@ -33,7 +33,7 @@ from mien import __version__
 from mien.config import SettingsError, build
 from mien.detect.calibration import Calibration, Curve
 from mien.faces.contract import CropContract, InputContract
-from mien.faces.mesh_pose import normalised_mesh
+from mien.faces.mesh_pose import frontal_pictures, normalised_mesh
 from mien.facs import action_unit
 from mien.train.tensor_file import TensorFileError, read_arrays, write_arrays
 
@@ -189,7 +189,7 @@ def shipped_model() -> Path:
 
 
 def network_inputs(model: AuModel, crops_NHWC: Images, mesh_N468x3: Meshes | None) -> dict[str, NDArray[Any]]:
-    """The network's inputs by name: `pixels` and, for a model that uses them, `points` (N, 468, 3).
+    """The network's inputs by name: `pixels`, and where used `points` (N, 468, 3) and `frontal` (N, 72, 80).
 
     ValueError for crops of another shape, and where a model that uses points gets no mesh.
     """
@@ -198,6 +198,8 @@ def network_inputs(model: AuModel, crops_NHWC: Images, mesh_N468x3: Meshes | Non
         if mesh_N468x3 is None:
             raise ValueError(f"{model.source} uses the points of the face's mesh: give them beside the crops")
         inputs["points"] = normalised_mesh(mesh_N468x3)
+        if "num_sided" in model.network_settings:
+            inputs["frontal"] = frontal_pictures(crops_NHWC, mesh_N468x3, model.contract)
     return inputs
 
 

@@ -1,10 +1,13 @@
 """The network of the shipped model: pixels of the inner face and the pose-normalised mesh, read together.
 
 Two branches are trained apart and averaged. Pixels show creases and lids, which the mesh lacks; the mesh
-transfers better from rendered faces to real ones.
+transfers better from rendered faces to real ones. A third, small branch reads each half of the frontal face
+for what the halves do and where the eyes look, which the two others never learned.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -17,21 +20,23 @@ _POINT_SCALE = 20.0  # deviations from the mean mesh are about .05 of the distan
 
 
 class FaceNetwork(nn.Module):
-    """(N, 64, 64, 3) uint8 pixels and (N, 468, 3) normalised points to (N, K).
+    """(N, 64, 64, 3) pixels, (N, 468, 3) normalised points and (N, 72, 80) frontal pictures to (N, K).
 
-    K: for A units logits and intensities (0 to 5), then S shape weights (0 to 1). The heads also give both
-    sides and the gaze, which training uses; on people held out they say nothing.
+    Pictures are uint8. K: for A units logits and intensities (0 to 5), then S shape weights (0 to 1), and
+    what `SideBranch` gives for `num_sided` units. The heads also give both sides and the gaze, which training
+    uses; on people held out they say nothing.
     """
 
-    def __init__(self, *, num_units: int, num_shapes: int) -> None:
+    def __init__(self, *, num_units: int, num_shapes: int, num_sided: int) -> None:
         super().__init__()
         self.num_units, self.num_shapes = num_units, num_shapes
         self.pixels = PixelBranch()
         self.points = PointBranch()
         self.pixel_head = head(PixelBranch.num_features, outputs_of(num_units, num_shapes))
         self.point_head = head(PointBranch.num_features, outputs_of(num_units, num_shapes))
+        self.sides = SideBranch(num_sided)
 
-    def forward(self, pixels_NHWC: Tensor, points_N468x3: Tensor) -> Tensor:
+    def forward(self, pixels_NHWC: Tensor, points_N468x3: Tensor, frontal_NHW: Tensor) -> Tensor:
         """(N, K) float32."""
         grey_N1HW = (pixels_NHWC.float() * torch.tensor(LUMA, device=pixels_NHWC.device)).sum(3)[:, None]
         raw_NO = 0.5 * self.pixel_head(self.pixels(grey_N1HW)) + 0.5 * self.point_head(
@@ -39,7 +44,8 @@ class FaceNetwork(nn.Module):
         )
         A, S = self.num_units, self.num_shapes
         logit_NA, left_NA, right_NA, shape_NS, _ = raw_NO.split([A, A, A, S, 2], dim=1)
-        return torch.cat([logit_NA, 5 * torch.maximum(left_NA, right_NA), shape_NS], dim=1)
+        whole = [logit_NA, 5 * torch.maximum(left_NA, right_NA), shape_NS]
+        return torch.cat([*whole, self.sides(self.sides.features(frontal_NHW))], dim=1)
 
 
 class PixelBranch(nn.Module):
@@ -93,6 +99,76 @@ class PointBranch(nn.Module):
         """(N, D)."""
         features_ND: Tensor = self.net(points_N468x3.flatten(1) * _POINT_SCALE)
         return features_ND
+
+
+class SideBranch(nn.Module):
+    """(N, 72, 80), frontal and grey, 0 to 255, to (N, 2 U + 2).
+
+    That is the intensities (0 to 5) of U units on the subject's left, the same on the right, yaw and pitch
+    of the gaze in degrees, to the right of the picture and up. One network reads the left half and the
+    mirrored right half, each beside the other, so a mirrored picture has mirrored readings. What it reads is
+    fixed: how strong edges of eight directions are in each cell of 4 x 4 pixels, relative to those nearby (as
+    HOG does, Dalal & Triggs, CVPR 2005), and the pixels around the eye.
+    """
+
+    num_features = 8 * 18 * 9 + 16 * 22
+    edges_4133: Tensor
+    cell_8188: Tensor
+    near_down: Tensor
+    near_across: Tensor
+
+    def __init__(self, num_units: int) -> None:
+        super().__init__()
+        slope_33 = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+        turns = torch.arange(4)[:, None, None] * math.pi / 4
+        edges_433 = slope_33 * torch.cos(turns) + slope_33.T * torch.sin(turns)
+        tent = torch.tensor([1.0, 2, 3, 4, 4, 3, 2, 1]) / 20
+        self.register_buffer("edges_4133", edges_433[:, None], persistent=False)
+        self.register_buffer("cell_8188", torch.outer(tent, tent).repeat(8, 1, 1, 1), persistent=False)
+        self.register_buffer("near_down", _box(72, reach=7), persistent=False)
+        self.register_buffer("near_across", _box(40, reach=7), persistent=False)
+        self.embed = nn.Sequential(
+            nn.Dropout(0.2), nn.Linear(self.num_features, 64, bias=False), nn.BatchNorm1d(64), nn.GELU()
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(0.2), nn.Linear(128, 96), nn.GELU(), nn.Dropout(0.2), nn.Linear(96, num_units + 2)
+        )
+        self.offset_K = nn.Parameter(torch.zeros(num_units + 2))
+        self.scale_2K = nn.Parameter(torch.ones(2, num_units + 2))  # of the halves' mean, of their difference
+
+    def features(self, frontal_NHW: Tensor) -> Tensor:
+        """(N, 2, D): what is read of the left half and of the right."""
+        x = frontal_NHW.float()[:, None] / 255
+        halves = torch.stack([x[..., 40:], x[..., :40].flip(3)], dim=1).flatten(0, 1)
+        slopes = F.conv2d(F.pad(halves, (1, 1, 1, 1), mode="replicate"), self.edges_4133)
+        strength = F.relu(torch.cat([slopes, -slopes], dim=1))
+        strength = strength / (self._around(strength.square().sum(1, keepdim=True)) + 1e-4).sqrt()
+        cells = F.conv2d(F.pad(strength, (2, 2, 2, 2), mode="replicate"), self.cell_8188, stride=4, groups=8)
+        nearby = halves - self._around(halves)
+        eye = (nearby / (self._around(nearby.square()) + 5e-4).sqrt())[:, :, 14:30, 6:28]
+        return torch.cat([cells[..., :9].flatten(1), eye.flatten(1) / 2], dim=1).unflatten(0, (-1, 2))
+
+    def embedded(self, features_N2D: Tensor) -> Tensor:
+        """(N, 2, E): of each half by itself."""
+        seen_N2E: Tensor = self.embed(features_N2D.flatten(0, 1)).unflatten(0, (-1, 2))
+        return seen_N2E
+
+    def outputs(self, seen_N2E: Tensor) -> Tensor:
+        """(N, 2, U + 2): shares of intensity 5 and gaze / 20 degrees, outwards and up; left and right."""
+        beside = torch.cat([seen_N2E, seen_N2E.flip(1)], dim=2)
+        raw_N2K: Tensor = self.head(beside.flatten(0, 1)).unflatten(0, (-1, 2))
+        return raw_N2K
+
+    def forward(self, features_N2D: Tensor) -> Tensor:
+        """(N, 2 U + 2)."""
+        raw_N2K = self.outputs(self.embedded(features_N2D))
+        mean_NK = self.offset_K + self.scale_2K[0] * (raw_N2K[:, 0] + raw_N2K[:, 1]) / 2
+        differ_NK = self.scale_2K[1] * (raw_N2K[:, 0] - raw_N2K[:, 1]) / 2
+        left, right = (mean_NK + differ_NK)[:, :-2], (mean_NK - differ_NK)[:, :-2]
+        return torch.cat([5 * left, 5 * right, 20 * differ_NK[:, -2:-1], 20 * mean_NK[:, -1:]], dim=1)
+
+    def _around(self, x: Tensor) -> Tensor:
+        return self.near_down @ x @ self.near_across.T
 
 
 class Block(nn.Module):

@@ -45,6 +45,12 @@ def _means_9x468() -> Points:
 _MEANS_9X468 = _means_9x468()
 
 
+def five_points(points_468x3: Points) -> Points:
+    """Left eye, right eye, nose tip, left and right mouth corner of a mesh, x and y."""
+    points_5x2: Points = _MEANS_9X468[:5] @ points_468x3[:, :2]
+    return points_5x2
+
+
 def pose_from_axes(across_3: Points, down_3: Points) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees of a head with axes `across` (its left to its right as seen) and `down`.
 

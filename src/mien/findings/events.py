@@ -110,7 +110,7 @@ def find_events(
     interpolated between two frames; where an event is cut by a gap or by an end of the file, they are the
     times of its first frame and of its last frame's end. `peak` and `mean` are of the probability; `apex` is
     the time of the highest intensity, or probability where there is none; `intensity` is the highest, NaN
-    without. `side` is left, right, both, or empty where the model has no sides.
+    without. `side` is left, right, both, or empty where the model has no sides or none reaches intensity 1.
 
     A combination, `6+12`, is an event of its own while all its units are present; the weakest of them gives
     its values. Events of closed eyes that are short enough are listed again as unit `blink`.
@@ -229,7 +229,7 @@ def _crossing(time_N: Floats, level_N: Floats, before: int) -> float:
 
 def _side(side_2N: Sequence[Floats], one_sided_below: float) -> str:
     left, right = (float(np.nanmax(side_N, initial=-1)) for side_N in side_2N)
-    if min(left, right) < 0:
+    if min(left, right) < 0 or max(left, right) < 1:
         return ""
     if min(left, right) >= one_sided_below * max(left, right):
         return "both"
