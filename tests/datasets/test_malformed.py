@@ -59,11 +59,11 @@ CASES = {
     ),
     "a picture twice": (
         *("rafdb", RAFDB, lambda text: text + "train_00001.jpg 4"),
-        r"label\.txt, line 3: train_00001\.jpg is already in line 1",
+        r"label\.txt, line 3: train_00001 is already in line 1",
     ),
     "class zero": (
         *("rafdb", RAFDB, lambda text: text.replace("jpg 1", "jpg 0")),
-        r"label\.txt, line 2: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
+        r"label\.txt, line 2, column label: found 'test_0001\.jpg 0'; expected .* a class from 1 to 7",
     ),
     "no validation": (
         *("affectnet", "validation.csv", None),

@@ -6,17 +6,20 @@ ROOT/Image/aligned/train_00001_aligned.jpg   or ROOT/Image/original/train_00001.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from mien.datasets.base import DATASETS, DatasetError, LabelledFrames, Published
-from mien.datasets.label_files import expression_frames
+from mien.datasets.label_files import expression_frames, refuse_first, refuse_second
 
 RAFDB_EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
 """Classes 1 to 7 of the label file."""
 
-_BASIC = re.compile(r"(train|test)_(\d{4,5})\.jpg")
+_LABEL = r"^(?P<name>(?:train|test)_\d{4,5})\.jpg +(?P<number>0*[1-9]\d*)$"
 
 
 @DATASETS.register("rafdb")
@@ -39,31 +42,18 @@ class RafDb:
 
     def frames(self) -> LabelledFrames:
         """One row a picture."""
-        labels: dict[str, int] = {}
-        lines: dict[str, int] = {}
-        texts = self.label_path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for line, text in enumerate(texts, start=1):
-            if text.strip():
-                name, number = self._label(line, text.strip())
-                if name in labels:
-                    raise DatasetError(
-                        f"{self.label_path}, line {line}: {name}.jpg is already in line {lines[name]}; "
-                        "expected each picture once"
-                    )
-                labels[name], lines[name] = number, line
-        _refuse_compound(self.label_path, labels)
-        rows = [(self._picture(stem), stem.split("_")[0], number - 1) for stem, number in labels.items()]
-        return expression_frames(rows, list(labels), RAFDB_EXPRESSIONS)
-
-    def _label(self, line: int, text: str) -> tuple[str, int]:
-        """The name without its suffix, and the class."""
-        name, _, number = text.partition(" ")
-        if not _BASIC.fullmatch(name) or not number.strip().isdecimal() or int(number) < 1:
-            raise DatasetError(
-                f"{self.label_path}, line {line}: found {text!r}; "
-                "expected `train_00001.jpg 5` or `test_0001.jpg 5`, a class from 1 to 7"
-            )
-        return name.removesuffix(".jpg"), int(number)
+        lines = self.label_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        texts = pd.Series(lines, range(1, len(lines) + 1), dtype=str, name="label").str.strip()
+        texts = texts[texts != ""]
+        parts = texts.str.extract(_LABEL)
+        expected = "`train_00001.jpg 5` or `test_0001.jpg 5`, a class from 1 to 7"
+        refuse_first(parts["name"].isna().to_numpy(), texts, path=self.label_path, expected=expected)
+        refuse_second(parts["name"], path=self.label_path)
+        number_N = pd.to_numeric(parts["number"]).to_numpy(np.int64)
+        self._refuse_compound(parts["name"], number_N)
+        splits = parts["name"].str.partition("_")[0]
+        rows = list(zip(map(self._picture, parts["name"]), splits, (number_N - 1).tolist(), strict=True))
+        return expression_frames(rows, parts["name"].tolist(), RAFDB_EXPRESSIONS)
 
     def _picture(self, stem: str) -> str:
         places = (f"Image/aligned/{stem}_aligned.jpg", f"Image/original/{stem}.jpg")
@@ -74,15 +64,12 @@ class RafDb:
             f"{self.root}: {stem} is labelled, but neither {places[0]} nor {places[1]} is there"
         )
 
-
-def _refuse_compound(path: Path, labels: dict[str, int]) -> None:
-    """DatasetError when this is RAF-DB's compound set, which bears the same file name, or no set at all."""
-    classes = sorted(set(labels.values()))
-    four_digits = any(re.fullmatch(r"train_\d{4}", name) for name in labels)
-    if four_digits or max(classes, default=0) > len(RAFDB_EXPRESSIONS):
-        raise DatasetError(
-            f"{path}: this is the compound set of RAF-DB (11 classes, train names with four digits; found "
-            f"classes {classes}); expected the basic set, train_00001.jpg with classes 1 to 7"
-        )
-    if not classes:
-        raise DatasetError(f"{path}: empty; expected lines `train_00001.jpg 5`")
+    def _refuse_compound(self, names: pd.Series, number_N: NDArray[np.int64]) -> None:
+        """DatasetError when this is RAF-DB's compound set, whose file has the same name, or no set at all."""
+        is_compound = bool(names.str.fullmatch(r"train_\d{4}").any()) or (number_N > 7).any()
+        if is_compound or not len(names):
+            raise DatasetError(
+                f"{self.label_path}: {len(names)} labels, classes {np.unique(number_N).tolist()}; expected "
+                "train_00001.jpg with classes 1 to 7, the basic set (the compound set of RAF-DB has 11 "
+                "classes, and train names with four digits)"
+            )
