@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import csv
 import hashlib
 import os
 import shutil
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -297,14 +297,7 @@ def test_what_cannot_be_done_with_a_url_is_one_line(bucket, tmp_path, capsys):
 
 
 def test_without_fsspec_it_is_said_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name.startswith("fsspec"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(MissingDriverError, match=r"pip install 'mien\[remote\]'"):
         list_remote("memory://v")
 

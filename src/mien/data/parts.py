@@ -29,7 +29,6 @@ from mien.data.store_layout import (
     ACCOUNTS_CSV,
     FRAMES,
     FRAMES_SCHEMA,
-    HEADER,
     INDEX,
     INDEX_DTYPE,
     MANIFEST,
@@ -38,6 +37,7 @@ from mien.data.store_layout import (
     TEMPORARY,
     StoreError,
     StoreHeader,
+    begin_store,
     crops_path,
     part_path,
     writing_to,
@@ -174,8 +174,15 @@ def merge(shards: Sequence[Path], store: Path) -> list[Account]:
     for shard, header in zip(shards[1:], headers[1:], strict=True):
         header.require_same(headers[0], ours=str(shard), theirs=str(shards[0]))
     shard_of = _shard_of_each_video(shards)
+    header = replace(headers[0], shard="1/1")
     with naming_write_errors(store), writing_to(store):
-        _begin(store, replace(headers[0], shard="1/1"), videos=set(shard_of))
+        strangers = {video for video, _ in list_parts(store)} - set(shard_of)
+        if strangers:
+            raise StoreError(
+                f"{store} holds videos of none of the shards ({min(strangers)!r}, say); give a new folder"
+            )
+        begin_store(store, header)
+        header.write(store)  # also over that of a shard that becomes the whole
         unfinish(store)
         for video, shard in with_bar(shard_of.items(), total=len(shard_of), unit="videos", desc="linking "):
             _bring(shard / crops_path(video), store / crops_path(video))
@@ -221,7 +228,7 @@ def _numbered(
         numbers, firsts, lengths = np.unique(
             frames["track"].to_numpy(), return_index=True, return_counts=True
         )
-        tracks = []
+        tracks: list[dict[str, Any]] = []
         for number, first, length in zip(numbers.tolist(), firsts.tolist(), lengths.tolist(), strict=True):
             runs = runs_of(slots[first : first + length])
             short = [frames_of_run for _, frames_of_run in runs if frames_of_run < min_run_frames]
@@ -282,19 +289,6 @@ def _shard_of_each_video(shards: Sequence[Path]) -> dict[str, Path]:
             if other is not shard:
                 raise StoreError(f"the video {video!r} is in {other} and in {shard}; a video goes in once")
     return shard_of
-
-
-def _begin(store: Path, header: StoreHeader, *, videos: set[str]) -> None:
-    if (store / HEADER).exists():
-        present = StoreHeader.read(store)
-        strangers = {video for video, _ in list_parts(store)} - videos
-        if strangers:
-            raise StoreError(
-                f"{store} holds videos of none of the shards ({min(strangers)!r}, say); give a new folder"
-            )
-        present.require_same(header, ours=str(store), theirs="the shards")
-    shutil.rmtree(store / TEMPORARY, ignore_errors=True)
-    header.write(store)
 
 
 def _bring(source: Path, target: Path) -> None:
