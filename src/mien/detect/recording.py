@@ -241,16 +241,17 @@ class _Files:
 
         RecordingError where there are files that this run may not touch.
         """
+        of_another = RecordingError(
+            f"{self.csv} (or {self.json.name}) is there already, and is not known to be of {self._paths[0]}: "
+            "move it away, or give another --out."
+        )
         try:
             plain = json.loads(self.json.read_text(encoding="utf-8"))
             account, begun = Account(**plain["account"]), plain["table"]
             inputs = [Fingerprint(**one) for one in plain["inputs"]]
         except (OSError, ValueError, KeyError, TypeError):
-            for path in filter(Path.exists, (self.json, self.csv, self.parquet)):
-                raise RecordingError(
-                    f"{path} is there already, and {self.json.name} does not say how it was made: move it "
-                    "away, or give another --out."
-                ) from None
+            if any(path.exists() for path in (self.json, self.csv, self.parquet)):
+                raise of_another from None
             return None
         now = json.loads(json.dumps(self.table))
         same = {key for key in now if json.dumps(begun.get(key)) == json.dumps(now[key])} | {"mien_version"}
@@ -264,10 +265,7 @@ class _Files:
             return account
         if {one.path for one in inputs} & {str(path.absolute()) for path in self._paths}:
             return None
-        raise RecordingError(
-            f"{self.json} is of another file, {inputs[0].path if inputs else ''}, not of {self._paths[0]}: "
-            "give another --out."
-        )
+        raise of_another
 
 
 class Journal:
