@@ -350,6 +350,8 @@ def _change(
     coded_N = unit.is_coded
     label_N, before_N = unit.label_NU[coded_N, 0], unit.log_odds_NU[coded_N, 0]
     present_before_N = before_N > _logit(threshold)
+    present_N2 = np.stack([present_before_N, present_N[coded_N]], axis=1)
+    f1_before, f1 = f1_per_column(np.stack([label_N, label_N], axis=1), present_N2)
     return Change(
         what=move.what,
         scale=move.line.scale,
@@ -360,15 +362,11 @@ def _change(
         num_absent=int((label_N == 0).sum()),
         log_loss_before=log_loss(before_N, label_N),
         log_loss=log_loss(left_out_N[coded_N], label_N),
-        f1_before=_f1(label_N, present_before_N),
-        f1=_f1(label_N, present_N[coded_N]),
+        f1_before=float(f1_before),
+        f1=float(f1),
         share_present_before=float(present_before_N.mean()),
         share_present=float((move.line.log_odds(before_N) > _logit(move.threshold)).mean()),
     )
-
-
-def _f1(label_N: Floats, present_N: NDArray[np.bool_]) -> float:
-    return float(f1_per_column(label_N[:, None], present_N[:, None])[0])
 
 
 def _logit(probability: float) -> float:

@@ -251,13 +251,13 @@ def measured_scores(held_out: HeldOut, frames: LabelledFrames) -> dict[str, Any]
     )
     units: dict[str, dict[str, Any]] = {}
     for column, number in enumerate(frames.action_units):
-        present_M = labels_MA[:, column] == 1
-        num_coded = int((~np.isnan(labels_MA[:, column])).sum())
+        label_M = labels_MA[:, column]
+        num_coded, num_present = int((~np.isnan(label_M)).sum()), int((label_M == 1).sum())
         units[action_unit(number).column] = {
             "num_coded": num_coded,
-            "num_present": int(present_M.sum()),
-            "num_people_showing_it": len(np.unique(frames.subject_N[present_M])),
-            "base_rate": _number(present_M.sum() / num_coded if num_coded else math.nan),
+            "num_present": num_present,
+            "num_people_showing_it": len(np.unique(frames.subject_N[label_M == 1])),
+            "base_rate": _number(num_present / num_coded if num_coded else math.nan),
             "f1": _plain(f1[column]),
             "always_on_f1": _number(always_on_A[column]),
             "roc_auc": _plain(auc[column]),

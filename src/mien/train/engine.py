@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mien.config import SettingsError
 from mien.layers.momentum import MomentumEncoder
 from mien.train.method import Method, StepOutput
-from mien.train.ranks import TIMEOUT, launched_processes
+from mien.train.ranks import TIMEOUT
 
 TakeStep = Callable[[Method], StepOutput]
 
@@ -104,7 +104,7 @@ def precision_advice(run: RunSettings, device: torch.device) -> str:
 
 
 def _require_as_launched(run: RunSettings) -> None:
-    launched = launched_processes(os.environ)
+    launched = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     if launched not in (1, run.processes):
         raise SettingsError(
             f"torchrun started {launched} processes, but run.devices = {run.devices} on run.nodes = "

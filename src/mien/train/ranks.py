@@ -99,8 +99,3 @@ def noticing_lost_ranks(*, newest: Callable[[], str]) -> Iterator[None]:
             f"another of the {world_size()} processes is lost ({str(error).strip().partition(chr(10))[0]}). "
             f"The newest checkpoint is {newest()}; the same command goes on from it"
         ) from error
-
-
-def launched_processes(environment: Mapping[str, str]) -> int:
-    """How many processes torchrun has started for this run; 1 without it."""
-    return int(environment["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in environment else 1

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 SHARE_OF_WAITING_TO_WARN = 0.2  # of the time
-QUIET_LINES = 10  # a warning is repeated after so many log lines without it
 
 
 class TrainingDivergedError(ValueError):
@@ -128,7 +127,7 @@ class Recorder:
         done = resumed.step if resumed else 0
         if resumed:
             self.window.load_state(resumed.window)
-        self._seen: dict[str, int] = {}  # a warning without its numbers -> the last line that had it
+        self._printed: set[str] = set()
         self._lines_written = 0
         if self.fabric.global_rank == 0:
             self._lines = JsonLines(self.folder.log, after_step=done)
@@ -187,14 +186,10 @@ class Recorder:
         )
         self._lines_written += 1
         for text in warnings:
-            self._warn(done, text)
-
-    def _warn(self, done: int, text: str) -> None:
-        """Print it, unless it was printed recently; numbers are ignored in the comparison."""
-        gist = re.sub(r"\d+", "#", text)
-        if self._lines_written - self._seen.get(gist, -QUIET_LINES) >= QUIET_LINES:
-            self._bar.write(f"step {done}: {text}", file=sys.stderr)
-        self._seen[gist] = self._lines_written
+            gist = re.sub(r"\d+", "#", text)  # a warning is printed once, whatever its numbers
+            if gist not in self._printed:
+                self._bar.write(f"step {done}: {text}", file=sys.stderr)
+            self._printed.add(gist)
 
     def _save_due(self, done: int) -> bool:
         steps = self.run.checkpoint_every_steps
