@@ -95,12 +95,6 @@ def test_eight_bits_give_the_same_numbers_on_any_number_of_threads(exported, cro
         assert all(np.array_equal(run(crops), expected) for _ in range(3))
 
 
-def test_eight_bits_take_little_more_than_a_quarter_of_the_room(exported):
-    folder = exported("onnx-int8")
-    sizes = [(folder / f"tiny.{end}").stat().st_size for end in ("onnx-int8.onnx", "safetensors")]
-    assert sizes[0] < 0.3 * sizes[1]
-
-
 def test_agreement_is_that_of_the_readings(exported, crops):
     path = exported("onnx-int8") / "tiny.safetensors"
     model = load_au_model(path)

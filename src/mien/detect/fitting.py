@@ -32,7 +32,7 @@ from mien.datasets.base import LabelledFrames
 from mien.detect.au_model import AuModel, load_au_model, save_au_model
 from mien.detect.calibration import Calibration, choose_curve, sigmoid
 from mien.detect.card import units_above_chance
-from mien.detect.network import FittedParts
+from mien.detect.network import FittedParts, linear
 from mien.evaluate.features import StoredFaces, cached_features
 from mien.evaluate.head import ProbeHead
 from mien.evaluate.labelled_faces import LabelledFaces
@@ -198,8 +198,10 @@ def fit_au_model(
     every, tested = np.arange(frames.num_frames), frames.rows(held_out.rows)
     trunk, head = _fit(material, every)
     calibration, threshold_A, losses = _calibrated(held_out.logit_MA, tested)
-    intensity, coded_A = _intensity_head(material, trunk, every) if material.with_intensity else (None, None)
-    fitted = FittedParts(dataclasses.replace(material.encoder, backbone=trunk), head, intensity, coded_A)
+    fitted = FittedParts(dataclasses.replace(material.encoder, backbone=trunk), head)
+    if material.with_intensity:
+        intensity, coded_A = _intensity_head(material, trunk, every)
+        fitted = dataclasses.replace(fitted, intensity=intensity, coded_A=coded_A)
     model = fitted.model(frames.action_units, calibration, threshold_A)
     chosen = {
         column: {"kind": curve.kind, "log_loss": {kind: round(loss, 4) for kind, loss in losses_A.items()}}
@@ -386,9 +388,8 @@ def _intensity_head(material: Material, trunk: Backbone, train: Rows) -> tuple[n
         scaler, ridge = (step for _, step in pipeline.steps)
         weight_AD[column] = ridge.coef_ / scaler.scale_
         bias_A[column] = ridge.intercept_ - weight_AD[column] @ scaler.mean_
-    read_out = nn.utils.skip_init(nn.Linear, D, A).requires_grad_(False)
-    read_out.load_state_dict({"weight": torch.from_numpy(weight_AD), "bias": torch.from_numpy(bias_A)})
-    return read_out, coded_A
+    state = {"weight": torch.from_numpy(weight_AD).float(), "bias": torch.from_numpy(bias_A).float()}
+    return linear(D, A, state), coded_A
 
 
 def _plain(interval: Interval) -> dict[str, float | None]:

@@ -41,7 +41,7 @@ class FittedParts:
     ) -> AuModel:
         """The model, its record still empty. Its network has the weights as they are now."""
         encoder, columns = self.encoder, tuple(action_unit(number).column for number in units)
-        modules = {"backbone": encoder.backbone, "head": self.head}
+        modules: dict[str, nn.Module] = {"backbone": encoder.backbone, "head": self.head}
         outputs = {LOGIT: columns}
         if self.intensity is not None and self.coded_A is not None:
             modules["intensity"] = self.intensity
@@ -84,9 +84,7 @@ def fitted_parts(model: AuModel) -> FittedParts:
         head.load_state_dict(_under(weights, "head."))
         intensity = None
         if model.coded is not None:
-            intensity = nn.utils.skip_init(nn.Linear, encoder.feature_dim, len(model.units))
-            intensity.load_state_dict(_under(weights, "intensity."))
-            intensity.requires_grad_(False)
+            intensity = linear(encoder.feature_dim, len(model.units), _under(weights, "intensity."))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TensorFileError(f"{model.source}: its parts do not fit together: {error}") from error
     return FittedParts(encoder, head.eval().requires_grad_(False), intensity, model.coded)
@@ -176,15 +174,21 @@ class ReadOuts(nn.Module):
         )
 
 
+def linear(num_features: int, num_outputs: int, state: Mapping[str, Tensor]) -> nn.Linear:
+    """A layer with these weights, for inference; RuntimeError where they are others than its own."""
+    layer = nn.Linear(num_features, num_outputs, device="meta")  # where initial weights draw no numbers
+    layer.load_state_dict(state, assign=True)
+    return layer.requires_grad_(False)
+
+
 def _folded(parts: FittedParts) -> nn.Linear:
     """`ReadOuts` as one affine map: the head's batch-norm is constant when it runs."""
     weight_KD, constant_K = parts.head.as_affine()
     if parts.intensity is not None:
         weight_KD = torch.cat([weight_KD, parts.intensity.weight])
         constant_K = torch.cat([constant_K, parts.intensity.bias])
-    folded = nn.utils.skip_init(nn.Linear, *weight_KD.shape[::-1]).requires_grad_(False)
-    folded.load_state_dict({"weight": weight_KD, "bias": constant_K})
-    return folded
+    K, D = weight_KD.shape
+    return linear(D, K, {"weight": weight_KD, "bias": constant_K})
 
 
 class TorchEngine:

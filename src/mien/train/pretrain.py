@@ -66,7 +66,7 @@ class _Job:
         self.labels = _labels(settings, store)
         self.fabric = start_engine(run)
         self.ranks = Ranks()
-        self.resident = None  # all frames decoded in memory
+        self.resident: ResidentFrames | None = None  # all frames decoded in memory
         if data.in_memory != "no":
             device = self.fabric.device if data.in_memory == "device" else torch.device("cpu")
             self.resident = ResidentFrames.load(

@@ -133,9 +133,9 @@ class Recorder:
             self._lines = JsonLines(self.folder.log, after_step=done)
             self._board: SummaryWriter | None = None
             if self.run.tensorboard:
-                from torch.utils.tensorboard import SummaryWriter
+                from torch.utils import tensorboard
 
-                self._board = SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1)
+                self._board = tensorboard.SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1)
             self._bar = progress_bar(total=self.total_steps, unit="steps", done=done)
 
     def step_done(self, done: int, values: Mapping[str, Tensor | float]) -> bool:
