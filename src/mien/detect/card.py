@@ -190,7 +190,7 @@ def _adapted(one: Mapping[str, Any]) -> str:
 
 def _scores(model: AuModel) -> tuple[tuple[str, ...], ...]:
     scores = model.record["scores"]
-    mean, rows = scores["mean"], [_SCORES]
+    mean, rows = scores["mean"], list[tuple[str, ...]]([_SCORES])
     errors = ("calibration_error_before", "calibration_error")
     for column in model.columns:
         unit = scores["units"][column]

@@ -53,7 +53,7 @@ class PretrainSettings:
         def built(cls: type[T], section: str) -> T:
             return build(cls, sections[section], where=f"{where} [{section}]")
 
-        parts = (
+        parts: tuple[Any, ...] = (
             names["method"],
             built(METHODS.get(names["method"]).Settings, "method"),
             names["backbone"],
