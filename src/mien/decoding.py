@@ -13,7 +13,7 @@ import av
 
 from mien.rgb import HDR_NAMES
 
-# Titles are not read, and may be in any encoding: PyAV 19 takes them so, and refuses to be told.
+# Titles may be in any encoding. PyAV 19 accepts this, and does not take the argument.
 _ANY_TITLES = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 ASSUMED_RATE = 25  # frames/s of a stream that does not name its own
 _MOST_FRAMES_PER_SECOND = 480

@@ -50,7 +50,7 @@ def write_set(
     processes: int,
     after_clip: Callable[[int], None] = lambda finished: None,
 ) -> Path:
-    """Draw what is not there yet and return the manifest; `after_clip` is told how many clips are done.
+    """Draw the missing clips and return the manifest; `after_clip` gets the number of newly finished clips.
 
     SetMismatchError when `out` was begun with other settings.
     """

@@ -41,7 +41,7 @@ class Medium:
 
     @property
     def num_bytes(self) -> int:
-        """The size of its files, to tell progress by; at least 1."""
+        """The size of its files, for the progress bar; at least 1."""
         return max(1, sum(file.path.stat().st_size for file in self.files if file.path.exists()))
 
 

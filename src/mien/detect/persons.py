@@ -185,7 +185,7 @@ class PersonLinker:
         self._forget()
 
     def _free(self, track: _Track) -> list[_Person]:
-        """The candidates for the track: persons never seen beside it."""
+        """Candidates for the track: persons never seen in the same frame."""
         beside = {other.person for other in track.beside}
         return [person for person in self._persons if person not in beside]
 

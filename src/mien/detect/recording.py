@@ -46,7 +46,7 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True)
 class Account:
-    """What became of one medium."""
+    """The outcome of one medium."""
 
     name: str
     status: str  # under way, whole, damaged (rows up to there), unreadable (no rows), died, not written
@@ -62,7 +62,7 @@ class Account:
 
     @property
     def is_well(self) -> bool:
-        """Whether it was read whole, and shown as asked."""
+        """Whether it was read completely, and all pages and copies were written."""
         return self.status == WHOLE and not self.not_shown
 
 
@@ -259,7 +259,7 @@ class _Files:
         if differing:
             lines = "".join(f"\n  {key}: {begun.get(key)!r} there, {now[key]!r} now" for key in differing)
             raise RecordingError(
-                f"{self.json} was begun with other settings:{lines}\nGive the same ones, or another --out."
+                f"{self.json} was begun with other settings:{lines}\nGive these, or another --out."
             )
         if _are_of(inputs, self._paths):
             return account

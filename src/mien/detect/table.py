@@ -150,7 +150,7 @@ class Detections:
         return frame.astype(whole)
 
     def save(self, path: Path | str) -> None:
-        """To .parquet, or to .csv with the metadata as JSON beside it. ValueError for another suffix."""
+        """Write a .parquet file, or a .csv and a .json with the metadata. ValueError for another suffix."""
         path = Path(path)
         if path.suffix == ".parquet":
             pq.write_table(self.to_arrow(), path)

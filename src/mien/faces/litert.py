@@ -39,9 +39,9 @@ class LiteRtModel:
 
 @contextmanager
 def _ungreeted() -> Iterator[None]:
-    """LiteRT tells on stderr, from C++ and with no setting against it, that it made its delegate.
+    """Hide LiteRT's greeting: its C++ code prints it to stderr, and no setting turns it off.
 
-    Lines that begin with INFO are dropped; whatever else is written to stderr meanwhile comes afterwards.
+    Lines that begin with INFO are dropped; other output to stderr is printed afterwards.
     """
     try:
         stderr = os.dup(2)

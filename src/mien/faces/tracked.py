@@ -15,7 +15,7 @@ NO_FACE = "no_face"
 FACE_TOO_SMALL = "face_too_small"
 FACE_CUT_OFF = "face_cut_off"  # by the edge of the picture
 LOW_SCORE = "low_score"  # something was detected, the mesh saw no face in it
-FACES_OVERLAP = "faces_overlap"  # two faces too close to be told apart
+FACES_OVERLAP = "faces_overlap"  # two faces too close to separate
 UNREADABLE = "unreadable"  # a frame that cannot be decoded, or a picture that cannot be read
 
 

@@ -63,7 +63,7 @@ class FindingsSettings:
 def with_findings(
     account: Account, table: Path, *, combinations: Sequence[str], settings: EventSettings
 ) -> Account:
-    """Write the events of a Parquet table beside it; its account with what is usable. WriteError.
+    """Write a Parquet table's events beside it; return its account with the usable share. WriteError.
 
     Pictures have no events. Only the columns that are needed are read, for tables of long videos.
     """
