@@ -10,14 +10,14 @@ from pathlib import Path
 from mien import __version__, is_of_extra_train
 
 VERBS = {
-    "download": "fetch the face models, once, by name",
+    "download": "the face finder's weights, fetched once",
     "prepare": "videos -> face tracks in a store",
     "merge": "the stores of several shards -> one",
     "inspect": "a page and a contact sheet of a store",
     "pretrain": "a store of face tracks -> an encoder",
     "sweep": "many runs from one file -> a table, one line per run",
     "detect": "pictures, videos or a camera -> tables of action units",
-    "people": "tables of a study -> a page of all faces, and a CSV to name them in",
+    "people": "tables of a study -> a page of all faces, and a CSV to name persons",
     "summarise": "tables of a study and its conditions -> numbers per person, and group curves",
     "agree": "two codings of the same videos -> their agreement, and a page of disagreements",
     "convert": "codings between mien, ELAN, BORIS, Praat and labels for `mien fit`",
@@ -31,7 +31,7 @@ VERBS = {
     "export": "an action-unit model -> a file for ONNX Runtime, checked against it",
     "render": "a morphable face model -> videos of people with known action units",
     "serve": "a web app on this machine: drop a file, see its action units",
-    "demo": "prepare, pretrain and evaluate on the shipped clips, in minutes",
+    "demo": "detect, prepare, pretrain and evaluate on the shipped clips, in minutes",
 }
 
 _WRITES_A_FILE = ("embed", "fit", "adapt")  # --out is a file; a folder with the other verbs

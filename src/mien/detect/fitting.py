@@ -108,7 +108,7 @@ def fit_to_file(
     force: bool,
     say: Callable[[str], None],
 ) -> AuModel:
-    """Fit and write `out`; the model. A finished one is read, parts of an earlier run are taken up.
+    """Fit and write `out`; the model. A finished one is read, parts of an earlier run are reused.
 
     settings: of `settings_of_fit`. ValueError where `out` was fitted, or begun, with other ones, and, unless
     `force`, for a model of which no unit is above chance on held-out people.

@@ -141,7 +141,7 @@ def feature_table(path: Path, *, feature_dim: int, made_from: str = "") -> Itera
     """A table that becomes `path` at the end; after an error `path` is as it was.
 
     Columns: path, track, frame, seconds, identity, f000, f001, ... (float32; CSV has enough digits to be
-    exact). Rows that an earlier run left are taken up if that run was given the same `made_from`, and deleted
+    exact). Rows of an earlier run are reused if that run was given the same `made_from`, and deleted
     otherwise. FeatureTableError unless the name ends in .parquet or .csv; WriteError names `path` where the
     disk takes no more.
     """
