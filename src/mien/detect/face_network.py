@@ -146,7 +146,8 @@ class SideBranch(nn.Module):
         cells = F.conv2d(F.pad(strength, (2, 2, 2, 2), mode="replicate"), self.cell_8188, stride=4, groups=8)
         nearby = halves - self._around(halves)
         eye = (nearby / (self._around(nearby.square()) + 5e-4).sqrt())[:, :, 14:30, 6:28]
-        return torch.cat([cells[..., :9].flatten(1), eye.flatten(1) / 2], dim=1).unflatten(0, (-1, 2))
+        read_MD = torch.cat([cells[..., :9].flatten(1), eye.flatten(1) / 2], dim=1)
+        return read_MD.reshape(-1, 2, self.num_features)
 
     def embedded(self, features_N2D: Tensor) -> Tensor:
         """(N, 2, E): of each half by itself."""
