@@ -102,7 +102,7 @@ def run(words):
 
 
 # Measurements of time and memory, and the warning about a slow loader.
-MEASURED = ["rows_per_second", "minutes", "memory_mb", "warnings"]
+MEASURED = ["rows_per_second", "minutes", "processor_minutes", "memory_mb", "warnings"]
 
 
 def table(folder):
@@ -133,7 +133,9 @@ def test_each_run_becomes_one_line_and_predictions_and_is_not_repeated(shared, s
     assert results["run"].tolist() == ["simclr", "labelled"]
     assert results["rows"].tolist() == [48, 48]
     assert results["clips_per_step"].tolist() == [6, 12]
-    assert (results[["rows_per_second", "memory_mb", "identity_accuracy"]] > 0).all(axis=None)
+    assert (results[["rows_per_second", "processor_minutes", "memory_mb", "identity_accuracy"]] > 0).all(
+        axis=None
+    )
     assert results["auc"].between(0, 1).all()
     assert results["auc_AU01"].isna().all()  # never present: undefined, not 0
     assert "| simclr | 1 |" in (serial / "summary.md").read_text()

@@ -312,9 +312,9 @@ class _TrainAndScore:
             return 0
         place = f"[{self.planned.index(run) + 1}/{len(self.planned)}]"
         report(f"{place} {run.key}: {run.steps} steps of {run.rows_per_step} rows")
-        exit_code, memory_mb = _train(run, self.places, weights)
+        exit_code, used = _train(run, self.places, weights)
         if exit_code == 0:
-            line = {**_measured(run, self.places), "memory_mb": round(memory_mb), **self._scores(run)}
+            line = {**_measured(run, self.places), **used, **self._scores(run)}
             write_bytes(self.places.folder(run.key) / "result.json", json.dumps(line).encode())
             shown = [name for name in ("loss", "auc", "f1", "identity_accuracy") if name in line]
             report(f"    {run.key}: {', '.join(f'{name} {line[name]:.3f}' for name in shown)}")
@@ -353,8 +353,8 @@ class _TrainAndScore:
         return scores.means | aucs
 
 
-def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, float]:
-    """Exit code, and peak memory in MB of the largest process. Where we are stopped, so is the training."""
+def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, dict[str, float]]:
+    """Exit code, and what the training took. Where we are stopped, so is the training."""
     recipe = places.out / "recipes" / f"{run.key}.toml"
     write_bytes(recipe, to_toml(run.recipe).encode())
     words = ["--store", str(places.store), "--out", str(places.folder(run.key))]
@@ -377,7 +377,9 @@ def _train(run: PlannedRun, places: Places, weights: Path | None) -> tuple[int, 
     _, status, usage = os.wait4(process.pid, 0)
     signal.signal(signal.SIGTERM, before)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    memory_mb = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    minutes = (usage.ru_utime + usage.ru_stime) / 60
+    return process.returncode, {"processor_minutes": round(minutes, 2), "memory_mb": round(memory_mb)}
 
 
 def _measured(run: PlannedRun, places: Places) -> dict[str, Any]:
