@@ -1,4 +1,4 @@
-"""`mien adapt`: a model adapted to one's own faces: recalibrated by labels, or given their statistics."""
+"""`mien adapt`: a model adapted to one's own faces: recalibrated by labels, or without any."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="MEDIA",
-        help="videos, pictures or a store of your own faces, instead of a labelled set: the network's "
-        "batch-norm statistics are computed from them",
+        help="videos, pictures or a store of your own faces, instead of a labelled set: the shipped model "
+        "trains itself on them, any other takes their batch-norm statistics",
     )
     parser.add_argument(
         "--num-faces",
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("expected either a labelled set (--dataset and --root) or --unlabelled MEDIA")
     model = load_au_model(args.model or shipped_model())
     args.out.parent.mkdir(parents=True, exist_ok=True)  # what blocks it is reported before the work
-    adapted = _by_statistics(args, model) if args.unlabelled else _by_labels(args, model)
+    adapted = _without_labels(args, model) if args.unlabelled else _by_labels(args, model)
     if args.out.exists():
         require_same(load_au_model(args.out).record, adapted.record, where=args.out)
     save_au_model(args.out, dataclasses.replace(adapted, source=str(args.out)))
@@ -56,15 +56,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _by_statistics(args: argparse.Namespace, model: AuModel) -> AuModel:
+def _without_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
     from mien.detect.adapting import with_statistics_of
     from mien.detect.export import faces_by_group
+    from mien.detect.network import FACE
+    from mien.detect.self_training import taught_by_itself
     from mien.train.encoder_file import pick_device
 
     groups = faces_by_group(args.unlabelled, model, args.num_faces, args.finder)
-    adapted = with_statistics_of(model, groups, device=pick_device(args.device))
+    adapt = taught_by_itself if model.network == FACE else with_statistics_of
+    adapted = adapt(model, groups, device=pick_device(args.device))
     count = adapted.record["adaptations"][-1]["num_unlabelled_faces"]
-    print(f"batch-norm statistics of {count:,} faces; calibration and thresholds are unchanged")
+    what = "self-training on" if model.network == FACE else "batch-norm statistics of"
+    print(f"{what} {count:,} faces; calibration and thresholds are unchanged")
     return adapted
 
 

@@ -163,7 +163,7 @@ def with_statistics_of(
     order = np.random.default_rng(seed).permutation(count)
     for rows in np.array_split(order, -(-count // _BATCH)):  # of nearly equal size
         network(*(torch.from_numpy(values[rows]).to(device) for values in inputs))
-    record = _with_adaptation(model, {"num_unlabelled_faces": count})
+    record = with_adaptation(model, {"num_unlabelled_faces": count})
     return dataclasses.replace(model, weights=weights_of(network), record=record)
 
 
@@ -181,10 +181,11 @@ def record_of_adaptation(
         "left_alone": dict(adapted.left_alone),
         "left_out": adapted.left_out,
     }
-    return _with_adaptation(model, facts)
+    return with_adaptation(model, facts)
 
 
-def _with_adaptation(model: AuModel, facts: Mapping[str, Any]) -> dict[str, Any]:
+def with_adaptation(model: AuModel, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's record with one adaptation more."""
     source = {"file": Path(model.source).name, "digest": model.digest}
     adaptation = {"from": source, **facts, "mien_version": __version__}
     return {**model.record, "adaptations": [*model.record.get("adaptations", []), adaptation]}

@@ -179,7 +179,9 @@ def _making_facts(model: AuModel) -> list[tuple[str, str]]:
 def _adapted(one: Mapping[str, Any]) -> str:
     start = f"from {one['from']['file']} (digest {one['from']['digest']})"
     if "num_unlabelled_faces" in one:
-        return f"{start}: batch-norm statistics of {one['num_unlabelled_faces']:,} unlabelled faces"
+        steps = one.get("self_training_steps")
+        what = f"{steps} steps of self-training on" if steps else "batch-norm statistics of"
+        return f"{start}: {what} {one['num_unlabelled_faces']:,} unlabelled faces"
     return (
         f"{start} to {one['num_frames']:,} faces of {one['num_subjects']:,} people, {one['data']} "
         f"(frame list {one['frames_digest']}; licence {one['licence'] or LICENCE_NOT_STATED}). Recalibrated: "

@@ -38,14 +38,21 @@ class FaceNetwork(nn.Module):
 
     def forward(self, pixels_NHWC: Tensor, points_N468x3: Tensor, frontal_NHW: Tensor) -> Tensor:
         """(N, K) float32."""
-        grey_N1HW = (pixels_NHWC.float() * torch.tensor(LUMA, device=pixels_NHWC.device)).sum(3)[:, None]
-        raw_NO = 0.5 * self.pixel_head(self.pixels(grey_N1HW)) + 0.5 * self.point_head(
-            self.points(points_N468x3)
-        )
+        raw_NO = self.raw(pixels_NHWC, points_N468x3)
         A, S = self.num_units, self.num_shapes
         logit_NA, left_NA, right_NA, shape_NS, _ = raw_NO.split([A, A, A, S, 2], dim=1)
         whole = [logit_NA, 5 * torch.maximum(left_NA, right_NA), shape_NS]
         return torch.cat([*whole, self.sides(self.sides.features(frontal_NHW))], dim=1)
+
+    def raw(self, pixels_NHWC: Tensor, points_N468x3: Tensor) -> Tensor:
+        """(N, O): the mean of what both heads give."""
+        by_pixels = self.pixel_head(self.pixels(grey_of(pixels_NHWC)))
+        return 0.5 * by_pixels + 0.5 * self.point_head(self.points(points_N468x3))
+
+
+def grey_of(pixels_NHWC: Tensor) -> Tensor:
+    """(N, 1, H, W), 0 to 255."""
+    return (pixels_NHWC.float() * torch.tensor(LUMA, device=pixels_NHWC.device)).sum(3)[:, None]
 
 
 class PixelBranch(nn.Module):

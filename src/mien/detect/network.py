@@ -22,7 +22,10 @@ from mien.train.tensor_file import TensorFileError
 ENCODER = "encoder"
 """The network of a fitted model: an encoder, and affine maps of its features."""
 
-NETWORKS = {"face": "mien.detect.face_network:FaceNetwork"}
+FACE = "face"
+"""The network of the shipped model."""
+
+NETWORKS = {FACE: "mien.detect.face_network:FaceNetwork"}
 """Other networks by name. Each class is called with a model's `network_settings`, has its `weights` as state
 dict, and maps pixels (N, H, W, 3) uint8 and, where the model uses them, points (N, 468, 3) to (N, K)."""
 
