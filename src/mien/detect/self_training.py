@@ -68,13 +68,13 @@ def teach(
     """Changes the network's branch of pixels and its head, in place."""
     random = np.random.default_rng(seed)
     device = next(network.parameters()).device
-    rows = [part.to(device) for part in pixels_NHWC.split(256)]
-    meshes = [part.to(device) for part in points_N468x3.split(256)]
+    rows = [part.to(device) for part in torch.split(pixels_NHWC, 256)]
+    meshes = [part.to(device) for part in torch.split(points_N468x3, 256)]
     with torch.no_grad():
         grey_N1HW = torch.cat([grey_of(part) for part in rows])
         target_NO = torch.cat([network.raw(*pair) for pair in zip(rows, meshes, strict=True)])
     scale_O = target_NO.std(dim=0) + 1e-3
-    student = nn.Sequential(copy.deepcopy(network.pixels), copy.deepcopy(network.pixel_head)).to(device)
+    student = nn.Sequential(copy.deepcopy(network.pixels), copy.deepcopy(network.pixel_head))
     for module in student.modules():  # batch-norm keeps its statistics, dropout drops
         module.train(isinstance(module, nn.Dropout))
     mean = copy.deepcopy(student)
@@ -90,15 +90,15 @@ def teach(
         read_BO = student(changed(grey_N1HW[at].cpu()).to(device))
         wrong = F.smooth_l1_loss(read_BO / scale_O, target_NO[at] / scale_O)
         optimiser.zero_grad()
-        wrong.backward()
+        wrong.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, _LARGEST_GRADIENT)
         optimiser.step()
         share = 1 - min(_AVERAGING, step / (step + 1))
         with torch.no_grad():
             for averaged, weight in zip(mean.parameters(), weights, strict=True):
                 averaged.lerp_(weight, share)
-    network.pixels, network.pixel_head = mean[0], mean[1]
-    network.eval().requires_grad_(False)
+    network.pixels.load_state_dict(mean[0].state_dict())
+    network.pixel_head.load_state_dict(mean[1].state_dict())
 
 
 def changed(grey_N1HW: Tensor) -> Tensor:
