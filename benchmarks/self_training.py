@@ -2,9 +2,9 @@
 
     python benchmarks/self_training.py VIDEOS --bundle face_landmarker.task --sources clips.csv [--steps 100]
 
-The shipped model is adapted to the videos of one half of the sources (`mien adapt --unlabelled`), and its rank
-agreement with a landmark model's blendshapes is measured within the videos of the other half, as
-benchmarks/label_free.py does; then the halves change places. `--sources` is a CSV with the columns id, video
+The shipped model is adapted to the videos of one half of the sources (as `mien adapt --unlabelled` does), and
+its rank agreement with a landmark model's blendshapes is measured within the videos of the other half, as by
+benchmarks/label_free.py; then the halves change places. `--sources` is a CSV with the columns id, video
 (the two folders of a video's path) and source. Prints the agreement before and its change, means over units,
 with 95 % intervals over 500 draws of the people. About half an hour on one core for 93 videos.
 """
