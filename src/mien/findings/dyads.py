@@ -93,7 +93,7 @@ def lagged_correlation(
     curve = pd.DataFrame({"lag": lag_L, "r": np.tanh(mean_L), "low": np.tanh(low_L), "high": np.tanh(high_L)})
     curve["surrogate"] = np.tanh(np.quantile(peaks_R, 0.95))
     p_value = (1 + int((peaks_R >= mean_L.max()).sum())) / (1 + num_surrogates)
-    return Dyad(curve, p_value, W, num_windows_left_out=len(whole_W) - W)
+    return Dyad(curve, p_value, W, num_windows_left_out=int((~whole_W).sum()))
 
 
 def _sampled(first: pd.Series, second: pd.Series, settings: DyadSettings) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -156,7 +156,7 @@ def _short_forms(file: PurePosixPath) -> set[str]:
     return {str(file.with_suffix("")), file.name}
 
 
-def _refuse(wrong: Mapping[str, Iterable[int]], rows: pd.DataFrame, study: pd.DataFrame, where: str) -> None:
+def _refuse(wrong: dict[str, Iterable[int]], rows: pd.DataFrame, study: pd.DataFrame, where: str) -> None:
     """StudyError where a row is wrong; `wrong`: numbers of rows by what is wrong, the first counts."""
     what_of = {row: what for what, rows_of in reversed(wrong.items()) for row in rows_of}
     problems = sorted(what_of.items())
