@@ -40,14 +40,15 @@ class FaceNetwork(nn.Module):
         """(N, K) float32."""
         raw_NO = self.raw(pixels_NHWC, points_N468x3)
         A, S = self.num_units, self.num_shapes
-        logit_NA, left_NA, right_NA, shape_NS, _ = raw_NO.split([A, A, A, S, 2], dim=1)
+        logit_NA, left_NA, right_NA, shape_NS, _ = torch.split(raw_NO, [A, A, A, S, 2], dim=1)
         whole = [logit_NA, 5 * torch.maximum(left_NA, right_NA), shape_NS]
         return torch.cat([*whole, self.sides(self.sides.features(frontal_NHW))], dim=1)
 
     def raw(self, pixels_NHWC: Tensor, points_N468x3: Tensor) -> Tensor:
         """(N, O): the mean of what both heads give."""
-        by_pixels = self.pixel_head(self.pixels(grey_of(pixels_NHWC)))
-        return 0.5 * by_pixels + 0.5 * self.point_head(self.points(points_N468x3))
+        by_pixels_NO = self.pixel_head(self.pixels(grey_of(pixels_NHWC)))
+        raw_NO: Tensor = 0.5 * by_pixels_NO + 0.5 * self.point_head(self.points(points_N468x3))
+        return raw_NO
 
 
 def grey_of(pixels_NHWC: Tensor) -> Tensor:
