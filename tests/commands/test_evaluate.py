@@ -226,6 +226,7 @@ def test_public_weights_are_where_supervised_training_begins(faces, report, eval
 def test_public_weights_of_another_width_are_refused_before_any_work(evaluate, public, capsys, tmp_path):
     assert evaluate("--imagenet", public[0], out=tmp_path / "r") == 1
     said = capsys.readouterr()
-    assert f"{public[0]}: " in said.err
-    assert "this backbone's is (4, 3, 7, 7)" in said.err
+    assert f"{public[0]} is of another network: size mismatch for conv1.weight" in said.err
+    assert "current model is torch.Size([4, 3, 7, 7])" in said.err
+    assert len(said.err.splitlines()) == 1
     assert "coded frames" not in said.out

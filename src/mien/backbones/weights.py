@@ -37,8 +37,9 @@ def load_public_weights(backbone: Backbone, path: Path) -> str:
     weights = {name: value for name, value in _read(path).items() if not name.startswith(CLASSIFIERS)}
     try:
         missing, unknown = backbone.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # names the weights of another shape
-        raise WeightsError(f"{path} is of another network: {error}") from error
+    except RuntimeError as error:  # a line for each weight of another shape, below a heading
+        first = str(error).splitlines()[1].strip()
+        raise WeightsError(f"{path} is of another network: {first}") from error
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unknown:
         first = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
