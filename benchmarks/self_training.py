@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from label_free import MOVES, SHAPES, TRUSTED
-from scipy.stats import rankdata
+from label_free import FEWEST_FRAMES, MOVES, SHAPES, TRUSTED, rank_agreement
 from tqdm import tqdm
 from yardstick import NAMES, Yardstick
 
@@ -33,7 +32,7 @@ GROUPS = {
     "BP4D's twelve": (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24),
     "DISFA's eight": (1, 2, 4, 6, 9, 12, 25, 26),
 }
-FACES_PER_VIDEO, FEWEST, DRAWS = 90, 15, 500
+FACES_PER_VIDEO, DRAWS = 90, 500
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
         path = medium.files[0].path
         found = [max(frame.faces, key=lambda face: face.score) for frame in tracking(path) if frame.faces]
         chosen = Faces.of(found[:: max(1, len(found) // FACES_PER_VIDEO)])
-        if len(chosen) >= FEWEST:
+        if len(chosen) >= FEWEST_FRAMES:
             person, video = path.relative_to(args.videos).parts[:2]
             faces.append(chosen)
             shapes.append(np.stack([yardstick.blendshapes(crop) for crop in chosen.crops_NHWC]))
@@ -91,7 +90,7 @@ def agreement(model, faces: list[Faces], shapes: list[np.ndarray], units: list[i
             target_N = shape_NK[:, [NAMES.index(name) for name in SHAPES[unit]]].mean(axis=1)
             if target_N.std() > MOVES:
                 read_N = probability_NA[:, model.units.index(unit)]
-                found[video, column] = np.corrcoef(rankdata(read_N), rankdata(target_N))[0, 1]
+                found[video, column] = rank_agreement(pd.Series(read_N), pd.Series(target_N))
     return found
 
 

@@ -64,10 +64,11 @@ def _without_labels(args: argparse.Namespace, model: AuModel) -> AuModel:
     from mien.train.encoder_file import pick_device
 
     groups = faces_by_group(args.unlabelled, model, args.num_faces, args.finder)
-    adapt = taught_by_itself if model.network == FACE else with_statistics_of
+    adapt, what = with_statistics_of, "batch-norm statistics of"
+    if model.network == FACE:
+        adapt, what = taught_by_itself, "self-training on"
     adapted = adapt(model, groups, device=pick_device(args.device))
     count = adapted.record["adaptations"][-1]["num_unlabelled_faces"]
-    what = "self-training on" if model.network == FACE else "batch-norm statistics of"
     print(f"{what} {count:,} faces; calibration and thresholds are unchanged")
     return adapted
 

@@ -151,11 +151,9 @@ def with_statistics_of(
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         raise ValueError(f"{model.source} has no batch-norm layer: there are no statistics to take anew")
-    parts = [network_inputs(model, group.crops_NHWC, group.mesh_N468x3) for group in groups if len(group)]
-    count = sum(len(part["pixels"]) for part in parts)
-    if count < FEWEST_FACES:
-        raise ValueError(f"{count} faces found; new statistics take {FEWEST_FACES}")
+    parts = inputs_of_groups(model, groups, what="new statistics take")
     inputs = [np.concatenate([part[name] for part in parts]) for name in parts[0]]
+    count = len(inputs[0])
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
@@ -165,6 +163,15 @@ def with_statistics_of(
         network(*(torch.from_numpy(values[rows]).to(device) for values in inputs))
     record = with_adaptation(model, {"num_unlabelled_faces": count})
     return dataclasses.replace(model, weights=weights_of(network), record=record)
+
+
+def inputs_of_groups(model: AuModel, groups: Iterable[Faces], *, what: str) -> list[dict[str, NDArray[Any]]]:
+    """`network_inputs` of every group with a face. ValueError saying `what` takes `FEWEST_FACES` and more."""
+    parts = [network_inputs(model, group.crops_NHWC, group.mesh_N468x3) for group in groups if len(group)]
+    count = sum(len(part["pixels"]) for part in parts)
+    if count < FEWEST_FACES:
+        raise ValueError(f"{count} faces found; {what} {FEWEST_FACES}")
+    return parts
 
 
 def record_of_adaptation(

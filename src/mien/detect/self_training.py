@@ -10,16 +10,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
-from mien.detect.adapting import FEWEST_FACES, with_adaptation
-from mien.detect.au_model import AuModel, network_inputs
+from mien.detect.adapting import inputs_of_groups, with_adaptation
+from mien.detect.au_model import AuModel
 from mien.detect.export import Faces
 from mien.detect.face_network import FaceNetwork, grey_of
 from mien.detect.network import build_network, weights_of
@@ -39,20 +42,18 @@ def taught_by_itself(
 ) -> AuModel:
     """The model after self-training on these faces, each group as often as any other.
 
-    ValueError for fewer than `FEWEST_FACES` faces.
+    ValueError for fewer than 100 faces.
     """
-    parts = [network_inputs(model, group.crops_NHWC, group.mesh_N468x3) for group in groups if len(group)]
-    count = sum(len(part["pixels"]) for part in parts)
-    if count < FEWEST_FACES:
-        raise ValueError(f"{count} faces found; self-training takes at least {FEWEST_FACES}")
+    parts = inputs_of_groups(model, groups, what="self-training takes at least")
     network = build_network(model).to(device)
     assert isinstance(network, FaceNetwork)
     pixels, points = (np.concatenate([part[name] for part in parts]) for name in ("pixels", "points"))
-    group_N = np.repeat(np.arange(len(parts)), [len(part["pixels"]) for part in parts])
+    ends = np.cumsum([len(part["pixels"]) for part in parts])
+    members = np.split(np.arange(len(pixels)), ends[:-1])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        teach(network, torch.from_numpy(pixels), torch.from_numpy(points), group_N, steps=steps, seed=seed)
-    record = with_adaptation(model, {"num_unlabelled_faces": count, "self_training_steps": steps})
+        teach(network, torch.from_numpy(pixels), torch.from_numpy(points), members, steps=steps, seed=seed)
+    record = with_adaptation(model, {"num_unlabelled_faces": len(pixels), "self_training_steps": steps})
     return dataclasses.replace(model, weights=weights_of(network), record=record)
 
 
@@ -60,12 +61,12 @@ def teach(
     network: FaceNetwork,
     pixels_NHWC: Tensor,
     points_N468x3: Tensor,
-    group_N: np.ndarray,
+    members: Sequence[NDArray[np.int64]],
     *,
     steps: int,
     seed: int,
 ) -> None:
-    """Changes the network's branch of pixels and its head, in place."""
+    """Changes the network's branch of pixels and its head, in place. members: the rows of each group."""
     random = np.random.default_rng(seed)
     device = next(network.parameters()).device
     rows = [part.to(device) for part in torch.split(pixels_NHWC, 256)]
@@ -77,13 +78,11 @@ def teach(
     student = nn.Sequential(copy.deepcopy(network.pixels), copy.deepcopy(network.pixel_head))
     for module in student.modules():  # batch-norm keeps its statistics, dropout drops
         module.train(isinstance(module, nn.Dropout))
-    mean = copy.deepcopy(student)
     weights = list(student.requires_grad_(True).parameters())
+    mean = AveragedModel(student, avg_fn=_running_mean)
     optimiser = torch.optim.AdamW(weights, lr=_RATE, weight_decay=0.0)
-    members = [np.flatnonzero(group_N == group) for group in np.unique(group_N)]
-    for step in trange(steps, desc="self-training", disable=None):
-        for part in optimiser.param_groups:
-            part["lr"] = _RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * _cosine(step / steps)
+    schedule = LambdaLR(optimiser, lambda step: _share_of_rate(step, steps))
+    for _step in trange(steps, desc="self-training", disable=None):
         at = torch.tensor(
             [random.choice(members[group]) for group in random.integers(0, len(members), BATCH)]
         )
@@ -93,12 +92,10 @@ def teach(
         wrong.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, _LARGEST_GRADIENT)
         optimiser.step()
-        share = 1 - min(_AVERAGING, step / (step + 1))
-        with torch.no_grad():
-            for averaged, weight in zip(mean.parameters(), weights, strict=True):
-                averaged.lerp_(weight, share)
-    network.pixels.load_state_dict(mean[0].state_dict())
-    network.pixel_head.load_state_dict(mean[1].state_dict())
+        schedule.step()
+        mean.update_parameters(student)
+    for taught, averaged in zip((network.pixels, network.pixel_head), mean.module.children(), strict=True):
+        taught.load_state_dict(averaged.state_dict())
 
 
 def changed(grey_N1HW: Tensor) -> Tensor:
@@ -126,5 +123,11 @@ def changed(grey_N1HW: Tensor) -> Tensor:
     return ((x + noise) * 255).clamp(0, 255)
 
 
-def _cosine(progress: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * progress))
+def _share_of_rate(step: int, steps: int) -> float:
+    """Rising over the first steps, times a cosine to zero."""
+    return min(1.0, (step + 1) / _WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _running_mean(mean: Tensor, weights: Tensor, num_steps: Tensor | int) -> Tensor:
+    """Of all steps at first, then an exponential one."""
+    return mean.lerp(weights, 1 - min(_AVERAGING, int(num_steps) / (int(num_steps) + 1)))

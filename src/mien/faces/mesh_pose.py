@@ -69,11 +69,11 @@ def frontal_pictures(
     A pixel shows the same place of every face; the middle of the picture is the middle of the face.
     """
     surface_P4, to_camera_4R = _frontal_surface()
-    small_px = contract.crop_size_px // 2
+    small_px, template_5x2 = contract.crop_size_px // 2, template_points_5x2_px(contract)
     found_NHW = np.empty((len(crops_NHWC), *FRONTAL_HW), np.uint8)
     for crop_HWC, mesh_468x3, found_HW in zip(crops_NHWC, mesh_N468x3, found_NHW, strict=True):
         small_HWC = cv2.resize(crop_HWC, (small_px, small_px), interpolation=cv2.INTER_AREA)
-        to_crop = fit_similarity(five_points(mesh_468x3), template_points_5x2_px(contract))
+        to_crop = fit_similarity(five_points(mesh_468x3), template_5x2)
         rigid_R2 = (map_points(to_crop, mesh_468x3[list(RIGID_POINTS), :2]) + 0.5) / 2 - 0.5
         at_HW2 = (surface_P4 @ (to_camera_4R @ rigid_R2)).astype(np.float32).reshape(*FRONTAL_HW, 2)
         grey_HW = cv2.cvtColor(small_HWC, cv2.COLOR_RGB2GRAY)
